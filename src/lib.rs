@@ -1,1 +1,3 @@
-
+//! mirrorball
+pub mod core;
+pub mod types;

@@ -1,0 +1,188 @@
+//! Making a Batch: dirty paths, and what the disk says about each, become lists to push.
+
+use std::collections::BTreeMap;
+
+use crate::core::filter::Filter;
+use crate::types::batch::{Batch, Dirty, Present};
+use crate::types::change::{Epoch, Kinds};
+use crate::types::rel_path::RelPath;
+
+/// What was found at a path, looked up without following any link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It exists, or can't be looked at, which rsync then says better.
+    Present {
+        /// Whether it is a directory.
+        is_directory: bool,
+    },
+    /// Neither it nor, from here on downwards, anything above it exists.
+    Missing {
+        /// The topmost path that is missing.
+        topmost: RelPath,
+    },
+    /// Something above it is not a directory (any more): a link, a file.
+    Below {
+        /// What is there.
+        blocker: RelPath,
+    },
+}
+
+/// Makes the Batch of dirty paths and what was found at each, in the same order. Nothing at or below
+/// a `held` directory is sent or deleted.
+pub fn make(
+    to: Epoch,
+    entries: &[Dirty],
+    found: &[Presence],
+    filter: &Filter,
+    held: &[RelPath],
+) -> Batch {
+    debug_assert_eq!(entries.len(), found.len());
+    // The value says whether the content is in doubt; for subtrees and present ones alike.
+    let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
+    let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
+    let mut missing: BTreeMap<RelPath, ()> = BTreeMap::new();
+    for ((path, kinds), found) in entries.iter().zip(found) {
+        let content = kinds.contains(Kinds::CONTENT);
+        match found {
+            Presence::Present { is_directory } => {
+                if filter.excludes(path, *is_directory) {
+                    // A rule for directories alone: the name was included when it was something else.
+                    // Only rsync's own comparison of the directory around it gets this right.
+                    let parent = path.parent().unwrap_or_else(RelPath::root);
+                    *subtrees.entry(parent).or_default() |= false;
+                } else if kinds.contains(Kinds::SUBTREE) {
+                    *subtrees.entry(path.clone()).or_default() |= content;
+                } else {
+                    *present.entry(path.clone()).or_default() |= content;
+                }
+            }
+            Presence::Missing { topmost } => {
+                missing.insert(topmost.clone(), ());
+            }
+            Presence::Below { blocker } => {
+                *subtrees.entry(blocker.clone()).or_default() |= content;
+            }
+        }
+    }
+    let is_held = |path: &RelPath| held.iter().any(|h| path == h || path.is_below(h));
+    subtrees.retain(|path, _| !is_held(path));
+    present.retain(|path, _| !is_held(path));
+    // What is missing above a held directory can only be deleted together with it.
+    missing.retain(|path, ()| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
+
+    fold_into_topmost(&mut subtrees);
+    for (path, content) in &present {
+        if let Some(above) = topmost_above(&subtrees, path) {
+            *subtrees.get_mut(&above).expect("found just now") |= content;
+        }
+    }
+    present.retain(|path, _| topmost_above(&subtrees, path).is_none() && !subtrees.contains_key(path));
+    let all_missing: Vec<RelPath> = missing.keys().cloned().collect();
+    missing.retain(|path, ()| {
+        topmost_above(&subtrees, path).is_none() && !all_missing.iter().any(|m| path.is_below(m))
+    });
+    let listed = |map: BTreeMap<RelPath, bool>| {
+        map.into_iter().map(|(path, content)| Present { path, content }).collect()
+    };
+    Batch {
+        to,
+        walk: false,
+        present: listed(present),
+        subtrees: listed(subtrees),
+        missing: missing.into_keys().collect(),
+        held: held.to_vec(),
+    }
+}
+
+/// The Batch of a Walk.
+pub fn make_walk(to: Epoch, held: &[RelPath]) -> Batch {
+    Batch { to, walk: true, held: held.to_vec(), ..Batch::default() }
+}
+
+fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<RelPath> {
+    path.ancestors().find(|above| subtrees.contains_key(above))
+}
+
+fn fold_into_topmost(subtrees: &mut BTreeMap<RelPath, bool>) {
+    // Deepest last in byte order, so a chain folds upwards link by link when taken from the end.
+    let paths: Vec<RelPath> = subtrees.keys().rev().cloned().collect();
+    for path in paths {
+        if let Some(above) = topmost_above(subtrees, &path) {
+            let content = subtrees.remove(&path).expect("it is one of the keys");
+            *subtrees.get_mut(&above).expect("found just now") |= content;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::plan::Rule;
+
+    const DIR: Presence = Presence::Present { is_directory: true };
+    const FILE: Presence = Presence::Present { is_directory: false };
+
+    fn gone(topmost: &str) -> Presence {
+        Presence::Missing { topmost: topmost.into() }
+    }
+
+    /// Batch as text: `p` present, `s` subtree, a `!` where content is in doubt, `m` missing.
+    fn check(entries: &[(&str, Kinds, Presence)], held: &[&str], expected: &str) {
+        let held: Vec<RelPath> = held.iter().map(|h| (*h).into()).collect();
+        let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
+        let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
+        let filter = Filter::new(&[Rule::Exclude(b"cache/".to_vec())]).unwrap();
+        let batch = make(Epoch(1), &dirty, &found, &filter, &held);
+        let mark = |kind: &str, p: &Present| {
+            format!("{kind}{}{}", if p.content { "!" } else { " " }, p.path)
+        };
+        let mut lines: Vec<String> = batch.present.iter().map(|p| mark("p", p)).collect();
+        lines.extend(batch.subtrees.iter().map(|p| mark("s", p)));
+        lines.extend(batch.missing.iter().map(|p| format!("m {p}")));
+        assert_eq!(lines.join(", "), expected);
+    }
+
+    const C: Kinds = Kinds::CONTENT;
+    const A: Kinds = Kinds::ATTRS;
+    const S: Kinds = Kinds::SUBTREE;
+    const W: Kinds = Kinds::WENT;
+
+    #[test]
+    fn hard_case_2_written_and_touched_entries_are_told_apart() {
+        check(&[("a", C, FILE), ("b", A, FILE), ("c", A | C, FILE)], &[], "p!a, p b, p!c");
+    }
+
+    #[test]
+    fn only_the_topmost_missing_path_is_named() {
+        let entries = [("a", W, gone("a")), ("a/b", C, gone("a")), ("c/d", W, gone("c/d"))];
+        check(&entries, &[], "m a, m c/d");
+    }
+
+    #[test]
+    fn entries_fold_into_the_subtree_above_and_bring_their_doubt_along() {
+        let entries = [("a", S, DIR), ("a/b", C, FILE), ("a/c", S, DIR), ("a/d", W, gone("a/d"))];
+        check(&entries, &[], "s!a");
+    }
+
+    #[test]
+    fn hard_case_7_nothing_is_listed_below_what_has_become_a_link() {
+        let below = Presence::Below { blocker: "a".into() };
+        check(&[("a", W | S, FILE), ("a/x", C, below)], &[], "s!a");
+    }
+
+    #[test]
+    fn hard_case_8_an_unmounted_volume_is_neither_sent_nor_deleted() {
+        let entries = [
+            ("other", W, gone("other")),
+            ("up", W, gone("up")),
+            ("vol/x", W, gone("vol/x")),
+            ("vol", A, DIR),
+        ];
+        check(&entries, &["vol", "up/vol"], "m other");
+    }
+
+    #[test]
+    fn a_file_that_became_an_excluded_directory_is_compared_from_above() {
+        check(&[("d/cache", W | S, DIR)], &[], "s d");
+    }
+}

@@ -1,0 +1,514 @@
+//! The compacted log of one Root: each dirty path once, and how far each Mirror has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::core::backoff::{Backoff, seed_of};
+use crate::core::open_epoch::remove_below;
+use crate::types::batch::Dirty;
+use crate::types::change::{Epoch, Kinds, Lane, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::limits::{COARSEN_CHILDREN_MIN, STUCK_PATHS_MAX};
+use crate::types::moment::Moment;
+use crate::types::outcome::{Failed, Outcome};
+use crate::types::plan::RetryPlan;
+use crate::types::rel_path::RelPath;
+
+/// Sealed Epochs and, for each Mirror, its Cursor and its debts.
+#[derive(Debug)]
+pub struct ChangeLog {
+    head: Epoch,
+    entries: BTreeMap<RelPath, Entry>,
+    epochs: BTreeMap<Epoch, Record>,
+    mirrors: BTreeMap<MirrorId, Debts>,
+    next_ticket: u64,
+    paths_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    epoch: Epoch,
+    kinds: Kinds,
+}
+
+/// A sealed Epoch. It stays, empty, while some Mirror's lag is measured from its first change.
+#[derive(Debug)]
+struct Record {
+    first_change: Moment,
+    paths: BTreeSet<RelPath>,
+}
+
+/// What one Mirror holds and owes.
+#[derive(Debug)]
+struct Debts {
+    cursor: Epoch,
+    walk_owed: Option<Moment>,
+    stuck: BTreeMap<RelPath, Stuck>,
+    fresh: Option<Running>,
+    walk: Option<Running>,
+    retry: RetryPlan,
+}
+
+#[derive(Debug)]
+struct Stuck {
+    kinds: Kinds,
+    reason: String,
+    since: Moment,
+    retry_at: Moment,
+    backoff: Backoff,
+}
+
+/// Work that was handed out.
+#[derive(Debug)]
+struct Running {
+    ticket: Ticket,
+    to: Epoch,
+    /// Stuck paths that this work tries again.
+    tried: BTreeSet<RelPath>,
+}
+
+/// Work handed to a Mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// To be named when it has ended.
+    pub ticket: Ticket,
+    /// The Mirror's Cursor.
+    pub from: Epoch,
+    /// What the Cursor will be.
+    pub to: Epoch,
+    /// Whether it is the whole Root.
+    pub walk: bool,
+    /// Dirty paths, sorted; empty for a Walk.
+    pub entries: Vec<Dirty>,
+    /// Whether stuck paths are among them, so that nobody else needs exactly this.
+    pub own: bool,
+}
+
+/// How a Mirror stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Its Cursor; zero while it owes a Walk.
+    pub epoch: Epoch,
+    /// Dirty paths above the Cursor and stuck ones.
+    pub pending: usize,
+    /// When the oldest change came that it lacks.
+    pub behind_since: Option<Moment>,
+    /// Whether it owes a Walk.
+    pub owes_walk: bool,
+    /// Stuck paths with their reasons.
+    pub stuck: Vec<(RelPath, String)>,
+    /// How many are stuck.
+    pub stuck_total: usize,
+}
+
+impl ChangeLog {
+    /// An empty log of at most `paths_max` distinct paths.
+    pub fn new(paths_max: usize) -> Self {
+        Self {
+            head: Epoch::default(),
+            entries: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            next_ticket: 1,
+            paths_max,
+        }
+    }
+
+    /// A Mirror nothing is known of: it owes a Walk.
+    pub fn add_mirror(&mut self, now: Moment, id: MirrorId, retry: RetryPlan) {
+        let debts = Debts {
+            cursor: self.head,
+            walk_owed: Some(now),
+            stuck: BTreeMap::new(),
+            fresh: None,
+            walk: None,
+            retry,
+        };
+        self.mirrors.insert(id, debts);
+    }
+
+    /// The newest sealed Epoch.
+    pub fn head(&self) -> Epoch {
+        self.head
+    }
+
+    /// Distinct dirty paths.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no path is dirty for anybody.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Epochs that are kept, with or without paths.
+    pub fn epochs_len(&self) -> usize {
+        self.epochs.len()
+    }
+
+    /// The Mirrors of this Root.
+    pub fn mirrors(&self) -> impl Iterator<Item = &MirrorId> {
+        self.mirrors.keys()
+    }
+
+    /// Seals changes as a new Epoch. Paths that were dirty before move into it; a subtree swallows what
+    /// is below it in this Epoch and in older ones, and takes over how its content is to be treated.
+    pub fn seal(&mut self, first_change: Moment, changes: BTreeMap<RelPath, Kinds>) -> Epoch {
+        self.head = self.head.next();
+        let epoch = self.head;
+        let mut changes = changes;
+        let subtrees: Vec<RelPath> = changes
+            .iter()
+            .filter(|(_, kinds)| kinds.contains(Kinds::SUBTREE))
+            .map(|(path, _)| path.clone())
+            .collect();
+        self.epochs.insert(epoch, Record { first_change, paths: BTreeSet::new() });
+        for directory in subtrees {
+            // An outer subtree may have swallowed it already.
+            let Some(mut kinds) = changes.get(&directory).copied() else { continue };
+            for (_, below) in remove_below(&mut changes, &directory) {
+                kinds |= below & Kinds::CONTENT;
+            }
+            kinds |= self.swallow(&directory) & Kinds::CONTENT;
+            changes.insert(directory, kinds);
+        }
+        for (path, kinds) in changes {
+            let old = self.forget(&path).unwrap_or_default();
+            self.put(path, Entry { epoch, kinds: old | kinds });
+        }
+        self.trim();
+        self.keep_within_bound(first_change);
+        epoch
+    }
+
+    /// Hands a Mirror what it lacks in this lane; none if that is nothing. Work handed out before in the
+    /// same lane is void.
+    pub fn take(&mut self, now: Moment, id: &MirrorId, lane: Lane) -> Option<Taken> {
+        let ticket = Ticket(self.next_ticket);
+        let debts = self.mirrors.get(id)?;
+        let (from, to) = (debts.cursor, self.head);
+        let taken = match lane {
+            Lane::Walk => {
+                debts.walk_owed?;
+                let tried = debts.stuck.keys().cloned().collect();
+                self.mirrors.get_mut(id)?.walk = Some(Running { ticket, to, tried });
+                Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
+            }
+            Lane::Fresh => {
+                let (entries, tried) = self.lacking(now, debts);
+                if entries.is_empty() {
+                    self.mirrors.get_mut(id)?.fresh = None;
+                    return None;
+                }
+                let own = !tried.is_empty();
+                self.mirrors.get_mut(id)?.fresh = Some(Running { ticket, to, tried });
+                Taken { ticket, from, to, walk: false, entries, own }
+            }
+        };
+        self.next_ticket += 1;
+        Some(taken)
+    }
+
+    /// Work has ended. Returns false, and changes nothing, if its ticket is not current.
+    pub fn applied(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        ticket: Ticket,
+        outcome: &Outcome,
+    ) -> bool {
+        let Some(debts) = self.mirrors.get_mut(id) else { return false };
+        if debts.fresh.as_ref().is_some_and(|running| running.ticket == ticket) {
+            let running = debts.fresh.take().expect("checked just now");
+            match outcome {
+                Outcome::Done => debts.arrive(now, &running, &[]),
+                Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
+                    debts.arrive(now, &running, failed);
+                }
+                Outcome::Unattributed(_) | Outcome::Again { .. } => (),
+            }
+        } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
+            let running = debts.walk.take().expect("checked just now");
+            // What was pushed meanwhile may have been undone by the Walk, even by one that broke off.
+            debts.cursor = debts.cursor.min(running.to);
+            match outcome {
+                Outcome::Done | Outcome::Partly(_) => {
+                    let failed = outcome.failed();
+                    debts.walk_owed = None;
+                    debts.cursor = running.to;
+                    debts.settle_stuck(now, &running, failed);
+                }
+                Outcome::DeletionsSkipped(failed) => debts.settle_stuck(now, &running, failed),
+                Outcome::Unattributed(_) | Outcome::Again { .. } => (),
+            }
+        } else {
+            return false;
+        }
+        self.trim();
+        true
+    }
+
+    /// From now on this Mirror is in doubt.
+    pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.owe_walk(now);
+        }
+        self.trim();
+    }
+
+    /// All Mirrors are in doubt: events were lost. Walks under way don't count.
+    pub fn owe_walks(&mut self, now: Moment) {
+        for debts in self.mirrors.values_mut() {
+            debts.owe_walk(now);
+            debts.walk = None;
+        }
+        self.trim();
+    }
+
+    /// Whether a Walk is owed and none is under way.
+    pub fn wants_walk(&self, id: &MirrorId) -> bool {
+        self.mirrors.get(id).is_some_and(|d| d.walk_owed.is_some() && d.walk.is_none())
+    }
+
+    /// Whether the Mirror lacks something that a push of fresh changes brings, and none is under way.
+    pub fn wants_fresh(&self, now: Moment, id: &MirrorId) -> bool {
+        self.mirrors.get(id).is_some_and(|debts| {
+            debts.fresh.is_none()
+                && (self.epochs_above(debts.cursor).any(|(_, record)| !record.paths.is_empty())
+                    || debts.stuck.values().any(|stuck| stuck.retry_at <= now))
+        })
+    }
+
+    /// When the next stuck path of a Mirror that is not busy is due.
+    pub fn stuck_due(&self) -> Option<(Moment, MirrorId)> {
+        let idle = self.mirrors.iter().filter(|(_, debts)| debts.fresh.is_none());
+        idle.filter_map(|(id, d)| Some((d.stuck.values().map(|s| s.retry_at).min()?, id.clone())))
+            .min()
+    }
+
+    /// Whether this path, or something above it, is dirty for this Mirror.
+    pub fn covers(&self, id: &MirrorId, path: &RelPath) -> bool {
+        let Some(debts) = self.mirrors.get(id) else { return false };
+        std::iter::once(path.clone())
+            .chain(path.ancestors())
+            .any(|p| self.entries.get(&p).is_some_and(|entry| entry.epoch > debts.cursor))
+    }
+
+    /// How a Mirror stands; names at most `stuck_max` of its stuck paths.
+    pub fn standing(&self, id: &MirrorId, stuck_max: usize) -> Option<Standing> {
+        let debts = self.mirrors.get(id)?;
+        let above = || self.epochs_above(debts.cursor);
+        let dirty: usize = above().map(|(_, record)| record.paths.len()).sum();
+        let behind = above().next().map(|(_, record)| record.first_change);
+        let stuck_since = debts.stuck.values().map(|stuck| stuck.since).min();
+        let owes_walk = debts.walk_owed.is_some();
+        Some(Standing {
+            epoch: if owes_walk { Epoch::default() } else { debts.cursor },
+            pending: dirty + debts.stuck.len(),
+            behind_since: [behind, stuck_since, debts.walk_owed].into_iter().flatten().min(),
+            owes_walk,
+            stuck: debts
+                .stuck
+                .iter()
+                .take(stuck_max)
+                .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
+                .collect(),
+            stuck_total: debts.stuck.len(),
+        })
+    }
+
+    fn epochs_above(&self, cursor: Epoch) -> impl Iterator<Item = (&Epoch, &Record)> {
+        self.epochs.range((Excluded(cursor), Unbounded))
+    }
+
+    /// Dirty paths above the Cursor and stuck ones that are due, and which stuck ones that tries.
+    fn lacking(&self, now: Moment, debts: &Debts) -> (Vec<Dirty>, BTreeSet<RelPath>) {
+        let mut entries: BTreeMap<RelPath, Kinds> = self
+            .epochs_above(debts.cursor)
+            .flat_map(|(_, record)| &record.paths)
+            .map(|path| (path.clone(), self.entries[path].kinds))
+            .collect();
+        let mut tried = BTreeSet::new();
+        for (path, stuck) in &debts.stuck {
+            let dirty_again = entries.contains_key(path)
+                || path.ancestors().any(|above| {
+                    entries.get(&above).is_some_and(|kinds| kinds.contains(Kinds::SUBTREE))
+                });
+            if dirty_again || stuck.retry_at <= now {
+                *entries.entry(path.clone()).or_default() |= stuck.kinds;
+                tried.insert(path.clone());
+            }
+        }
+        (entries.into_iter().collect(), tried)
+    }
+
+    fn put(&mut self, path: RelPath, entry: Entry) {
+        self.epochs
+            .entry(entry.epoch)
+            .or_insert(Record { first_change: Moment::default(), paths: BTreeSet::new() })
+            .paths
+            .insert(path.clone());
+        self.entries.insert(path, entry);
+    }
+
+    fn forget(&mut self, path: &RelPath) -> Option<Kinds> {
+        let entry = self.entries.remove(path)?;
+        if let Some(record) = self.epochs.get_mut(&entry.epoch) {
+            record.paths.remove(path);
+        }
+        Some(entry.kinds)
+    }
+
+    /// Removes everything below a directory from the log, and says what kinds of changes that were.
+    fn swallow(&mut self, directory: &RelPath) -> Kinds {
+        let mut kinds = Kinds::empty();
+        for (path, entry) in remove_below(&mut self.entries, directory) {
+            kinds |= entry.kinds;
+            if let Some(record) = self.epochs.get_mut(&entry.epoch) {
+                record.paths.remove(&path);
+            }
+        }
+        kinds
+    }
+
+    /// Drops Epochs that every Mirror has passed, and empty ones that no lag is measured from.
+    fn trim(&mut self) {
+        let floor = self.mirrors.values().filter_map(Debts::holds).min().unwrap_or(self.head);
+        while let Some(oldest) = self.epochs.first_entry().filter(|e| *e.key() <= floor) {
+            for path in oldest.remove().paths {
+                self.entries.remove(&path);
+            }
+        }
+        for debts in self.mirrors.values_mut() {
+            // A Mirror that is to be walked anyway does not hold the log.
+            debts.cursor = debts.cursor.max(floor.min(self.head));
+        }
+        // A Cursor only ever comes to stand where it, or work under way, stands now, or above all
+        // Epochs that exist: no other empty one is ever the first above a Cursor.
+        let standpoints: BTreeSet<Epoch> = self.mirrors.values().flat_map(Debts::standpoints).collect();
+        let needed: BTreeSet<Epoch> = standpoints
+            .into_iter()
+            .filter_map(|at| self.epochs.range((Excluded(at), Unbounded)).next())
+            .map(|(epoch, _)| *epoch)
+            .collect();
+        self.epochs.retain(|epoch, record| !record.paths.is_empty() || needed.contains(epoch));
+    }
+
+    /// When the log is full, directories with many dirty children become subtrees; if that is not
+    /// enough, the Mirror that lags most owes a Walk; if nobody is left for that, directories with few.
+    fn keep_within_bound(&mut self, now: Moment) {
+        if self.entries.len() <= self.paths_max {
+            return;
+        }
+        self.coarsen(COARSEN_CHILDREN_MIN);
+        while self.entries.len() > self.paths_max {
+            let laggard = self
+                .mirrors
+                .iter()
+                .filter(|(_, debts)| debts.walk_owed.is_none())
+                .min_by_key(|(_, debts)| debts.cursor)
+                .map(|(id, _)| id.clone());
+            let Some(laggard) = laggard else { break };
+            self.owe_walk(now, &laggard);
+        }
+        while self.entries.len() > self.paths_max {
+            self.coarsen(1);
+        }
+    }
+
+    /// Turns directories into subtrees, those with most dirty children first, until half is free.
+    fn coarsen(&mut self, children_min: usize) {
+        let mut children: BTreeMap<RelPath, usize> = BTreeMap::new();
+        for parent in self.entries.keys().filter_map(RelPath::parent) {
+            *children.entry(parent).or_default() += 1;
+        }
+        let mut directories: Vec<(usize, RelPath)> = children
+            .into_iter()
+            .filter(|(_, count)| *count >= children_min)
+            .map(|(path, count)| (count, path))
+            .collect();
+        directories.sort_by(|a, b| b.cmp(a));
+        for (_, directory) in directories {
+            if self.entries.len() <= self.paths_max / 2 {
+                return;
+            }
+            self.make_subtree(directory);
+        }
+    }
+
+    /// The subtree stands in the newest Epoch of what it swallows, so that whoever lacks any of it
+    /// lacks the subtree.
+    fn make_subtree(&mut self, directory: RelPath) {
+        let below: Option<Epoch> = match directory.below() {
+            Some((start, end)) => self.entries.range(start..end).map(|(_, e)| e.epoch).max(),
+            None => self.entries.values().map(|e| e.epoch).max(),
+        };
+        let own = self.entries.get(&directory).map(|entry| entry.epoch);
+        let Some(epoch) = below.max(own) else { return };
+        let swallowed = self.swallow(&directory) & Kinds::CONTENT;
+        let own = self.forget(&directory).unwrap_or_default();
+        self.put(directory, Entry { epoch, kinds: own | swallowed | Kinds::SUBTREE });
+    }
+}
+
+impl Debts {
+    /// The Epoch above which the log must be kept for it; none if a Walk covers everything anyway.
+    fn holds(&self) -> Option<Epoch> {
+        match (&self.walk, self.walk_owed) {
+            (Some(walk), _) => Some(self.cursor.min(walk.to)),
+            (None, Some(_)) => None,
+            (None, None) => Some(self.cursor),
+        }
+    }
+
+    fn standpoints(&self) -> impl Iterator<Item = Epoch> + use<> {
+        let running = [&self.fresh, &self.walk].map(|r| r.as_ref().map(|r| r.to));
+        std::iter::once(self.cursor).chain(running.into_iter().flatten())
+    }
+
+    fn owe_walk(&mut self, now: Moment) {
+        self.walk_owed.get_or_insert(now);
+    }
+
+    /// Fresh changes up to the end of the work are there, but for those that failed.
+    fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
+        self.cursor = self.cursor.max(running.to);
+        self.settle_stuck(now, running, failed);
+    }
+
+    fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
+        for path in &running.tried {
+            if !failed.iter().any(|f| f.path == *path) {
+                self.stuck.remove(path);
+            }
+        }
+        for Failed { path, kinds, reason } in failed {
+            let retry = self.retry;
+            let stuck = self.stuck.entry(path.clone()).or_insert_with(|| Stuck {
+                kinds: *kinds,
+                reason: String::new(),
+                since: now,
+                retry_at: now,
+                backoff: Backoff::new(retry, seed_of(&path.to_string())),
+            });
+            stuck.kinds |= *kinds;
+            stuck.reason.clone_from(reason);
+            stuck.retry_at = now + stuck.backoff.next_pause();
+        }
+        if self.stuck.len() > STUCK_PATHS_MAX {
+            self.stuck.clear();
+            self.owe_walk(now);
+        }
+    }
+}
+
+impl Outcome {
+    fn failed(&self) -> &[Failed] {
+        match self {
+            Self::Partly(failed) | Self::DeletionsSkipped(failed) => failed,
+            Self::Done | Self::Unattributed(_) | Self::Again { .. } => &[],
+        }
+    }
+}
+

@@ -1,0 +1,404 @@
+//! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
+
+use std::collections::VecDeque;
+
+use crate::core::change_log::{ChangeLog, Standing, Taken};
+use crate::core::open_epoch::{OpenEpoch, Waits};
+use crate::types::change::{Change, Epoch, Lane, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
+use crate::types::moment::Moment;
+use crate::types::outcome::PushEnd;
+use crate::types::plan::RetryPlan;
+use crate::types::rel_path::RelPath;
+use crate::types::status::RootState;
+
+/// Collects, seals and hands out the changes of one Root.
+#[derive(Debug)]
+pub struct Collator {
+    open: OpenEpoch,
+    log: ChangeLog,
+    phase: Phase,
+    /// Since when new directories are being watched; what is below them may be unseen.
+    exploring: Option<Moment>,
+    /// Directories whose volume is not mounted, since when.
+    unmounted: Option<(Moment, Vec<RelPath>)>,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Opening { since: Moment },
+    Watching,
+    Halted { since: Moment, why: String },
+}
+
+/// What the collator wants done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Tell this mirror's host that there is work in this lane.
+    Nudge(MirrorId, Lane),
+    /// Look at these paths on the disk and hand the result to the mirror.
+    Make(MirrorId, Lane, Taken),
+    /// Tell this mirror's host that there is nothing in this lane.
+    Nothing(MirrorId, Lane),
+    /// The report has changed.
+    Report,
+    /// A directory appeared on a mirror that should have been there: say so in the log.
+    Surprise(MirrorId, RelPath),
+}
+
+/// How a Root and its Mirrors stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RootReport {
+    /// Where the Root stands.
+    pub state: RootState,
+    /// Why it is not watching.
+    pub reason: Option<String>,
+    /// The newest sealed Epoch.
+    pub head: Epoch,
+    /// Changed paths that are not sealed.
+    pub open_paths: usize,
+    /// Open files held back.
+    pub held_files: usize,
+    /// Each Mirror, and whether it holds everything that is known.
+    pub mirrors: Vec<(MirrorId, Standing, bool)>,
+}
+
+impl Collator {
+    /// A Root whose watching has just begun; each of its Mirrors owes a Walk.
+    pub fn new(
+        now: Moment,
+        waits: Waits,
+        mirrors: impl IntoIterator<Item = (MirrorId, RetryPlan)>,
+    ) -> Self {
+        let mut log = ChangeLog::new(LOG_PATHS_MAX);
+        mirrors.into_iter().for_each(|(id, retry)| log.add_mirror(now, id, retry));
+        Self {
+            open: OpenEpoch::new(waits),
+            log,
+            phase: Phase::Opening { since: now },
+            exploring: None,
+            unmounted: None,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The kernel told of changes; `exploring` says whether new directories are still being watched.
+    pub fn handle_changed(&mut self, now: Moment, changes: Vec<Change>, exploring: bool) {
+        for change in changes {
+            self.open.insert(now, change);
+        }
+        self.exploring = exploring.then(|| self.exploring.unwrap_or(now));
+        self.handle_timeout(now);
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// Every directory is watched: from here on nothing slips through.
+    pub fn handle_watching(&mut self, now: Moment) {
+        self.phase = Phase::Watching;
+        self.exploring = None;
+        self.nudge_all(now);
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// Events were lost, or the watcher starts anew: all Mirrors are in doubt.
+    pub fn handle_watch_lost(&mut self, now: Moment) {
+        self.open.clear();
+        self.exploring = None;
+        self.log.owe_walks(now);
+        self.phase = Phase::Opening { since: self.phase.since().unwrap_or(now) };
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// The Root is not what it was: nothing leaves it until it is watched again.
+    pub fn handle_halt(&mut self, now: Moment, why: String) {
+        let since = self.phase.since().unwrap_or(now);
+        self.phase = Phase::Halted { since, why };
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// These nested volumes are not mounted now; what lies there is left alone on every Mirror.
+    pub fn handle_unmounted(&mut self, now: Moment, directories: Vec<RelPath>) {
+        let since = self.unmounted.take().map_or(now, |(since, _)| since);
+        self.unmounted = (!directories.is_empty()).then_some((since, directories));
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// A Mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
+    pub fn handle_take(&mut self, now: Moment, id: MirrorId, lane: Lane) {
+        let ready = matches!(self.phase, Phase::Watching);
+        let taken = if ready { self.log.take(now, &id, lane) } else { None };
+        self.effects.push_back(match taken {
+            Some(taken) => Effect::Make(id, lane, taken),
+            None => Effect::Nothing(id, lane),
+        });
+    }
+
+    /// Work has ended.
+    pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
+        if !self.log.applied(now, id, ticket, &end.outcome) {
+            return;
+        }
+        let surprise = end.surprises.iter().find(|path| {
+            self.exploring.is_none() && !self.open.covers(path) && !self.log.covers(id, path)
+        });
+        if let Some(path) = surprise {
+            self.log.owe_walk(now, id);
+            self.effects.push_back(Effect::Surprise(id.clone(), path.clone()));
+        }
+        self.nudge(now, id);
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// Seals everything that is known now, also files that are still being written. Returns the Epoch
+    /// that a Mirror must have reached to hold it.
+    pub fn handle_mark(&mut self, now: Moment) -> Epoch {
+        self.open.release_held(now);
+        self.seal(now);
+        self.log.head()
+    }
+
+    /// Does what is due; a spurious call changes nothing.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        let held_before = self.open.held_len();
+        self.open.handle_timeout(now);
+        if held_before != self.open.held_len() {
+            self.effects.push_back(Effect::Report);
+        }
+        if self.open.seal_at().is_some_and(|due| due <= now) {
+            self.seal(now);
+        }
+        if let Some((due, id)) = self.log.stuck_due()
+            && due <= now
+        {
+            self.nudge(now, &id);
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`], if nothing else happens.
+    pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
+        // A stuck path that is due already waits for its host to take it, not for the clock.
+        let stuck = self.log.stuck_due().map(|(due, _)| due).filter(|due| *due > now);
+        [self.open.seal_at(), self.open.held_due(), stuck].into_iter().flatten().min()
+    }
+
+    /// The next thing to do; call until none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// How everything stands.
+    pub fn report(&self) -> RootReport {
+        let (state, reason) = match &self.phase {
+            Phase::Opening { .. } => (RootState::Opening, None),
+            Phase::Watching => (RootState::Watching, None),
+            Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
+        };
+        let unmounted = self.unmounted.as_ref().map(|(_, directories)| {
+            let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
+            format!("Not mounted, so left as they are on the mirrors: {}", names.join(", "))
+        });
+        RootReport {
+            state,
+            reason: reason.or(unmounted),
+            head: self.log.head(),
+            open_paths: self.open.len(),
+            held_files: self.open.held_len(),
+            mirrors: self.log.mirrors().filter_map(|id| self.report_mirror(id)).collect(),
+        }
+    }
+
+    fn report_mirror(&self, id: &MirrorId) -> Option<(MirrorId, Standing, bool)> {
+        let mut standing = self.log.standing(id, STUCK_SHOWN_MAX)?;
+        let settled = matches!(self.phase, Phase::Watching)
+            && self.exploring.is_none()
+            && self.unmounted.is_none()
+            && self.open.is_empty()
+            && standing.epoch == self.log.head()
+            && !standing.owes_walk
+            && standing.stuck_total == 0;
+        standing.pending += self.open.len() + self.open.held_len();
+        let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
+        let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
+        standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
+        Some((id.clone(), standing, settled))
+    }
+
+    fn seal(&mut self, now: Moment) {
+        if self.open.len() == 0 {
+            return;
+        }
+        let (first_change, changes) = self.open.take();
+        self.log.seal(first_change, changes);
+        self.nudge_all(now);
+        self.effects.push_back(Effect::Report);
+    }
+
+    fn nudge_all(&mut self, now: Moment) {
+        let ids: Vec<MirrorId> = self.log.mirrors().cloned().collect();
+        ids.iter().for_each(|id| self.nudge(now, id));
+    }
+
+    fn nudge(&mut self, now: Moment, id: &MirrorId) {
+        if !matches!(self.phase, Phase::Watching) {
+            return;
+        }
+        if self.log.wants_fresh(now, id) {
+            self.effects.push_back(Effect::Nudge(id.clone(), Lane::Fresh));
+        }
+        if self.log.wants_walk(id) {
+            self.effects.push_back(Effect::Nudge(id.clone(), Lane::Walk));
+        }
+    }
+}
+
+impl Phase {
+    fn since(&self) -> Option<Moment> {
+        match self {
+            Self::Opening { since } | Self::Halted { since, .. } => Some(*since),
+            Self::Watching => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::change::Kinds;
+    use crate::types::outcome::Outcome;
+    use std::time::Duration;
+
+    const RETRY: RetryPlan =
+        RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+    const WAITS: Waits = Waits {
+        settle: Duration::from_millis(50),
+        max_age: Duration::from_secs(1),
+        open_quiet: Duration::from_secs(2),
+        open_max: Duration::from_secs(60),
+    };
+
+    fn at(ms: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(ms))
+    }
+
+    fn mirror() -> MirrorId {
+        MirrorId::new(&"site".into(), &"web".into())
+    }
+
+    fn collator() -> Collator {
+        let mut collator = Collator::new(at(0), WAITS, [(mirror(), RETRY)]);
+        collator.handle_watching(at(0));
+        collator
+    }
+
+    fn change(path: &str) -> Vec<Change> {
+        vec![Change::new(path.into(), Kinds::CONTENT)]
+    }
+
+    fn drain(collator: &mut Collator) -> Vec<Effect> {
+        let effects = std::iter::from_fn(|| collator.poll_effect());
+        effects.filter(|effect| *effect != Effect::Report).collect()
+    }
+
+    fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Taken> {
+        drain(collator);
+        collator.handle_take(at(ms), mirror(), lane);
+        match drain(collator).pop() {
+            Some(Effect::Make(_, _, taken)) => Some(taken),
+            _ => None,
+        }
+    }
+
+    fn end(outcome: Outcome) -> PushEnd {
+        PushEnd { outcome, surprises: vec![], notes: vec![], bytes_sent: 0 }
+    }
+
+    fn settled(collator: &Collator) -> bool {
+        collator.report().mirrors[0].2
+    }
+
+    fn walk(collator: &mut Collator, ms: u64) {
+        let taken = take(collator, ms, Lane::Walk).expect("a walk is owed");
+        collator.handle_applied(at(ms), &mirror(), taken.ticket, &end(Outcome::Done));
+    }
+
+    #[test]
+    fn a_mirror_is_settled_only_when_nothing_is_open_sealed_or_owed() {
+        let mut collator = collator();
+        assert!(!settled(&collator), "it owes its first walk");
+        walk(&mut collator, 1);
+        assert!(settled(&collator));
+        collator.handle_changed(at(10), change("a"), false);
+        assert!(!settled(&collator), "a change is open");
+        collator.handle_timeout(at(60));
+        assert!(!settled(&collator), "an epoch is sealed");
+        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        assert!(!settled(&collator), "a push is under way");
+        collator.handle_applied(at(70), &mirror(), taken.ticket, &end(Outcome::Done));
+        assert!(settled(&collator));
+        collator.handle_changed(at(80), vec![], true);
+        assert!(!settled(&collator), "a new directory is being watched");
+    }
+
+    #[test]
+    fn hard_case_6_an_open_file_is_pending_and_a_mark_releases_it() {
+        let mut collator = collator();
+        walk(&mut collator, 1);
+        let open = Change::new("log".into(), Kinds::OPEN | Kinds::CONTENT);
+        collator.handle_changed(at(1000), vec![open], false);
+        let (_, standing, settled) = &collator.report().mirrors[0];
+        assert!(!settled);
+        assert_eq!((standing.pending, standing.behind_since), (1, Some(at(1000))));
+        let epoch = collator.handle_mark(at(1500));
+        let taken = take(&mut collator, 1500, Lane::Fresh).expect("the mark released it");
+        assert_eq!((taken.to, taken.entries.len()), (epoch, 1));
+    }
+
+    #[test]
+    fn hard_case_15_a_directory_that_should_have_been_there_means_a_walk() {
+        let mut collator = collator();
+        walk(&mut collator, 1);
+        collator.handle_changed(at(10), change("a/b/c"), false);
+        collator.handle_timeout(at(60));
+        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        let surprised = PushEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
+        collator.handle_applied(at(70), &mirror(), taken.ticket, &surprised);
+        assert!(drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Walk)));
+    }
+
+    #[test]
+    fn a_directory_that_is_dirty_anyway_surprises_nobody() {
+        let mut collator = collator();
+        walk(&mut collator, 1);
+        collator.handle_changed(at(10), change("a/b/c"), false);
+        collator.handle_timeout(at(60));
+        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        let came = Change::new("a".into(), Kinds::CAME | Kinds::SUBTREE);
+        collator.handle_changed(at(65), vec![came], false);
+        let surprised = PushEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
+        collator.handle_applied(at(70), &mirror(), taken.ticket, &surprised);
+        assert!(!drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Walk)));
+    }
+
+    #[test]
+    fn hard_case_4_lost_events_mean_a_walk_and_void_the_walk_under_way() {
+        let mut collator = collator();
+        let taken = take(&mut collator, 1, Lane::Walk).expect("the first walk");
+        collator.handle_watch_lost(at(2));
+        assert_eq!(take(&mut collator, 3, Lane::Walk), None, "not before it is watched again");
+        collator.handle_watching(at(4));
+        collator.handle_applied(at(5), &mirror(), taken.ticket, &end(Outcome::Done));
+        assert!(!settled(&collator));
+        walk(&mut collator, 6);
+        assert!(settled(&collator));
+    }
+
+    #[test]
+    fn a_halted_root_hands_out_nothing() {
+        let mut collator = collator();
+        collator.handle_halt(at(1), "gone".into());
+        assert_eq!(take(&mut collator, 2, Lane::Walk), None);
+        assert_eq!(collator.report().state, RootState::Halted);
+    }
+}

@@ -1,0 +1,581 @@
+//! One Host's rule: which of its Mirrors runs what, at most `pushes` at a time, and who waits after a
+//! failure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::core::backoff::{Backoff, seed_of};
+use crate::core::mirror::{Mirror, MirrorReport, PushId};
+use crate::types::batch::Batch;
+use crate::types::change::{Lane, Ticket};
+use crate::types::ids::{HostId, MirrorId};
+use crate::types::moment::Moment;
+use crate::types::outcome::{Blame, Failed, Outcome, PushEnd};
+use crate::types::plan::RetryPlan;
+
+/// The Mirrors of one Host.
+#[derive(Debug)]
+pub struct Host {
+    pushes: usize,
+    mirrors: BTreeMap<MirrorId, Mirror>,
+    backoff: Backoff,
+    blocked_until: Option<Moment>,
+    /// When the failure was seen that the host is blocked for: later ends of older runs add nothing.
+    failed_at: Option<Moment>,
+    last_error: Option<String>,
+    started: BTreeMap<PushId, (MirrorId, Moment)>,
+    next_push: u64,
+    draining: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// What the host wants done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Ask the Root's collator for work in this lane.
+    Take(MirrorId, Lane),
+    /// Run this.
+    Start(Push),
+    /// Tell the Root's collator how work ended.
+    Applied(MirrorId, Ticket, PushEnd),
+    /// The report has changed.
+    Report,
+    /// For the log.
+    Note(Note),
+    /// Nothing runs any more, and nothing will.
+    Drained,
+}
+
+/// One run of work for one Mirror.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    /// Its name on this host.
+    pub id: PushId,
+    /// Where to.
+    pub mirror: MirrorId,
+    /// Walk or fresh changes.
+    pub lane: Lane,
+    /// What is to be brought there.
+    pub batch: Arc<Batch>,
+    /// Whether the mirror's directory is known to exist.
+    pub reached: bool,
+    /// Into how many pieces lists are cut.
+    pub pieces: usize,
+}
+
+/// For the log: a failure is told once, and summed up when it is over.
+#[derive(Debug, PartialEq)]
+pub enum Note {
+    /// Something failed for the first time, or differently than before.
+    Failed {
+        /// Where.
+        mirror: MirrorId,
+        /// What.
+        why: String,
+        /// Whose fault.
+        blame: Option<Blame>,
+        /// When it is tried again.
+        retry_at: Option<Moment>,
+    },
+    /// It works again.
+    Recovered {
+        /// Where.
+        mirror: MirrorId,
+        /// Tries that failed since it last worked.
+        failures: u64,
+    },
+    /// Done, with a remark.
+    Remark {
+        /// Where.
+        mirror: MirrorId,
+        /// What.
+        text: String,
+    },
+}
+
+impl Host {
+    /// A host that was never reached.
+    pub fn new(
+        id: &HostId,
+        pushes: usize,
+        retry: RetryPlan,
+        mirrors: impl IntoIterator<Item = MirrorId>,
+    ) -> Self {
+        let mirrors = mirrors.into_iter().map(|id| {
+            let mirror = Mirror::new(&id, retry);
+            (id, mirror)
+        });
+        Self {
+            pushes,
+            mirrors: mirrors.collect(),
+            backoff: Backoff::new(retry, seed_of(id.as_str())),
+            blocked_until: None,
+            failed_at: None,
+            last_error: None,
+            started: BTreeMap::new(),
+            next_push: 1,
+            draining: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// A collator says that there is work.
+    pub fn handle_nudge(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.want(lane);
+            self.pump(now);
+        }
+    }
+
+    /// A collator answers with work.
+    pub fn handle_batch(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        lane: Lane,
+        ticket: Ticket,
+        batch: Arc<Batch>,
+    ) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        if !mirror.is_asked(lane) || self.draining {
+            mirror.handle_nothing(lane);
+            return;
+        }
+        let push = PushId(self.next_push);
+        self.next_push += 1;
+        mirror.start(lane, push, ticket);
+        self.started.insert(push, (id.clone(), now));
+        self.effects.push_back(Effect::Start(Push {
+            id: push,
+            mirror: id.clone(),
+            lane,
+            batch,
+            reached: mirror.reached,
+            pieces: mirror.pieces,
+        }));
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// A collator answers that there is nothing.
+    pub fn handle_nothing(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.handle_nothing(lane);
+            self.pump(now);
+        }
+    }
+
+    /// The mirror's directory exists: fresh changes may go there while the Walk goes on.
+    pub fn handle_reached(&mut self, now: Moment, push: PushId) {
+        let Some((id, _)) = self.started.get(&push) else { return };
+        let mirror = self.mirrors.get_mut(id).expect("what was started belongs to a mirror");
+        mirror.reached = true;
+        mirror.report.reached = true;
+        self.effects.push_back(Effect::Report);
+        self.pump(now);
+    }
+
+    /// How far a Walk has come, 0 to 1.
+    pub fn handle_progress(&mut self, push: PushId, progress: f32) {
+        let Some((id, _)) = self.started.get(&push) else { return };
+        let mirror = self.mirrors.get_mut(id).expect("what was started belongs to a mirror");
+        if mirror.report.progress != Some(progress) {
+            mirror.report.progress = Some(progress);
+            self.effects.push_back(Effect::Report);
+        }
+    }
+
+    /// A run has ended.
+    pub fn handle_ended(&mut self, now: Moment, push: PushId, end: PushEnd) {
+        let Some((id, since)) = self.started.remove(&push) else { return };
+        let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
+        let Some((lane, ticket)) = mirror.running(push) else { return };
+        mirror.finish(lane);
+        mirror.report.bytes_sent += end.bytes_sent;
+        for text in &end.notes {
+            let note = Note::Remark { mirror: id.clone(), text: text.clone() };
+            self.effects.push_back(Effect::Note(note));
+        }
+        match &end.outcome {
+            Outcome::Done => self.handle_success(now, &id, lane, None),
+            Outcome::Partly(failed) => {
+                self.handle_success(now, &id, lane, Some(describe(failed)));
+            }
+            Outcome::DeletionsSkipped(failed) => {
+                let why = format!("Nothing was deleted, because {}", describe(failed));
+                self.handle_success(now, &id, lane, Some(why));
+                let mirror = self.mirrors.get_mut(&id).expect("looked up above");
+                mirror.block_lane(now, lane);
+                mirror.want(lane);
+            }
+            Outcome::Unattributed(why) => {
+                mirror.pieces = (mirror.pieces * 2).min(1 << 20);
+                self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
+            }
+            Outcome::Again { blame, why } => {
+                self.handle_failure(now, &id, lane, since, *blame, why.clone());
+            }
+        }
+        self.effects.push_back(Effect::Applied(id, ticket, end));
+        self.effects.push_back(Effect::Report);
+        self.pump(now);
+        self.check_drained();
+    }
+
+    /// The actor was started anew around this rule: all runs are gone.
+    pub fn handle_restart(&mut self, now: Moment) {
+        self.started.clear();
+        self.mirrors.values_mut().for_each(Mirror::handle_restart);
+        self.effects.push_back(Effect::Report);
+        self.pump(now);
+    }
+
+    /// Nothing new is started from now on.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+        self.check_drained();
+    }
+
+    /// Does what is due; a spurious call changes nothing.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.pump(now);
+    }
+
+    /// When to call [`Self::handle_timeout`], if nothing else happens.
+    pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
+        if self.draining {
+            return None;
+        }
+        // A deadline that has passed waits for a free place, not for the clock.
+        let ahead = |due: &Moment| *due > now;
+        if let Some(due) = self.blocked_until.filter(ahead) {
+            return self.mirrors.values().any(wants_anything).then_some(due);
+        }
+        self.mirrors.values().filter_map(Mirror::unblocks_at).filter(ahead).min()
+    }
+
+    /// The next thing to do; call until none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// What is known of each Mirror.
+    pub fn report(&self) -> Vec<(MirrorId, MirrorReport)> {
+        let report = |(id, mirror): (&MirrorId, &Mirror)| {
+            let retry_at = self.blocked_until.or_else(|| mirror.unblocks_at());
+            (id.clone(), MirrorReport { retry_at, ..mirror.report.clone() })
+        };
+        self.mirrors.iter().map(report).collect()
+    }
+
+    fn handle_success(&mut self, now: Moment, id: &MirrorId, lane: Lane, but: Option<String>) {
+        self.backoff.reset();
+        self.blocked_until = None;
+        self.failed_at = None;
+        let mirror = self.mirrors.get_mut(id).expect("the caller looked it up");
+        mirror.handle_success(now, lane);
+        let failures = std::mem::take(&mut mirror.report.failures);
+        let previous = mirror.report.last_error.take();
+        let note = match (but, previous) {
+            (None, Some(_)) => Some(Note::Recovered { mirror: id.clone(), failures }),
+            (Some(why), previous) => {
+                mirror.report.last_error = Some(why.clone());
+                let retry_at = None;
+                (previous.as_ref() != Some(&why))
+                    .then(|| Note::Failed { mirror: id.clone(), why, blame: None, retry_at })
+            }
+            (None, None) => None,
+        };
+        self.last_error = None;
+        self.effects.extend(note.map(Effect::Note));
+    }
+
+    fn handle_failure(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        lane: Lane,
+        since: Moment,
+        blame: Blame,
+        why: String,
+    ) {
+        let mirror = self.mirrors.get_mut(id).expect("the caller looked it up");
+        mirror.want(lane);
+        mirror.report.failures += 1;
+        let previous = mirror.report.last_error.replace(why.clone());
+        let (previous, retry_at) = match blame {
+            Blame::Mirror => {
+                mirror.block(now);
+                (previous, mirror.unblocks_at())
+            }
+            Blame::Host => {
+                // Runs that were under way when the host was found failing fail with it.
+                if self.failed_at.is_none_or(|failed_at| since >= failed_at) {
+                    self.blocked_until = Some(now + self.backoff.next_pause());
+                    self.failed_at = Some(now);
+                }
+                (self.last_error.replace(why.clone()), self.blocked_until)
+            }
+        };
+        if previous.as_ref() != Some(&why) {
+            let note = Note::Failed { mirror: id.clone(), why, blame: Some(blame), retry_at };
+            self.effects.push_back(Effect::Note(note));
+        }
+    }
+
+    /// Starts what may be started.
+    fn pump(&mut self, now: Moment) {
+        if self.draining || self.blocked_until.is_some_and(|until| until > now) {
+            return;
+        }
+        // After a failure of the host one run finds out whether it is back.
+        let places = if self.failed_at.is_some() { 1 } else { self.pushes };
+        let walks_max = places.saturating_sub(1).max(1);
+        loop {
+            let busy = |lane| self.mirrors.values().filter(|m| m.is_busy(lane)).count();
+            let walks = busy(Lane::Walk);
+            if busy(Lane::Fresh) + walks >= places {
+                return;
+            }
+            let next = self
+                .mirrors
+                .iter()
+                .filter_map(|(id, mirror)| {
+                    let lane = mirror.eligible(now, walks < walks_max)?;
+                    Some((mirror.last_started, id.clone(), lane))
+                })
+                .min();
+            let Some((_, id, lane)) = next else { return };
+            self.blocked_until = None;
+            let mirror = self.mirrors.get_mut(&id).expect("found just now");
+            mirror.ask(now, lane);
+            self.effects.push_back(Effect::Take(id, lane));
+        }
+    }
+
+    fn check_drained(&mut self) {
+        if self.draining && self.started.is_empty() {
+            self.effects.push_back(Effect::Drained);
+        }
+    }
+}
+
+fn wants_anything(mirror: &Mirror) -> bool {
+    mirror.eligible(Moment::default() + std::time::Duration::MAX, true).is_some()
+}
+
+fn describe(failed: &[Failed]) -> String {
+    match failed {
+        [] => "something could not be read".into(),
+        [one] => format!("{}: {}", one.path, one.reason),
+        [first, rest @ ..] => {
+            format!("{} paths fail, the first is {}: {}", rest.len() + 1, first.path, first.reason)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const RETRY: RetryPlan =
+        RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn id(root: &str) -> MirrorId {
+        MirrorId::new(&root.into(), &"web".into())
+    }
+
+    fn host(pushes: usize, roots: &[&str]) -> Host {
+        Host::new(&"web".into(), pushes, RETRY, roots.iter().map(|root| id(root)))
+    }
+
+    fn drain(host: &mut Host) -> Vec<Effect> {
+        let effects = std::iter::from_fn(|| host.poll_effect());
+        effects.filter(|effect| *effect != Effect::Report).collect()
+    }
+
+    fn takes(host: &mut Host) -> Vec<(String, Lane)> {
+        let take = |effect| match effect {
+            Effect::Take(id, lane) => Some((id.root.to_string(), lane)),
+            _ => None,
+        };
+        drain(host).into_iter().filter_map(take).collect()
+    }
+
+    /// Hands out the work that was asked for; returns the run's name.
+    fn start(host: &mut Host, now: Moment, root: &str, lane: Lane) -> PushId {
+        host.handle_batch(now, &id(root), lane, Ticket(1), Arc::default());
+        let started = drain(host).into_iter().find_map(|effect| match effect {
+            Effect::Start(push) => Some(push.id),
+            _ => None,
+        });
+        started.expect("it was asked for")
+    }
+
+    fn ended(host: &mut Host, now: Moment, push: PushId, outcome: Outcome) {
+        let end = PushEnd { outcome, surprises: vec![], notes: vec![], bytes_sent: 0 };
+        host.handle_ended(now, push, end);
+    }
+
+    fn again(blame: Blame) -> Outcome {
+        Outcome::Again { blame, why: "no".into() }
+    }
+
+    /// A host on which each of the roots has had its first walk.
+    fn walked(pushes: usize, roots: &[&str]) -> Host {
+        let mut host = host(pushes, roots);
+        for root in roots {
+            host.handle_nudge(at(0), &id(root), Lane::Walk);
+            let push = start(&mut host, at(0), root, Lane::Walk);
+            ended(&mut host, at(0), push, Outcome::Done);
+        }
+        drain(&mut host);
+        host
+    }
+
+    #[test]
+    fn fresh_changes_wait_until_the_mirror_was_reached_and_no_longer() {
+        let mut host = host(2, &["a"]);
+        host.handle_nudge(at(0), &id("a"), Lane::Fresh);
+        host.handle_nudge(at(0), &id("a"), Lane::Walk);
+        assert_eq!(takes(&mut host), [("a".into(), Lane::Walk)]);
+        let walk = start(&mut host, at(0), "a", Lane::Walk);
+        host.handle_reached(at(1), walk);
+        assert_eq!(takes(&mut host), [("a".into(), Lane::Fresh)]);
+    }
+
+    #[test]
+    fn a_failure_of_the_host_holds_all_its_mirrors_and_one_of_them_finds_out() {
+        let mut host = walked(2, &["a", "b"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        let push = start(&mut host, at(1), "a", Lane::Fresh);
+        ended(&mut host, at(2), push, again(Blame::Host));
+        host.handle_nudge(at(2), &id("b"), Lane::Fresh);
+        assert_eq!(takes(&mut host), []);
+        let due = host.poll_timeout(at(2)).expect("it is tried again");
+        assert!(due > at(2) && due <= at(3));
+        host.handle_timeout(due);
+        assert_eq!(takes(&mut host).len(), 1, "one finds out");
+    }
+
+    #[test]
+    fn a_failure_of_a_mirror_holds_that_mirror_alone() {
+        let mut host = walked(2, &["a", "b"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        let push = start(&mut host, at(1), "a", Lane::Fresh);
+        ended(&mut host, at(2), push, again(Blame::Mirror));
+        host.handle_nudge(at(2), &id("b"), Lane::Fresh);
+        assert_eq!(takes(&mut host), [("b".into(), Lane::Fresh)]);
+    }
+
+    #[test]
+    fn pauses_grow_and_a_success_resets_them() {
+        let mut host = walked(2, &["a"]);
+        let mut now = at(1);
+        let mut pauses = Vec::new();
+        host.handle_nudge(now, &id("a"), Lane::Fresh);
+        for _ in 0..4 {
+            let push = start(&mut host, now, "a", Lane::Fresh);
+            ended(&mut host, now, push, again(Blame::Host));
+            let due = host.poll_timeout(now).expect("it is tried again");
+            pauses.push(due - now);
+            now = due;
+            host.handle_timeout(now);
+        }
+        assert!(pauses.windows(2).all(|p| p[1] > p[0]), "{pauses:?}");
+        let push = start(&mut host, now, "a", Lane::Fresh);
+        ended(&mut host, now, push, Outcome::Done);
+        host.handle_nudge(now, &id("a"), Lane::Fresh);
+        let push = start(&mut host, now, "a", Lane::Fresh);
+        ended(&mut host, now, push, again(Blame::Host));
+        assert!(host.poll_timeout(now).unwrap() - now <= RETRY.first);
+    }
+
+    #[test]
+    fn equal_failures_are_told_once_and_summed_up() {
+        let mut host = walked(2, &["a"]);
+        let mut notes = Vec::new();
+        let mut now = at(1);
+        host.handle_nudge(now, &id("a"), Lane::Fresh);
+        for outcome in [again(Blame::Host), again(Blame::Host), again(Blame::Host), Outcome::Done] {
+            let push = start(&mut host, now, "a", Lane::Fresh);
+            ended(&mut host, now, push, outcome);
+            now = host.poll_timeout(now).unwrap_or(now);
+            notes.extend(drain(&mut host).into_iter().filter_map(|effect| match effect {
+                Effect::Note(note) => Some(note),
+                _ => None,
+            }));
+            host.handle_timeout(now);
+        }
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(matches!(notes[0], Note::Failed { .. }));
+        assert!(matches!(notes[1], Note::Recovered { failures: 3, .. }));
+    }
+
+    #[test]
+    fn at_most_so_many_runs_and_walks_leave_one_place_for_fresh_changes() {
+        let mut host = walked(2, &["a", "b", "c"]);
+        for root in ["a", "b", "c"] {
+            host.handle_nudge(at(1), &id(root), Lane::Walk);
+        }
+        assert_eq!(takes(&mut host).len(), 1);
+        host.handle_nudge(at(1), &id("c"), Lane::Fresh);
+        assert_eq!(takes(&mut host), [("c".into(), Lane::Fresh)]);
+        host.handle_nudge(at(1), &id("b"), Lane::Fresh);
+        assert_eq!(takes(&mut host), []);
+    }
+
+    #[test]
+    fn one_push_at_a_time_for_one_mirror() {
+        let mut host = walked(4, &["a"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        assert_eq!(takes(&mut host).len(), 1);
+        let push = start(&mut host, at(1), "a", Lane::Fresh);
+        host.handle_nudge(at(2), &id("a"), Lane::Fresh);
+        assert_eq!(takes(&mut host), []);
+        ended(&mut host, at(3), push, Outcome::Done);
+        assert_eq!(takes(&mut host).len(), 1, "what came meanwhile is pulled at once");
+    }
+
+    #[test]
+    fn a_restart_wants_again_what_was_under_way() {
+        let mut host = walked(2, &["a"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        start(&mut host, at(1), "a", Lane::Fresh);
+        host.handle_restart(at(2));
+        assert_eq!(takes(&mut host), [("a".into(), Lane::Fresh)]);
+    }
+
+    #[test]
+    fn drained_is_said_when_nothing_runs() {
+        let mut host = walked(2, &["a"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        let push = start(&mut host, at(1), "a", Lane::Fresh);
+        host.handle_drain();
+        assert_eq!(drain(&mut host), []);
+        ended(&mut host, at(2), push, Outcome::Done);
+        assert!(drain(&mut host).contains(&Effect::Drained));
+        host.handle_nudge(at(3), &id("a"), Lane::Fresh);
+        assert_eq!(takes(&mut host), []);
+    }
+
+    #[test]
+    fn hard_case_13_failures_nobody_can_attribute_are_tried_in_smaller_pieces() {
+        let mut host = walked(2, &["a"]);
+        host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+        let push = start(&mut host, at(1), "a", Lane::Fresh);
+        ended(&mut host, at(1), push, Outcome::Unattributed("code 23".into()));
+        host.handle_timeout(host.poll_timeout(at(1)).unwrap());
+        host.handle_batch(at(3), &id("a"), Lane::Fresh, Ticket(2), Arc::default());
+        let pieces = drain(&mut host).into_iter().find_map(|effect| match effect {
+            Effect::Start(push) => Some(push.pieces),
+            _ => None,
+        });
+        assert_eq!(pieces, Some(2));
+    }
+}

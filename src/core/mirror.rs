@@ -1,0 +1,232 @@
+//! One Mirror as its host sees it: what it wants, what runs, when it may be tried again.
+
+use crate::core::backoff::{Backoff, seed_of};
+use crate::types::change::{Lane, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::moment::Moment;
+use crate::types::plan::RetryPlan;
+
+/// Names one run of work on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PushId(pub u64);
+
+/// A Mirror's place in its Host's rule.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Whether its directory is known to exist.
+    pub reached: bool,
+    /// Into how many pieces lists are cut, after failures that nobody could attribute.
+    pub pieces: usize,
+    /// What the host knows for status.
+    pub report: MirrorReport,
+    /// When something was last started, for fairness.
+    pub last_started: Moment,
+    fresh: LaneState,
+    walk: LaneState,
+    backoff: Backoff,
+    blocked_until: Option<Moment>,
+}
+
+/// One lane of a Mirror.
+#[derive(Debug)]
+struct LaneState {
+    wanted: bool,
+    activity: Activity,
+    backoff: Backoff,
+    blocked_until: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    Idle,
+    Asked,
+    Running(PushId, Ticket),
+}
+
+/// What the host knows of a Mirror.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MirrorReport {
+    /// Whether it was ever reached.
+    pub reached: bool,
+    /// Whether a Walk is under way.
+    pub walking: bool,
+    /// Whether a Push is under way.
+    pub pushing: bool,
+    /// When it is tried again, after a failure.
+    pub retry_at: Option<Moment>,
+    /// What failed last, until something succeeds.
+    pub last_error: Option<String>,
+    /// When something last succeeded.
+    pub last_success: Option<Moment>,
+    /// Part of the Walk that is done.
+    pub progress: Option<f32>,
+    /// Pushes done.
+    pub pushes: u64,
+    /// Walks done.
+    pub walks: u64,
+    /// Tries that failed.
+    pub failures: u64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+}
+
+impl Mirror {
+    /// A Mirror that was never reached.
+    pub fn new(id: &MirrorId, retry: RetryPlan) -> Self {
+        let lane = |name: &str| LaneState {
+            wanted: false,
+            activity: Activity::Idle,
+            backoff: Backoff::new(retry, seed_of(&format!("{id} {name}"))),
+            blocked_until: None,
+        };
+        Self {
+            reached: false,
+            pieces: 1,
+            report: MirrorReport::default(),
+            last_started: Moment::default(),
+            fresh: lane("fresh"),
+            walk: lane("walk"),
+            backoff: Backoff::new(retry, seed_of(&id.to_string())),
+            blocked_until: None,
+        }
+    }
+
+    /// There is work in this lane.
+    pub fn want(&mut self, lane: Lane) {
+        self.lane_mut(lane).wanted = true;
+    }
+
+    /// The lane that may be asked for now, if any.
+    pub fn eligible(&self, now: Moment, walk_allowed: bool) -> Option<Lane> {
+        if self.blocked_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        let ready = |state: &LaneState| {
+            state.wanted
+                && state.activity == Activity::Idle
+                && state.blocked_until.is_none_or(|until| until <= now)
+        };
+        // Before its directory exists a fresh file would have nowhere to go.
+        if self.reached && ready(&self.fresh) {
+            return Some(Lane::Fresh);
+        }
+        (walk_allowed && ready(&self.walk)).then_some(Lane::Walk)
+    }
+
+    /// When a lane that wants work but is blocked becomes free.
+    pub fn unblocks_at(&self) -> Option<Moment> {
+        let lanes = [&self.fresh, &self.walk];
+        lanes
+            .into_iter()
+            .filter(|state| state.wanted && state.activity == Activity::Idle)
+            .filter_map(|state| self.blocked_until.max(state.blocked_until))
+            .min()
+    }
+
+    /// The collator is being asked.
+    pub fn ask(&mut self, now: Moment, lane: Lane) {
+        self.last_started = now;
+        let state = self.lane_mut(lane);
+        state.wanted = false;
+        state.activity = Activity::Asked;
+    }
+
+    /// The collator had nothing.
+    pub fn handle_nothing(&mut self, lane: Lane) {
+        let state = self.lane_mut(lane);
+        if state.activity == Activity::Asked {
+            state.activity = Activity::Idle;
+        }
+    }
+
+    /// Whether an answer is expected in this lane.
+    pub fn is_asked(&self, lane: Lane) -> bool {
+        self.lane(lane).activity == Activity::Asked
+    }
+
+    /// Work was handed out and starts.
+    pub fn start(&mut self, lane: Lane, id: PushId, ticket: Ticket) {
+        self.lane_mut(lane).activity = Activity::Running(id, ticket);
+        self.refresh();
+    }
+
+    /// Whether something is asked for or runs in this lane.
+    pub fn is_busy(&self, lane: Lane) -> bool {
+        self.lane(lane).activity != Activity::Idle
+    }
+
+    /// The lane and the ticket of this run.
+    pub fn running(&self, id: PushId) -> Option<(Lane, Ticket)> {
+        [Lane::Fresh, Lane::Walk].into_iter().find_map(|lane| match self.lane(lane).activity {
+            Activity::Running(running, ticket) if running == id => Some((lane, ticket)),
+            _ => None,
+        })
+    }
+
+    /// The run in this lane is over.
+    pub fn finish(&mut self, lane: Lane) {
+        self.lane_mut(lane).activity = Activity::Idle;
+        if lane == Lane::Walk {
+            self.report.progress = None;
+        }
+        self.refresh();
+    }
+
+    /// A success: the next failure waits for `first` again.
+    pub fn handle_success(&mut self, now: Moment, lane: Lane) {
+        self.reached = true;
+        self.pieces = 1;
+        self.blocked_until = None;
+        self.backoff.reset();
+        let state = self.lane_mut(lane);
+        state.backoff.reset();
+        state.blocked_until = None;
+        match lane {
+            Lane::Fresh => self.report.pushes += 1,
+            Lane::Walk => self.report.walks += 1,
+        }
+        self.report.last_success = Some(now);
+        self.refresh();
+    }
+
+    /// A failure for which this Mirror waits.
+    pub fn block(&mut self, now: Moment) {
+        self.blocked_until = Some(now + self.backoff.next_pause());
+    }
+
+    /// A failure for which only this lane waits.
+    pub fn block_lane(&mut self, now: Moment, lane: Lane) {
+        let state = self.lane_mut(lane);
+        state.blocked_until = Some(now + state.backoff.next_pause());
+    }
+
+    /// All activity is lost; what was under way is wanted again.
+    pub fn handle_restart(&mut self) {
+        for state in [&mut self.fresh, &mut self.walk] {
+            state.wanted |= state.activity != Activity::Idle;
+            state.activity = Activity::Idle;
+        }
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        let running = |state: &LaneState| matches!(state.activity, Activity::Running(..));
+        self.report.reached = self.reached;
+        self.report.pushing = running(&self.fresh);
+        self.report.walking = running(&self.walk);
+    }
+
+    fn lane(&self, lane: Lane) -> &LaneState {
+        match lane {
+            Lane::Fresh => &self.fresh,
+            Lane::Walk => &self.walk,
+        }
+    }
+
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneState {
+        match lane {
+            Lane::Fresh => &mut self.fresh,
+            Lane::Walk => &mut self.walk,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The Epoch that is still collecting: changes folded by path, and files that somebody still writes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::change::{Change, Kinds};
+use crate::types::limits::{HELD_FILES_MAX, OPEN_EPOCH_PATHS_MAX};
+use crate::types::moment::Moment;
+use crate::types::rel_path::RelPath;
+
+/// How long changes wait, from a Root's plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// Quiet time before sealing.
+    pub settle: Duration,
+    /// The longest wait for quiet.
+    pub max_age: Duration,
+    /// An open file is pushed when quiet for this long.
+    pub open_quiet: Duration,
+    /// An open file that is never quiet is pushed this often.
+    pub open_max: Duration,
+}
+
+/// Changes that are not sealed yet.
+#[derive(Debug)]
+pub struct OpenEpoch {
+    waits: Waits,
+    changes: BTreeMap<RelPath, Opened>,
+    first_change: Moment,
+    last_change: Moment,
+    held: BTreeMap<RelPath, Held>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    kinds: Kinds,
+    /// The name did not exist when this Epoch opened, so if it goes away again nothing has changed.
+    fresh: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    kinds: Kinds,
+    fresh: bool,
+    since: Moment,
+    last_write: Moment,
+}
+
+impl OpenEpoch {
+    /// Nothing changed yet.
+    pub fn new(waits: Waits) -> Self {
+        let zero = Moment::default();
+        Self {
+            waits,
+            changes: BTreeMap::new(),
+            first_change: zero,
+            last_change: zero,
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Folds one change in.
+    pub fn insert(&mut self, now: Moment, change: Change) {
+        let Change { path, kinds } = change;
+        if kinds.contains(Kinds::WENT) {
+            self.insert_gone(now, path, kinds);
+        } else if kinds.contains(Kinds::OPEN) {
+            self.insert_open(now, path, kinds);
+        } else if kinds.contains(Kinds::CONTENT) || !self.held.contains_key(&path) {
+            let held = self.held.remove(&path);
+            let (old, fresh) = held.map_or((Kinds::empty(), false), |h| (h.kinds, h.fresh));
+            self.dirty(now, path, (old | kinds) - Kinds::OPEN, fresh || kinds.contains(Kinds::CAME));
+        } else if let Some(held) = self.held.get_mut(&path) {
+            // Attributes of a file that is still being written go with its content.
+            held.kinds |= kinds;
+        }
+    }
+
+    /// Everything that is in doubt is pushed now, also what is still being written.
+    pub fn release_held(&mut self, now: Moment) {
+        for (path, held) in std::mem::take(&mut self.held) {
+            self.dirty(now, path, held.kinds - Kinds::OPEN, held.fresh);
+        }
+    }
+
+    /// Moves open files that are quiet, or open for long, among the changes.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        let Waits { open_quiet, open_max, .. } = self.waits;
+        let due: Vec<RelPath> = self
+            .held
+            .iter()
+            .filter(|(_, h)| h.due(open_quiet, open_max) <= now)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in due {
+            let held = self.held.remove(&path).expect("found just now");
+            self.dirty(now, path, held.kinds - Kinds::OPEN, held.fresh);
+        }
+    }
+
+    /// When this Epoch is to be sealed; none while it is empty.
+    pub fn seal_at(&self) -> Option<Moment> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        if self.changes.len() >= OPEN_EPOCH_PATHS_MAX {
+            return Some(self.first_change);
+        }
+        let quiet = self.last_change + self.waits.settle;
+        Some(quiet.min(self.first_change + self.waits.max_age))
+    }
+
+    /// When the next open file is due.
+    pub fn held_due(&self) -> Option<Moment> {
+        let Waits { open_quiet, open_max, .. } = self.waits;
+        self.held.values().map(|h| h.due(open_quiet, open_max)).min()
+    }
+
+    /// Hands out the changes and when the first of them came; starts a new Epoch.
+    pub fn take(&mut self) -> (Moment, BTreeMap<RelPath, Kinds>) {
+        let changes = std::mem::take(&mut self.changes);
+        (self.first_change, changes.into_iter().map(|(path, o)| (path, o.kinds)).collect())
+    }
+
+    /// Forgets everything: a Walk is owed for it.
+    pub fn clear(&mut self) {
+        self.changes.clear();
+        self.held.clear();
+    }
+
+    /// Changed paths, without open files.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether nothing changed and no file is open.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.held.is_empty()
+    }
+
+    /// Files held back because somebody writes them.
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When the oldest change in here came, open files included.
+    pub fn oldest(&self) -> Option<Moment> {
+        let first = (!self.changes.is_empty()).then_some(self.first_change);
+        let held = self.held.values().map(|h| h.since).min();
+        first.into_iter().chain(held).min()
+    }
+
+    /// Whether this path, or something above it, is among the changes.
+    pub fn covers(&self, path: &RelPath) -> bool {
+        std::iter::once(path.clone()).chain(path.ancestors()).any(|p| self.changes.contains_key(&p))
+    }
+
+    fn insert_open(&mut self, now: Moment, path: RelPath, kinds: Kinds) {
+        if let Some(held) = self.held.get_mut(&path) {
+            held.kinds |= kinds;
+            held.last_write = now;
+            return;
+        }
+        let fresh = kinds.contains(Kinds::CAME) && !self.changes.contains_key(&path);
+        if self.held.len() >= HELD_FILES_MAX {
+            self.dirty(now, path, kinds - Kinds::OPEN, fresh);
+            return;
+        }
+        self.held.insert(path, Held { kinds, fresh, since: now, last_write: now });
+    }
+
+    fn insert_gone(&mut self, now: Moment, path: RelPath, kinds: Kinds) {
+        let held = self.held.remove(&path);
+        let opened = self.changes.get(&path).copied();
+        if kinds.contains(Kinds::SUBTREE) {
+            remove_below(&mut self.held, &path);
+            remove_below(&mut self.changes, &path);
+        }
+        let was_fresh = match (opened, held) {
+            (Some(opened), _) => opened.fresh,
+            (None, Some(held)) => held.fresh,
+            (None, None) => false,
+        };
+        if was_fresh {
+            // It came and went unseen; only the times of the directory around it have changed.
+            self.changes.remove(&path);
+            if let Some(parent) = path.parent() {
+                self.dirty(now, parent, Kinds::ATTRS, false);
+            }
+        } else {
+            self.dirty(now, path, kinds, false);
+        }
+    }
+
+    fn dirty(&mut self, now: Moment, path: RelPath, kinds: Kinds, fresh: bool) {
+        if self.changes.is_empty() {
+            self.first_change = now;
+        }
+        self.last_change = now;
+        self.changes
+            .entry(path)
+            .and_modify(|opened| opened.kinds |= kinds)
+            .or_insert(Opened { kinds, fresh });
+    }
+}
+
+impl Held {
+    fn due(&self, open_quiet: Duration, open_max: Duration) -> Moment {
+        (self.last_write + open_quiet).min(self.since + open_max)
+    }
+}
+
+/// Drops the entries of everything below a directory.
+pub fn remove_below<T>(map: &mut BTreeMap<RelPath, T>, directory: &RelPath) -> Vec<(RelPath, T)> {
+    let below: Vec<RelPath> = match directory.below() {
+        Some((start, end)) => map.range(start..end).map(|(path, _)| path.clone()).collect(),
+        None => map.keys().filter(|path| !path.is_root()).cloned().collect(),
+    };
+    below.into_iter().filter_map(|path| map.remove_entry(&path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAITS: Waits = Waits {
+        settle: Duration::from_millis(50),
+        max_age: Duration::from_secs(1),
+        open_quiet: Duration::from_secs(2),
+        open_max: Duration::from_secs(60),
+    };
+
+    fn at(ms: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(ms))
+    }
+
+    fn epoch(changes: &[(u64, &str, Kinds)]) -> OpenEpoch {
+        let mut epoch = OpenEpoch::new(WAITS);
+        for (ms, path, kinds) in changes {
+            epoch.insert(at(*ms), Change::new((*path).into(), *kinds));
+        }
+        epoch
+    }
+
+    fn paths(epoch: &mut OpenEpoch) -> Vec<String> {
+        epoch.take().1.keys().map(ToString::to_string).collect()
+    }
+
+    const CREATED: Kinds = Kinds::CAME.union(Kinds::OPEN).union(Kinds::CONTENT);
+
+    #[test]
+    fn a_file_that_is_being_written_waits_for_its_close() {
+        let mut epoch = epoch(&[(0, "a", CREATED), (10, "a", Kinds::OPEN | Kinds::CONTENT)]);
+        assert_eq!((epoch.len(), epoch.held_len()), (0, 1));
+        assert_eq!(epoch.oldest(), Some(at(0)), "it is pending all the same");
+        epoch.insert(at(20), Change::new("a".into(), Kinds::CONTENT));
+        assert_eq!(epoch.seal_at(), Some(at(70)));
+        assert_eq!(paths(&mut epoch), ["a"]);
+    }
+
+    #[test]
+    fn hard_case_6_a_file_that_stays_open_is_pushed_when_quiet_or_after_a_minute() {
+        let mut epoch = epoch(&[(0, "log", Kinds::OPEN | Kinds::CONTENT)]);
+        assert_eq!(epoch.held_due(), Some(at(2000)));
+        for second in 1..60 {
+            let change = Change::new("log".into(), Kinds::OPEN | Kinds::CONTENT);
+            epoch.insert(at(second * 1000), change);
+            epoch.handle_timeout(at(second * 1000));
+            assert_eq!(epoch.len(), 0);
+        }
+        assert_eq!(epoch.held_due(), Some(at(60_000)));
+        epoch.handle_timeout(at(60_000));
+        assert_eq!(paths(&mut epoch), ["log"]);
+    }
+
+    #[test]
+    fn a_temporary_name_that_went_before_sealing_is_never_pushed() {
+        let mut epoch = epoch(&[
+            (0, "d/.tmp", CREATED),
+            (1, "d/.tmp", Kinds::CONTENT),
+            (2, "d/.tmp", Kinds::WENT),
+            (2, "d/file", Kinds::CONTENT),
+        ]);
+        assert_eq!(paths(&mut epoch), ["d", "d/file"]);
+    }
+
+    #[test]
+    fn a_name_that_was_there_before_is_deleted_whatever_came_between() {
+        let mut epoch = epoch(&[
+            (0, "a", Kinds::WENT),
+            (1, "a", CREATED),
+            (2, "a", Kinds::CONTENT),
+            (3, "a", Kinds::WENT),
+        ]);
+        assert_eq!(paths(&mut epoch), ["a"]);
+    }
+
+    #[test]
+    fn constant_changes_are_sealed_at_the_maximal_age() {
+        let mut epoch = OpenEpoch::new(WAITS);
+        for ms in 0..200 {
+            epoch.insert(at(ms * 10), Change::new("a".into(), Kinds::CONTENT));
+        }
+        assert_eq!(epoch.seal_at(), Some(at(1000)));
+    }
+
+    #[test]
+    fn attributes_of_an_open_file_wait_with_it() {
+        let mut epoch = epoch(&[(0, "a", CREATED), (1, "a", Kinds::ATTRS)]);
+        assert_eq!((epoch.len(), epoch.held_len()), (0, 1));
+        epoch.release_held(at(2));
+        assert_eq!(paths(&mut epoch), ["a"]);
+    }
+}

@@ -1,0 +1,100 @@
+//! Whether the source is still who it was. Nothing leaves a Root that is not.
+
+use std::collections::BTreeMap;
+
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::Identity;
+
+/// What is known of a Root: who it is, and which volumes are mounted below it.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    root: Identity,
+    volumes: BTreeMap<RelPath, u64>,
+}
+
+/// What was found now.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// Who the Root's path leads to; none if it leads nowhere.
+    pub root: Option<Identity>,
+    /// The device found at each of [`Guard::volumes`], none where there is no directory.
+    pub volumes: Vec<(RelPath, Option<u64>)>,
+}
+
+/// What follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is who it was; nothing at or below these directories may be touched on mirrors.
+    Same(Vec<RelPath>),
+    /// It is not: nothing may leave it.
+    Gone(String),
+}
+
+impl Guard {
+    /// A Root as it was when its watching began.
+    pub fn new(root: Identity) -> Self {
+        Self { root, volumes: BTreeMap::new() }
+    }
+
+    /// A directory below the Root was seen on a device of its own.
+    pub fn handle_volume(&mut self, path: RelPath, device: u64) {
+        self.volumes.insert(path, device);
+    }
+
+    /// The directories to look at for a [`Sighting`].
+    pub fn volumes(&self) -> impl Iterator<Item = &RelPath> {
+        self.volumes.keys()
+    }
+
+    /// Compares what was found with what is known.
+    pub fn judge(&self, sighting: &Sighting) -> Judgement {
+        match sighting.root {
+            None => return Judgement::Gone("The source directory is not there".into()),
+            Some(found) if found.device != self.root.device => {
+                return Judgement::Gone(
+                    "Another file system is mounted at the source, or its own was unmounted".into(),
+                );
+            }
+            Some(found) if found != self.root => {
+                return Judgement::Gone(
+                    "The source is another directory than the one that was watched".into(),
+                );
+            }
+            Some(_) => (),
+        }
+        let unmounted = sighting
+            .volumes
+            .iter()
+            .filter(|(path, found)| self.volumes.get(path).copied() != *found)
+            .map(|(path, _)| path.clone());
+        Judgement::Same(unmounted.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: Identity = Identity { device: 1, inode: 2 };
+
+    fn judge(root: Option<Identity>, volume: Option<u64>) -> Judgement {
+        let mut guard = Guard::new(ROOT);
+        guard.handle_volume("vol".into(), 7);
+        guard.judge(&Sighting { root, volumes: vec![("vol".into(), volume)] })
+    }
+
+    #[test]
+    fn hard_case_8_a_root_that_is_not_who_it_was_sends_nothing() {
+        assert_eq!(judge(Some(ROOT), Some(7)), Judgement::Same(vec![]));
+        let others = [None, Some(Identity { inode: 3, ..ROOT }), Some(Identity { device: 9, ..ROOT })];
+        for other in others {
+            assert!(matches!(judge(other, Some(7)), Judgement::Gone(_)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn hard_case_8_a_volume_that_is_not_mounted_is_held() {
+        assert_eq!(judge(Some(ROOT), Some(1)), Judgement::Same(vec!["vol".into()]));
+        assert_eq!(judge(Some(ROOT), None), Judgement::Same(vec!["vol".into()]));
+    }
+}

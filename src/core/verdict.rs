@@ -1,0 +1,405 @@
+//! What the end of an rsync run means. Exit codes alone don't tell; what it said does.
+
+use bstr::ByteSlice;
+
+use crate::types::change::Kinds;
+use crate::types::outcome::{Blame, Failed, Outcome};
+use crate::types::rel_path::RelPath;
+use crate::types::step::{Exit, Step, StepEnd, StepKind};
+
+/// What one Step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Things that are done, with a remark.
+    pub notes: Vec<String>,
+}
+
+/// Judges a run. `prefixes` are the absolute names under which rsync may speak of the source and of
+/// the target, without a slash at the end.
+pub fn judge(step: &Step, end: &StepEnd, prefixes: &[Vec<u8>]) -> Verdict {
+    let said = Said::read(step, end, prefixes);
+    let outcome = match end.exit {
+        Exit::Signal(signal) => again(Blame::Mirror, format!("rsync was killed by signal {signal}")),
+        Exit::NotStarted => again(Blame::Host, said.first_line()),
+        // 24: something vanished before it was read. A newer change for it is on its way.
+        Exit::Code(0 | 24) => said.judge_success(step),
+        Exit::Code(23) => said.judge_partial(step),
+        Exit::Code(code) => said.judge_failure(step, code),
+    };
+    Verdict { outcome, notes: said.notes }
+}
+
+fn again(blame: Blame, why: String) -> Outcome {
+    Outcome::Again { blame, why }
+}
+
+/// What rsync said on standard error, line by line.
+struct Said {
+    failed: Vec<Failed>,
+    unattributed: Vec<String>,
+    notes: Vec<String>,
+    deletions_skipped: bool,
+    no_space: bool,
+    lines: Vec<String>,
+}
+
+impl Said {
+    fn read(step: &Step, end: &StepEnd, prefixes: &[Vec<u8>]) -> Self {
+        let mut said = Self {
+            failed: Vec::new(),
+            unattributed: Vec::new(),
+            notes: Vec::new(),
+            deletions_skipped: false,
+            no_space: false,
+            lines: Vec::new(),
+        };
+        if end.stderr_cut {
+            said.unattributed.push("there were more messages than are kept".into());
+        }
+        let replaced = end.stderr.lines().any(|line| line.contains_str("could not make way for"));
+        for line in end.stderr.lines().filter(|line| !line.trim_ascii().is_empty()) {
+            said.read_line(step, line, prefixes, replaced);
+        }
+        said
+    }
+
+    fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
+        let text = line.to_str_lossy().trim().to_string();
+        if text.starts_with("rsync error:") || text.starts_with("rsync warning:") {
+            return;
+        }
+        if text.contains("skipping file deletion") {
+            self.deletions_skipped = true;
+            return;
+        }
+        if text.starts_with("file has vanished:") {
+            return;
+        }
+        self.no_space |= text.contains("No space left on device")
+            || text.contains("Disk quota exceeded")
+            || text.contains("Read-only file system");
+        self.lines.push(text.clone());
+        if let Some(name) = text.strip_prefix("cannot delete non-empty directory: ") {
+            // Excluded files are left in it. Where something else must take its place, the line that
+            // says so is the failure.
+            if !replaced {
+                let note = format!("{name} is kept on the mirror for the excluded files in it");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
+            return;
+        }
+        match attribute(step, line, prefixes) {
+            Some((path, kinds)) => {
+                if !self.failed.iter().any(|failed| failed.path == path) {
+                    self.failed.push(Failed { path, kinds, reason: reason_of(&text) });
+                }
+            }
+            None => self.unattributed.push(text),
+        }
+    }
+
+    fn first_line(&self) -> String {
+        self.lines.first().cloned().unwrap_or_else(|| "it said nothing".into())
+    }
+
+    fn judge_success(&self, step: &Step) -> Outcome {
+        if self.deletions_skipped || !self.failed.is_empty() {
+            return self.judge_partial(step);
+        }
+        Outcome::Done
+    }
+
+    fn judge_partial(&self, step: &Step) -> Outcome {
+        if self.no_space {
+            return again(Blame::Mirror, self.first_line());
+        }
+        if self.deletions_skipped && step.kind == StepKind::Walk {
+            return Outcome::DeletionsSkipped(self.failed.clone());
+        }
+        if self.deletions_skipped {
+            // The whole run deleted nothing, so none of its subtrees is done.
+            let why = self.failed.first().map_or("something could not be read", |f| &f.reason);
+            let reason = format!("Nothing was deleted in it, because of: {why}");
+            return Outcome::Partly(self.all_of(step, &reason));
+        }
+        if self.unattributed.is_empty() && !self.failed.is_empty() {
+            return Outcome::Partly(self.failed.clone());
+        }
+        let why = self.unattributed.first().cloned().unwrap_or_else(|| {
+            "rsync says that something was not transferred, but not what (code 23)".into()
+        });
+        match step.paths.as_slice() {
+            [_] => Outcome::Partly(self.all_of(step, &why)),
+            [] => again(Blame::Mirror, why),
+            _ => Outcome::Unattributed(why),
+        }
+    }
+
+    fn judge_failure(&self, step: &Step, code: i32) -> Outcome {
+        let blame = match code {
+            // 5: an unknown module is this mirror's fault, a refused login or a full house the host's.
+            5 if self.lines.iter().any(|line| line.contains("Unknown module")) => Blame::Mirror,
+            5 | 10 | 12 | 14 | 30 | 35 | 126 | 127 | 255 => Blame::Host,
+            _ => Blame::Mirror,
+        };
+        let said = if self.lines.is_empty() { meaning(code).into() } else { self.first_line() };
+        let remedy = remedy(step, code, &self.lines);
+        again(blame, format!("{said} (rsync code {code}){remedy}"))
+    }
+
+    fn all_of(&self, step: &Step, reason: &str) -> Vec<Failed> {
+        let kinds = retry_kinds(step.kind);
+        let mut all = self.failed.clone();
+        for path in &step.paths {
+            if !all.iter().any(|failed| failed.path == *path) {
+                all.push(Failed { path: path.clone(), kinds, reason: reason.into() });
+            }
+        }
+        all
+    }
+}
+
+fn retry_kinds(kind: StepKind) -> Kinds {
+    match kind {
+        StepKind::Written | StepKind::Root => Kinds::CONTENT,
+        StepKind::Touched => Kinds::ATTRS,
+        StepKind::Subtrees | StepKind::Walk => Kinds::SUBTREE,
+        StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
+        StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
+    }
+}
+
+/// The path that a message is about, if the step can have failed on it.
+fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath, Kinds)> {
+    let path = names_in(line).iter().find_map(|name| in_scope(step, name, prefixes))?;
+    let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
+    let kinds = match step.kind {
+        _ if is_directory => Kinds::SUBTREE | Kinds::CONTENT,
+        StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Touched => Kinds::ATTRS,
+        StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
+        // The quick check of a walk failed on it; only what it says is in doubt.
+        StepKind::Walk | StepKind::Root => Kinds::CONTENT,
+    };
+    Some((path, kinds))
+}
+
+/// The names that a message quotes: in double quotes, in the parentheses of a failed call, or after
+/// the colon of a message that ends with a name.
+fn names_in(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> =
+        line.split(|b| *b == b'"').skip(1).step_by(2).map(decode).collect();
+    if let (Some(open), Some(close)) = (line.find_byte(b'('), line.find(b") failed")) {
+        names.extend((open < close).then(|| decode(&line[open + 1..close])));
+    }
+    if line.starts_with(b"could not make way for") || line.starts_with(b"skipping") {
+        names.extend(line.find(b": ").map(|at| decode(line[at + 2..].trim_ascii_end())));
+    }
+    names
+}
+
+/// rsync writes control characters, and bytes that its locale can't show, as `\#` and three octal digits.
+fn decode(name: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((first, tail)) = rest.split_first() {
+        if let [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
+            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+            rest = tail;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    bytes
+}
+
+fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
+    let mut candidates: Vec<&[u8]> = Vec::new();
+    for prefix in prefixes {
+        if let Some(rest) = name.strip_prefix(prefix.as_slice()) {
+            candidates.extend(rest.strip_prefix(b"/").or(rest.is_empty().then_some(rest)));
+        }
+    }
+    if !name.starts_with(b"/") {
+        candidates.push(name.strip_prefix(b"./").unwrap_or(name));
+    }
+    let paths: Vec<RelPath> =
+        candidates.into_iter().filter_map(|bytes| RelPath::parse(bytes).ok()).collect();
+    let hit = |path: &RelPath| {
+        step.kind == StepKind::Walk
+            || step.paths.iter().any(|p| p == path || path.is_below(p) || p.is_below(path))
+    };
+    // The temporary file that a receiver writes first bears the final name in the middle.
+    paths.iter().filter_map(without_temporary).chain(paths.clone()).find(hit)
+}
+
+/// `d/.name.Ab12Cd` is `d/name` being received.
+fn without_temporary(path: &RelPath) -> Option<RelPath> {
+    let name = path.name().strip_prefix(b".")?;
+    let dot = name.rfind_byte(b'.')?;
+    let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
+    let is_temporary = suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric);
+    (is_temporary && !stem.is_empty()).then(|| path.parent().map(|p| p.join(stem)))?
+}
+
+/// What failed, without the program's name and the path.
+fn reason_of(text: &str) -> String {
+    let text = text.strip_prefix("rsync: ").unwrap_or(text);
+    text.to_string()
+}
+
+fn meaning(code: i32) -> &'static str {
+    match code {
+        1 => "rsync did not understand its options",
+        2 => "the two rsyncs don't understand each other",
+        4 => "the other side refuses an option",
+        5 => "the rsync daemon refused",
+        10 => "the connection failed",
+        11 => "the other side could not write",
+        12 => "the connection broke",
+        20 => "rsync was told to stop",
+        25 => "the limit of deletions was reached",
+        30 => "the other side was silent for too long",
+        35 => "the rsync daemon did not answer in time",
+        127 => "the program was not found",
+        255 => "ssh failed",
+        _ => "rsync failed",
+    }
+}
+
+fn remedy(step: &Step, code: i32, lines: &[String]) -> &'static str {
+    let said = |text: &str| lines.iter().any(|line| line.contains(text));
+    if said("Host key verification failed") {
+        "; put the host's key into known_hosts"
+    } else if said("Permission denied (publickey") {
+        "; the host refuses the key: check `identity` and the login's authorized_keys"
+    } else if said("rsync: command not found") || said("rsync: not found") {
+        "; install rsync on the host, or set `rsync_path`"
+    } else if said("auth failed") {
+        "; check `user` and `password_file`"
+    } else if code == 11 && step.kind != StepKind::Root && said("No such file or directory") {
+        "; the mirror's directory has vanished: is its disk mounted?"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(kind: StepKind, paths: &[&str]) -> Step {
+        let paths = paths.iter().map(|p| (*p).into()).collect();
+        Step { kind, paths, held: vec![], delete: true }
+    }
+
+    fn ended(exit: Exit, stderr: &str) -> StepEnd {
+        StepEnd {
+            exit,
+            stderr: stderr.into(),
+            stderr_cut: false,
+            created_directories: vec![],
+            bytes_sent: 0,
+        }
+    }
+
+    fn verdict(kind: StepKind, paths: &[&str], code: i32, stderr: &str) -> Verdict {
+        let prefixes = [b"/src".to_vec(), b"/sub".to_vec()];
+        judge(&step(kind, paths), &ended(Exit::Code(code), stderr), &prefixes)
+    }
+
+    fn failed(verdict: &Verdict) -> Vec<String> {
+        match &verdict.outcome {
+            Outcome::Partly(failed) => failed.iter().map(|f| f.path.to_string()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const OPEN: &str = "rsync: [sender] send_files failed to open \"/src/d/a\": Permission denied (13)\n\
+        rsync error: some files/attrs were not transferred (see previous errors) (code 23)\n";
+
+    #[test]
+    fn hard_case_13_a_partial_transfer_names_the_paths_and_the_rest_is_done() {
+        let verdict = verdict(StepKind::Written, &["d/a", "d/b"], 23, OPEN);
+        assert_eq!(failed(&verdict), ["d/a"]);
+    }
+
+    #[test]
+    fn hard_case_13_what_nobody_can_attribute_is_still_owed() {
+        let stderr = format!("{OPEN}rsync: something odd happened\n");
+        let many = verdict(StepKind::Written, &["d/a", "d/b"], 23, &stderr);
+        assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
+        let one = verdict(StepKind::Written, &["d/a"], 23, &stderr);
+        assert_eq!(failed(&one), ["d/a"]);
+        let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
+        assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+    }
+
+    #[test]
+    fn hard_case_13_skipped_deletions_leave_the_whole_step_owed() {
+        let stderr = "rsync: [sender] opendir \"/src/d/u\" failed: Permission denied (13)\n\
+            IO error encountered -- skipping file deletion\n";
+        let verdict_of = |kind, paths: &[&str]| verdict(kind, paths, 23, stderr);
+        assert_eq!(failed(&verdict_of(StepKind::Subtrees, &["d", "e"])), ["d/u", "d", "e"]);
+        let walk = verdict_of(StepKind::Walk, &[]);
+        assert!(matches!(walk.outcome, Outcome::DeletionsSkipped(_)), "{walk:?}");
+    }
+
+    #[test]
+    fn hard_case_11_a_directory_kept_for_its_excluded_files_is_done_with_a_note() {
+        let stderr = "cannot delete non-empty directory: z\n";
+        let kept = verdict(StepKind::Missing, &["z"], 0, stderr);
+        assert_eq!(kept.outcome, Outcome::Done);
+        assert_eq!(kept.notes.len(), 1);
+        let in_the_way = "cannot delete non-empty directory: z\n\
+            could not make way for new regular file: z\n";
+        let stuck = verdict(StepKind::Subtrees, &["z"], 23, in_the_way);
+        assert_eq!(failed(&stuck), ["z"]);
+        assert!(stuck.notes.is_empty());
+    }
+
+    #[test]
+    fn names_are_read_back_and_temporary_names_lead_to_the_final_one() {
+        let stderr = "rsync: [receiver] mkstemp \"/sub/d/.a\\#012b.Xy12Zz\" (in m) failed: \
+            Permission denied (13)\n";
+        let verdict = verdict(StepKind::Written, &["d/a\nb", "d/c"], 23, stderr);
+        assert_eq!(failed(&verdict), [r"d/a\nb"]);
+    }
+
+    #[test]
+    fn signals_unknown_codes_and_silence_are_never_success() {
+        let step = step(StepKind::Written, &["a"]);
+        for exit in [Exit::Signal(9), Exit::NotStarted]
+            .into_iter()
+            .chain((1..=22).chain([25, 30, 35, 99, 126, 127, 255]).map(Exit::Code))
+        {
+            let verdict = judge(&step, &ended(exit, ""), &[]);
+            assert!(matches!(verdict.outcome, Outcome::Again { .. }), "{exit:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_the_mirrors_fault_and_a_refused_connection_the_hosts() {
+        let blame = |code, stderr| match verdict(StepKind::Written, &["a", "b"], code, stderr).outcome {
+            Outcome::Again { blame, .. } => blame,
+            other => panic!("{other:?}"),
+        };
+        let full = "rsync: [receiver] write failed on \"/sub/a\": No space left on device (28)\n";
+        assert_eq!(blame(11, full), Blame::Mirror);
+        assert_eq!(blame(23, full), Blame::Mirror);
+        assert_eq!(blame(5, "@ERROR: Unknown module 'x'\n"), Blame::Mirror);
+        assert_eq!(blame(5, "@ERROR: max connections (2) reached -- try again later\n"), Blame::Host);
+        assert_eq!(blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"), Blame::Host);
+    }
+
+    #[test]
+    fn hard_case_12_what_vanished_meanwhile_is_done() {
+        let stderr = "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
+        assert_eq!(verdict(StepKind::Walk, &[], 24, stderr).outcome, Outcome::Done);
+    }
+}

@@ -1,0 +1,53 @@
+//! What a Mirror lacks, looked at on the disk and ready to be pushed.
+
+use crate::types::change::{Epoch, Kinds};
+use crate::types::rel_path::RelPath;
+
+/// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The newest Epoch it covers.
+    pub to: Epoch,
+    /// The whole Root is to be walked; then nothing else is listed but `held`.
+    pub walk: bool,
+    /// Paths that exist, to be sent without what is below them, sorted.
+    pub present: Vec<Present>,
+    /// Paths that exist, to be made equal with all that is below them, sorted.
+    pub subtrees: Vec<Present>,
+    /// Topmost paths that do not exist, sorted.
+    pub missing: Vec<RelPath>,
+    /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
+    pub held: Vec<RelPath>,
+}
+
+/// An existing path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Present {
+    /// Which.
+    pub path: RelPath,
+    /// Its content may differ although size and time do not.
+    pub content: bool,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        !self.walk && self.present.is_empty() && self.subtrees.is_empty() && self.missing.is_empty()
+    }
+
+    /// Number of paths named.
+    pub fn len(&self) -> usize {
+        self.present.len() + self.subtrees.len() + self.missing.len()
+    }
+
+    /// Whether `path` is named, or lies below a subtree, or above a named path: a directory that a
+    /// push of this batch may rightly create on a mirror.
+    pub fn accounts_for(&self, path: &RelPath) -> bool {
+        self.walk
+            || self.present.iter().any(|p| p.path == *path)
+            || self.subtrees.iter().any(|s| s.path == *path || path.is_below(&s.path))
+    }
+}
+
+/// A dirty path as the log hands it out.
+pub type Dirty = (RelPath, Kinds);

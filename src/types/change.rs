@@ -1,0 +1,73 @@
+//! What the kernel told us about a path, and the numbering of what was told.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::types::rel_path::RelPath;
+
+bitflags::bitflags! {
+    /// What happened to a path, joined when it happens again before it is pushed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Kinds: u8 {
+        /// Its content may differ although size and time are equal: it was written, or came from elsewhere.
+        const CONTENT = 1;
+        /// Mode, owner, times or extended attributes changed.
+        const ATTRS = 2;
+        /// It was created under a name that did not exist.
+        const CAME = 4;
+        /// The name was deleted or moved away.
+        const WENT = 8;
+        /// A directory came, went or was replaced at this name: everything below it is in doubt.
+        const SUBTREE = 16;
+        /// Somebody is still writing; it is pushed when closed, quiet, or long open.
+        const OPEN = 32;
+    }
+}
+
+/// One path that may differ now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which path.
+    pub path: RelPath,
+    /// In which ways.
+    pub kinds: Kinds,
+}
+
+impl Change {
+    /// A change of `path` in the ways `kinds`.
+    pub fn new(path: RelPath, kinds: Kinds) -> Self {
+        Self { path, kinds }
+    }
+}
+
+/// A numbered, sealed group of changes of one Root. Zero is before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The one after it.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one handing-out of work to a Mirror. Results under a ticket that is not current are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A Mirror has two lanes: a Walk and a Push of fresh changes may run at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// What the log holds above the Cursor, and stuck paths that are due.
+    Fresh,
+    /// The whole Root.
+    Walk,
+}

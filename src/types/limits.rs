@@ -1,0 +1,70 @@
+//! Every bound in one place, with the reason for its number.
+
+use std::time::Duration;
+
+/// Distinct paths that a Root's log holds before it coarsens. Two paths for each file of a large site,
+/// at about 150 bytes each.
+pub const LOG_PATHS_MAX: usize = 1_000_000;
+
+/// Paths in the open Epoch before it is sealed without waiting for quiet.
+pub const OPEN_EPOCH_PATHS_MAX: usize = 100_000;
+
+/// Files held back because somebody writes them; more are pushed at once, unfinished.
+pub const HELD_FILES_MAX: usize = 65_536;
+
+/// Stuck paths of one Mirror; more, and it owes a Walk instead.
+pub const STUCK_PATHS_MAX: usize = 10_000;
+
+/// Stuck paths that a status names; the rest is counted.
+pub const STUCK_SHOWN_MAX: usize = 20;
+
+/// Names of files with several names that are remembered for a Root.
+pub const LINK_NAMES_MAX: usize = 1_000_000;
+
+/// A directory becomes a subtree when the log is full and it has at least this many dirty children.
+pub const COARSEN_CHILDREN_MIN: usize = 16;
+
+/// How long half of a rename waits for the other half, when the kernel's next read comes late.
+pub const MOVE_PAIR_WAIT: Duration = Duration::from_millis(10);
+
+/// Bytes asked from the kernel's event queue at once: about 2,000 events with short names.
+pub const EVENT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Directories opened and listed by one blocking task; descriptors held by it are at most twice that.
+pub const EXPLORE_CHUNK: usize = 64;
+
+/// Blocking tasks that explore one Root at once. From measuring: more did not help on warm caches.
+pub const EXPLORE_TASKS_MAX: usize = 3;
+
+/// Bytes of a child's standard error that are kept for judging; the rest is counted as unread.
+pub const STDERR_BYTES_MAX: usize = 256 * 1024;
+
+/// Directories created on a mirror unexpectedly that a push reports; one is enough for a Walk.
+pub const SURPRISES_MAX: usize = 16;
+
+/// How long running pushes may go on after the daemon was told to stop, before their groups are ended.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// Between a group's SIGTERM and its SIGKILL.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a root that went away, or a nested volume that is not mounted, is looked for again.
+pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
+pub const STALL_AFTER: Duration = Duration::from_secs(2);
+
+/// Deaths of one actor by panic within [`DEATHS_WINDOW`] after which the daemon gives up with code 70.
+pub const DEATHS_MAX: usize = 10;
+
+/// See [`DEATHS_MAX`].
+pub const DEATHS_WINDOW: Duration = Duration::from_secs(60);
+
+/// Messages in an actor's mailbox before `try_send` refuses; ours go past it by design, see `actors::send`.
+pub const MAILBOX: usize = 1024;
+
+/// How long an idle ssh master's health check may take before the master is replaced.
+pub const MASTER_CHECK_WAIT: Duration = Duration::from_secs(5);
+
+/// Longest answer that the client reads from the control socket.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

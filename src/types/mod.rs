@@ -1,0 +1,15 @@
+//! Plain data that every room may use: no I/O, no clock, no actors.
+
+pub mod batch;
+pub mod change;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod moment;
+pub mod name;
+pub mod outcome;
+pub mod plan;
+pub mod rel_path;
+pub mod source_dir;
+pub mod status;
+pub mod step;

@@ -1,0 +1,64 @@
+//! How names that are not plain text are written for people, and read back.
+
+use std::fmt;
+
+use bstr::{ByteSlice, ByteVec};
+
+/// Writes any bytes as text without control characters: `\\` for a backslash, `\n`, `\r`, `\t` for
+/// these, `\xHH` for every other byte that is not part of a printable UTF-8 character. Names in JSON,
+/// logs and arguments are written so; [`unescape`] reads them back to the same bytes.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (start, end, ch) in self.0.char_indices() {
+            match ch {
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                char::REPLACEMENT_CHARACTER => write_hex(f, &self.0[start..end])?,
+                _ if is_unprintable(ch) => write_hex(f, &self.0[start..end])?,
+                _ => write!(f, "{ch}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads back what [`Escaped`] wrote.
+pub fn unescape(text: &str) -> Vec<u8> {
+    Vec::unescape_bytes(text)
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02X}"))
+}
+
+/// Control characters, and those that turn the direction of a line or have no width: a name must not
+/// be able to rearrange the terminal that shows it.
+fn is_unprintable(ch: char) -> bool {
+    ch.is_control()
+        || matches!(ch, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let text = Escaped(&bytes).to_string();
+            prop_assert!(!text.chars().any(is_unprintable));
+            prop_assert_eq!(unescape(&text), bytes);
+        }
+    }
+
+    #[test]
+    fn hard_case_28_names_that_are_not_utf8_have_one_escape() {
+        assert_eq!(Escaped(b"a\xffb\n\x1b[2J\\").to_string(), r"a\xFFb\n\x1B[2J\\");
+        assert_eq!(Escaped("größe".as_bytes()).to_string(), "größe");
+    }
+}

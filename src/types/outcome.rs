@@ -1,0 +1,69 @@
+//! How a Push ended.
+
+use crate::types::change::Kinds;
+use crate::types::rel_path::RelPath;
+
+/// Whose fault a failure is: it decides who waits before the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// This mirror's, such as a full disk: its other mirrors go on.
+    Mirror,
+    /// The host's, such as a refused connection: all its mirrors wait.
+    Host,
+}
+
+/// A path that could not be brought to the mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Which.
+    pub path: RelPath,
+    /// How to try it again.
+    pub kinds: Kinds,
+    /// What rsync said about it.
+    pub reason: String,
+}
+
+/// How a Push, or one Step of it, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is on the mirror.
+    Done,
+    /// All but these paths is on the mirror.
+    Partly(Vec<Failed>),
+    /// These paths failed, and for their sake nothing was deleted: the whole work is still owed.
+    DeletionsSkipped(Vec<Failed>),
+    /// Something failed and nobody can say which path: still owed, to be tried in smaller pieces.
+    Unattributed(String),
+    /// Nothing counts; try again.
+    Again {
+        /// Who waits.
+        blame: Blame,
+        /// What happened, for people.
+        why: String,
+    },
+}
+
+/// A Push's result, as the collator and the host are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushEnd {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Directories that were created on the mirror although nobody knew them missing there.
+    pub surprises: Vec<RelPath>,
+    /// Things that are done, with a remark, such as a directory kept for its excluded files.
+    pub notes: Vec<String>,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+}
+
+impl PushEnd {
+    /// The end of a push that never got anywhere.
+    pub fn again(blame: Blame, why: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Again { blame, why: why.into() },
+            surprises: Vec::new(),
+            notes: Vec::new(),
+            bytes_sent: 0,
+        }
+    }
+}

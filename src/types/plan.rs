@@ -1,0 +1,205 @@
+//! The configuration as meant: nothing left out, every path absolute, every number with its unit.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::ids::{HostId, MirrorId, RootId};
+
+/// Everything the daemon is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Where the daemon keeps what is its own: lock, flush cookies, ssh sockets, filter files.
+    pub state_dir: PathBuf,
+    /// How it can be talked to.
+    pub control: ControlPlan,
+    /// What it writes to its log.
+    pub log: LogPlan,
+    /// rsync runs at once, over all hosts; runs that stall don't count.
+    pub pushes_max: usize,
+    /// Walks at once, over all hosts; walks that stall don't count.
+    pub walks_max: usize,
+    /// Hosts by name.
+    pub hosts: BTreeMap<HostId, HostPlan>,
+    /// Roots by name.
+    pub roots: BTreeMap<RootId, RootPlan>,
+}
+
+/// How the daemon can be talked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPlan {
+    /// The unix socket; none for a foreground mirror that nobody asked to have one.
+    pub socket: Option<PathBuf>,
+    /// TCP address for reading only.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// Severity, as in slog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+pub enum LogLevel {
+    /// Something is lost or broken until a person acts.
+    Error,
+    /// Something failed and is tried again.
+    Warning,
+    /// What an operator wants to see.
+    Info,
+    /// Each push.
+    Debug,
+    /// Each event.
+    Trace,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub enum LogFormat {
+    /// Lines with colours where a terminal reads them.
+    Terminal,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostPlan {
+    /// Its name.
+    pub id: HostId,
+    /// How it is reached.
+    pub kind: HostKind,
+    /// rsync runs at once on this host.
+    pub pushes: usize,
+    /// Bytes a second for each run; none: unlimited.
+    pub bandwidth: Option<u64>,
+    /// A peer that is silent for this long is given up.
+    pub timeout: Duration,
+    /// Pauses between tries.
+    pub retry: RetryPlan,
+    /// How long connections are kept after the last push.
+    pub warm: Duration,
+}
+
+/// Pauses between tries: from `first`, doubling, to `max`, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPlan {
+    /// Before the second try.
+    pub first: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// How a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// An rsync daemon; mirrors' paths are `module/path`.
+    Rsyncd {
+        /// Name or address, IPv6 without brackets.
+        address: String,
+        /// TCP port.
+        port: u16,
+        /// Whom to log in as.
+        user: Option<String>,
+        /// File that holds the password.
+        password_file: Option<PathBuf>,
+    },
+    /// An ssh login with rsync on the other side; mirrors' paths are absolute or relative to the home.
+    Ssh {
+        /// Name or address.
+        address: String,
+        /// Whom to log in as; none: as ssh decides.
+        user: Option<String>,
+        /// TCP port; none: as ssh decides.
+        port: Option<u16>,
+        /// Private key file.
+        identity: Option<PathBuf>,
+        /// File of known host keys.
+        known_hosts: Option<PathBuf>,
+    },
+    /// This machine.
+    Local,
+}
+
+/// One watched tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RootPlan {
+    /// Its name.
+    pub id: RootId,
+    /// Absolute path of the tree.
+    pub source: PathBuf,
+    /// rsync's filter rules, first match wins.
+    pub rules: Vec<Rule>,
+    /// Quiet time before an Epoch is sealed.
+    pub settle: Duration,
+    /// The longest that a change waits for quiet.
+    pub max_age: Duration,
+    /// A file that stays open is pushed when nobody has written to it for this long.
+    pub open_quiet: Duration,
+    /// A file that is written all the time is pushed this often.
+    pub open_max: Duration,
+    /// Where to.
+    pub mirrors: Vec<MirrorPlan>,
+}
+
+/// One filter rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// What matches is mirrored.
+    Include(Vec<u8>),
+    /// What matches is neither sent nor deleted.
+    Exclude(Vec<u8>),
+}
+
+/// One mirror of a Root.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorPlan {
+    /// `root@host`.
+    pub id: MirrorId,
+    /// Where on the host; without a slash at the end. For an rsync daemon `module/path`.
+    pub path: String,
+    /// Whether deletions are mirrored.
+    pub delete: DeleteMode,
+    /// rsync's own options.
+    pub rsync: RsyncOptions,
+}
+
+/// Which deletions reach a mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub enum DeleteMode {
+    /// All.
+    Always,
+    /// None.
+    Never,
+    /// Those that a Walk finds.
+    OnWalk,
+    /// Those that the kernel reported.
+    OnPush,
+}
+
+impl DeleteMode {
+    /// Whether a Walk may delete.
+    pub fn on_walk(self) -> bool {
+        matches!(self, Self::Always | Self::OnWalk)
+    }
+
+    /// Whether a Push of changes may delete.
+    pub fn on_push(self) -> bool {
+        matches!(self, Self::Always | Self::OnPush)
+    }
+}
+
+/// rsync's own options, by rsync's long names. Flags that are none follow `archive`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RsyncOptions {
+    /// The rsync to run here.
+    pub program: String,
+    /// Long options, in order, ready for the command line.
+    pub arguments: Vec<String>,
+}

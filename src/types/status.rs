@@ -1,0 +1,138 @@
+//! What the daemon says about itself: the only thing that a user interface knows.
+
+use serde::Serialize;
+
+use crate::types::change::Epoch;
+use crate::types::ids::{HostId, MirrorId, RootId};
+
+/// Everything, at one revision.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// Grows with each change of anything below but times.
+    pub revision: u64,
+    /// The daemon's version.
+    pub version: String,
+    /// Actors that died and were started anew since the daemon's start.
+    pub actor_restarts: u64,
+    /// Roots, by name.
+    pub roots: Vec<RootStatus>,
+    /// Mirrors, by name.
+    pub mirrors: Vec<MirrorStatus>,
+}
+
+/// One watched tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RootStatus {
+    /// Its name.
+    pub id: RootId,
+    /// Where it is, escaped.
+    pub source: String,
+    /// Where it stands.
+    pub state: RootState,
+    /// Why it is not `watching`.
+    pub reason: Option<String>,
+    /// The newest sealed Epoch.
+    pub head: Epoch,
+    /// Changed paths that are not sealed yet.
+    pub open_paths: u64,
+    /// Files held back because somebody writes them.
+    pub held_files: u64,
+    /// Watched directories.
+    pub directories: u64,
+}
+
+/// Where a Root stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootState {
+    /// The tree is being watched for the first time, or again.
+    Opening,
+    /// Every directory is watched.
+    Watching,
+    /// Not safe to mirror from, see the reason.
+    Halted,
+}
+
+/// One mirror.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MirrorStatus {
+    /// `root@host`.
+    pub id: MirrorId,
+    /// Its Root.
+    pub root: RootId,
+    /// Its Host.
+    pub host: HostId,
+    /// Where it stands.
+    pub state: MirrorState,
+    /// Paths that are not there yet, as far as known.
+    pub pending_paths: u64,
+    /// Age of the oldest change that is not there yet; 0 when in sync.
+    pub lag_seconds: f64,
+    /// The newest Epoch that it fully holds; 0 while it owes a Walk.
+    pub epoch: Epoch,
+    /// The Root's newest Epoch.
+    pub head: Epoch,
+    /// Paths that fail, the first of them.
+    pub stuck: Vec<StuckPath>,
+    /// How many paths fail.
+    pub stuck_total: u64,
+    /// What failed last, until something succeeds.
+    pub last_error: Option<String>,
+    /// When it is tried again.
+    pub retry_in_seconds: Option<f64>,
+    /// When a push last succeeded, RFC 3339.
+    pub last_success: Option<String>,
+    /// Part of a running Walk that is done, 0 to 1.
+    pub progress: Option<f32>,
+    /// Pushes done.
+    pub pushes: u64,
+    /// Walks done.
+    pub walks: u64,
+    /// Tries that failed.
+    pub failures: u64,
+    /// Bytes that rsync says it sent.
+    pub bytes_sent: u64,
+    /// How often the actor of its host died and was started anew.
+    pub restarts: u64,
+}
+
+/// A path that fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StuckPath {
+    /// Relative to the Root, escaped.
+    pub path: String,
+    /// What rsync said.
+    pub reason: String,
+}
+
+/// Where a mirror stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MirrorState {
+    /// Never reached yet.
+    Waiting,
+    /// The whole tree is being compared.
+    Walking,
+    /// Changes are on their way, or about to be.
+    Pushing,
+    /// Everything that is known to have changed is there, and nothing is stuck.
+    InSync,
+    /// Something failed; it is tried again.
+    Retrying,
+    /// Stopped for safety.
+    Halted,
+}
+
+impl MirrorState {
+    /// As `status` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Walking => "walking",
+            Self::Pushing => "pushing",
+            Self::InSync => "in-sync",
+            Self::Retrying => "retrying",
+            Self::Halted => "halted",
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One rsync run, as the rules ask for it, and how it ended.
+
+use crate::types::rel_path::RelPath;
+
+/// One part of a Push: one rsync run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What to do.
+    pub kind: StepKind,
+    /// The paths it is about; empty for [`StepKind::Root`] and [`StepKind::Walk`].
+    pub paths: Vec<RelPath>,
+    /// Directories that this run must neither fill nor empty, whatever is found in them.
+    pub held: Vec<RelPath>,
+    /// Whether this run may delete on the mirror.
+    pub delete: bool,
+}
+
+/// The kinds of rsync runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepKind {
+    /// Makes the mirror's own directory, at first contact; fills nothing.
+    Root,
+    /// Sends the listed entries, no matter whether size and time are equal.
+    Written,
+    /// Sends those of the listed entries whose size, time or attributes differ.
+    Touched,
+    /// Makes the listed entries equal with all that is below them, by size and time.
+    Subtrees,
+    /// The same, no matter whether size and time are equal.
+    SubtreesWritten,
+    /// Deletes the listed entries, which are not in the source.
+    Missing,
+    /// Makes the whole mirror equal.
+    Walk,
+}
+
+impl StepKind {
+    /// One word for logs and errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "first contact",
+            Self::Written | Self::Touched => "files",
+            Self::Subtrees | Self::SubtreesWritten => "subtrees",
+            Self::Missing => "deletions",
+            Self::Walk => "walk",
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It ended by itself with this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+    /// It could not be started.
+    NotStarted,
+}
+
+/// How one rsync run ended, before anybody has judged it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepEnd {
+    /// Exit code or signal.
+    pub exit: Exit,
+    /// What it said on standard error, or why it could not be started; cut at
+    /// [`crate::types::limits::STDERR_BYTES_MAX`].
+    pub stderr: Vec<u8>,
+    /// Whether `stderr` was cut, so that something is unread.
+    pub stderr_cut: bool,
+    /// Directories that it created on the mirror.
+    pub created_directories: Vec<RelPath>,
+    /// Bytes that it says it sent.
+    pub bytes_sent: u64,
+}
