@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn a_success_starts_again_at_first() {
         let mut backoff = Backoff::new(PLAN, 7);
-        (0..5).for_each(|_| drop(backoff.next_pause()));
+        for _ in 0..5 {
+            let _ = backoff.next_pause();
+        }
         backoff.reset();
         assert!(backoff.next_pause() <= PLAN.first);
     }

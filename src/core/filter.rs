@@ -124,20 +124,6 @@ pub fn parse_rule(pattern: &[u8], include: bool, rules: &mut Vec<Rule>) {
     }
 }
 
-/// A pattern that matches exactly this path, from the Root.
-pub fn literal_pattern(path: &RelPath) -> Vec<u8> {
-    let mut pattern = vec![b'/'];
-    // Without a wildcard rsync takes a backslash literally, so escape only where there is one.
-    let wild = path.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'['));
-    for byte in path.as_bytes() {
-        if wild && matches!(byte, b'*' | b'?' | b'[' | b'\\') {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern
-}
-
 /// The pattern without the slash that says "directories only".
 fn trimmed(pattern: &[u8]) -> &[u8] {
     if pattern.len() > 1 { pattern.strip_suffix(b"/").unwrap_or(pattern) } else { pattern }
@@ -364,7 +350,7 @@ mod tests {
     fn a_literal_pattern_matches_its_path_alone() {
         for name in ["a*b", r"a\b", "a[b]c", r"a\*b", "?"] {
             let path = RelPath::from("d").join(name.as_bytes());
-            let filter = Filter::new(&[Rule::Exclude(literal_pattern(&path))]).unwrap();
+            let filter = Filter::new(&[Rule::exclude_exactly(&path)]).unwrap();
             assert!(filter.excludes(&path, false), "{name}");
             assert!(!filter.excludes(&"d/axb".into(), false), "{name}");
         }

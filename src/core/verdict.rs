@@ -3,6 +3,7 @@
 use bstr::ByteSlice;
 
 use crate::types::change::Kinds;
+use crate::types::name::decode_rsync;
 use crate::types::outcome::{Blame, Failed, Outcome};
 use crate::types::rel_path::RelPath;
 use crate::types::step::{Exit, Step, StepEnd, StepKind};
@@ -16,10 +17,9 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
-/// Judges a run. `prefixes` are the absolute names under which rsync may speak of the source and of
-/// the target, without a slash at the end.
-pub fn judge(step: &Step, end: &StepEnd, prefixes: &[Vec<u8>]) -> Verdict {
-    let said = Said::read(step, end, prefixes);
+/// Judges a run.
+pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
+    let said = Said::read(step, end);
     let outcome = match end.exit {
         Exit::Signal(signal) => again(Blame::Mirror, format!("rsync was killed by signal {signal}")),
         Exit::NotStarted => again(Blame::Host, said.first_line()),
@@ -46,7 +46,7 @@ struct Said {
 }
 
 impl Said {
-    fn read(step: &Step, end: &StepEnd, prefixes: &[Vec<u8>]) -> Self {
+    fn read(step: &Step, end: &StepEnd) -> Self {
         let mut said = Self {
             failed: Vec::new(),
             unattributed: Vec::new(),
@@ -60,7 +60,7 @@ impl Said {
         }
         let replaced = end.stderr.lines().any(|line| line.contains_str("could not make way for"));
         for line in end.stderr.lines().filter(|line| !line.trim_ascii().is_empty()) {
-            said.read_line(step, line, prefixes, replaced);
+            said.read_line(step, line, &end.prefixes, replaced);
         }
         said
     }
@@ -192,30 +192,14 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
 /// the colon of a message that ends with a name.
 fn names_in(line: &[u8]) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> =
-        line.split(|b| *b == b'"').skip(1).step_by(2).map(decode).collect();
+        line.split(|b| *b == b'"').skip(1).step_by(2).map(decode_rsync).collect();
     if let (Some(open), Some(close)) = (line.find_byte(b'('), line.find(b") failed")) {
-        names.extend((open < close).then(|| decode(&line[open + 1..close])));
+        names.extend((open < close).then(|| decode_rsync(&line[open + 1..close])));
     }
     if line.starts_with(b"could not make way for") || line.starts_with(b"skipping") {
-        names.extend(line.find(b": ").map(|at| decode(line[at + 2..].trim_ascii_end())));
+        names.extend(line.find(b": ").map(|at| decode_rsync(line[at + 2..].trim_ascii_end())));
     }
     names
-}
-
-/// rsync writes control characters, and bytes that its locale can't show, as `\#` and three octal digits.
-fn decode(name: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        if let [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
-            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-            rest = tail;
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    bytes
 }
 
 fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
@@ -305,12 +289,12 @@ mod tests {
             stderr_cut: false,
             created_directories: vec![],
             bytes_sent: 0,
+            prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
         }
     }
 
     fn verdict(kind: StepKind, paths: &[&str], code: i32, stderr: &str) -> Verdict {
-        let prefixes = [b"/src".to_vec(), b"/sub".to_vec()];
-        judge(&step(kind, paths), &ended(Exit::Code(code), stderr), &prefixes)
+        judge(&step(kind, paths), &ended(Exit::Code(code), stderr))
     }
 
     fn failed(verdict: &Verdict) -> Vec<String> {
@@ -378,7 +362,7 @@ mod tests {
             .into_iter()
             .chain((1..=22).chain([25, 30, 35, 99, 126, 127, 255]).map(Exit::Code))
         {
-            let verdict = judge(&step, &ended(exit, ""), &[]);
+            let verdict = judge(&step, &ended(exit, ""));
             assert!(matches!(verdict.outcome, Outcome::Again { .. }), "{exit:?}: {verdict:?}");
         }
     }

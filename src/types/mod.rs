@@ -10,6 +10,7 @@ pub mod name;
 pub mod outcome;
 pub mod plan;
 pub mod rel_path;
+pub mod rsync_options;
 pub mod source_dir;
 pub mod status;
 pub mod step;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::rel_path::RelPath;
+use crate::types::rsync_options::RsyncOptions;
 
 /// Everything the daemon is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +159,31 @@ pub enum Rule {
     Exclude(Vec<u8>),
 }
 
+impl Rule {
+    /// A rule that keeps out exactly this path, and what is below it.
+    pub fn exclude_exactly(path: &RelPath) -> Self {
+        let mut pattern = vec![b'/'];
+        // Without a wildcard rsync takes a backslash literally, so escape only where there is one.
+        let wild = path.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'['));
+        for byte in path.as_bytes() {
+            if wild && matches!(byte, b'*' | b'?' | b'[' | b'\\') {
+                pattern.push(b'\\');
+            }
+            pattern.push(*byte);
+        }
+        Self::Exclude(pattern)
+    }
+
+    /// As a rule file has it: the kind, a space, the pattern.
+    pub fn line(&self) -> Vec<u8> {
+        let (kind, pattern) = match self {
+            Self::Include(pattern) => (b"+ ", pattern),
+            Self::Exclude(pattern) => (b"- ", pattern),
+        };
+        [kind.as_slice(), pattern].concat()
+    }
+}
+
 /// One mirror of a Root.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorPlan {
@@ -193,13 +220,4 @@ impl DeleteMode {
     pub fn on_push(self) -> bool {
         matches!(self, Self::Always | Self::OnPush)
     }
-}
-
-/// rsync's own options, by rsync's long names. Flags that are none follow `archive`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RsyncOptions {
-    /// The rsync to run here.
-    pub program: String,
-    /// Long options, in order, ready for the command line.
-    pub arguments: Vec<String>,
 }

@@ -72,4 +72,7 @@ pub struct StepEnd {
     pub created_directories: Vec<RelPath>,
     /// Bytes that it says it sent.
     pub bytes_sent: u64,
+    /// Absolute names under which it may speak of the source and of the target, without a slash at the
+    /// end; empty for a chroot.
+    pub prefixes: Vec<Vec<u8>>,
 }

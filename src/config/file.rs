@@ -1,0 +1,200 @@
+//! The configuration as written: one struct for each RON struct, words and numbers not yet understood.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::types::plan::{DeleteMode, LogFormat, LogLevel};
+use crate::types::rsync_options::RsyncOptions;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Config")]
+pub struct File {
+    /// Where the daemon keeps what is its own; default `/var/lib/mirrorball`.
+    pub state_dir: Option<String>,
+    /// How the daemon can be talked to.
+    pub control: Control,
+    /// What is logged.
+    pub log: Log,
+    /// Bounds over all hosts.
+    pub limits: GlobalLimits,
+    /// Hosts by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// Roots by name.
+    pub roots: BTreeMap<String, Root>,
+}
+
+/// How the daemon can be talked to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Unix socket; default `/run/mirrorball/control.sock`.
+    pub socket: Option<String>,
+    /// TCP address and port for reading only; default: none.
+    pub listen: Option<String>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `Error`, `Warning`, `Info` (default), `Debug` or `Trace`.
+    pub level: Option<LogLevel>,
+    /// `Terminal` (default) or `Json`.
+    pub format: Option<LogFormat>,
+}
+
+/// Bounds over all hosts.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Limits")]
+pub struct GlobalLimits {
+    /// rsync runs at once; default 32.
+    pub pushes_max: Option<i64>,
+    /// Walks at once; default 2.
+    pub walks_max: Option<i64>,
+}
+
+/// A host, by the way it is reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Host {
+    /// An rsync daemon.
+    Rsyncd {
+        /// Name or address.
+        #[serde(default)]
+        address: Option<String>,
+        /// TCP port; default 873.
+        #[serde(default)]
+        port: Option<i64>,
+        /// Whom to log in as.
+        #[serde(default)]
+        user: Option<String>,
+        /// File that holds the password, readable by nobody else.
+        #[serde(default)]
+        password_file: Option<String>,
+        /// Bounds for this host.
+        #[serde(default)]
+        limits: HostLimits,
+        /// Pauses between tries.
+        #[serde(default)]
+        retry: Retry,
+        /// How long connections are kept after the last push; default `60s`.
+        #[serde(default)]
+        warm: Option<String>,
+        /// rsync's own options.
+        #[serde(default)]
+        rsync: RsyncOptions,
+    },
+    /// An ssh login.
+    Ssh {
+        /// `[user@]host`.
+        #[serde(default)]
+        address: Option<String>,
+        /// TCP port; default: as ssh's own configuration says, or 22.
+        #[serde(default)]
+        port: Option<i64>,
+        /// Private key file.
+        #[serde(default)]
+        identity: Option<String>,
+        /// File of known host keys.
+        #[serde(default)]
+        known_hosts: Option<String>,
+        /// Bounds for this host.
+        #[serde(default)]
+        limits: HostLimits,
+        /// Pauses between tries.
+        #[serde(default)]
+        retry: Retry,
+        /// How long connections are kept after the last push; default `60s`.
+        #[serde(default)]
+        warm: Option<String>,
+        /// rsync's own options.
+        #[serde(default)]
+        rsync: RsyncOptions,
+    },
+    /// This machine.
+    Local {
+        /// Bounds for this host.
+        #[serde(default)]
+        limits: HostLimits,
+        /// Pauses between tries.
+        #[serde(default)]
+        retry: Retry,
+        /// How long connections are kept after the last push; default `60s`.
+        #[serde(default)]
+        warm: Option<String>,
+        /// rsync's own options.
+        #[serde(default)]
+        rsync: RsyncOptions,
+    },
+}
+
+/// Bounds for one host.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Limits")]
+pub struct HostLimits {
+    /// rsync runs at once; default 2.
+    pub pushes: Option<i64>,
+    /// Such as `10MiB/s`, for each run; default: unlimited.
+    pub bandwidth: Option<String>,
+    /// A peer that is silent for this long is given up; default `60s`.
+    pub timeout: Option<String>,
+}
+
+/// Pauses between tries.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Before the second try; default `1s`.
+    pub first: Option<String>,
+    /// The longest; default `5m`.
+    pub max: Option<String>,
+}
+
+/// A watched tree.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Root {
+    /// Absolute path.
+    pub source: Option<String>,
+    /// What is mirrored, first match wins.
+    pub filters: Vec<Filter>,
+    /// Quiet time before an epoch is sealed; default `50ms`.
+    pub settle: Option<String>,
+    /// The longest that a change waits for quiet; default `1s`.
+    pub max_age: Option<String>,
+    /// A file that stays open is pushed when quiet for this long; default `2s`.
+    pub open_quiet: Option<String>,
+    /// A file that is written all the time is pushed this often; default `60s`.
+    pub open_max: Option<String>,
+    /// Where to.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A filter rule, in rsync's pattern language.
+#[derive(Clone, Debug, Deserialize)]
+pub enum Filter {
+    /// What matches is mirrored.
+    Include(String),
+    /// What matches is left alone.
+    Exclude(String),
+    /// A file of patterns to include, one a line.
+    IncludeFrom(String),
+    /// A file of patterns to exclude, one a line.
+    ExcludeFrom(String),
+}
+
+/// One mirror of a root.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mirror {
+    /// Name of a host.
+    pub host: Option<String>,
+    /// Where there: `module/path` for a daemon, else a path.
+    pub path: Option<String>,
+    /// `Always` (default), `Never`, `OnWalk` or `OnPush`.
+    pub delete: Option<DeleteMode>,
+    /// rsync's own options, over those of the host.
+    pub rsync: RsyncOptions,
+}

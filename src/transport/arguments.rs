@@ -1,0 +1,128 @@
+//! The one place that knows rsync's options: a Step becomes a command line and a list for its input.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::transport::options::option_arguments;
+use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
+use crate::types::rel_path::RelPath;
+use crate::types::step::{Step, StepKind};
+
+/// rsync's arguments for one Step. `rules` is a file of the Root's filter rules, NUL-separated; `rsh`
+/// the command line of ssh, for a host that is reached through it.
+pub fn arguments(
+    host: &HostPlan,
+    mirror: &MirrorPlan,
+    step: &Step,
+    rules: Option<&Path>,
+    rsh: Option<&str>,
+) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        option_arguments(&mirror.rsync).into_iter().map(Into::into).collect();
+    let mut add = |argument: &str| arguments.push(argument.into());
+    add("--from0");
+    add("--out-format=%i %n");
+    add(if step.kind == StepKind::Walk { "--info=stats1,progress2" } else { "--info=stats1" });
+    add("--no-human-readable");
+    add("--no-motd");
+    add(&format!("--timeout={}", host.timeout.as_secs().max(1)));
+    if let Some(bandwidth) = host.bandwidth {
+        // In units of 1024 bytes; 0 would mean unlimited.
+        add(&format!("--bwlimit={}", bandwidth.div_ceil(1024).max(1)));
+    }
+    for flag in flags(step) {
+        add(flag);
+    }
+    if let HostKind::Rsyncd { port, password_file, .. } = &host.kind {
+        add(&format!("--contimeout={}", host.timeout.as_secs().max(1)));
+        // Without it Nagle's algorithm and delayed acknowledgements add steps of 40 ms.
+        add("--sockopts=TCP_NODELAY");
+        add(&format!("--port={port}"));
+        if let Some(file) = password_file {
+            arguments.push(joined("--password-file=", file.as_os_str()));
+        }
+    }
+    if let Some(rsh) = rsh {
+        arguments.push(joined("--rsh=", OsStr::new(rsh)));
+    }
+    for held in &step.held {
+        let rule = Rule::exclude_exactly(held).line();
+        arguments.push(joined("--filter=", OsStr::from_bytes(&rule)));
+    }
+    if let Some(rules) = rules {
+        arguments.push(joined("--filter=merge ", rules.as_os_str()));
+    }
+    arguments.push("--".into());
+    arguments.push("./".into());
+    arguments.push(target(host, mirror, step));
+    arguments
+}
+
+/// What rsync reads on standard input: the step's paths, each `./path` and a NUL byte. The `./` keeps
+/// names that begin with `#` or `;` from being taken for comments.
+pub fn list(step: &Step) -> Vec<u8> {
+    if step.kind == StepKind::Walk {
+        return Vec::new();
+    }
+    let mut list = Vec::new();
+    // The Root's own times change with each entry that comes or goes at the top.
+    let root = step.kind == StepKind::Root || step.paths.iter().any(RelPath::is_root);
+    if root {
+        list.extend_from_slice(b"./\0");
+    }
+    for path in step.paths.iter().filter(|path| !path.is_root()) {
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(path.as_bytes());
+        list.push(0);
+    }
+    list
+}
+
+fn flags(step: &Step) -> Vec<&'static str> {
+    // Nanoseconds: a file written twice within a second has two different times.
+    const BY_TIME: &str = "--modify-window=-1";
+    const LIST: &str = "--files-from=-";
+    const VANISHED: &str = "--ignore-missing-args";
+    let mut flags = match step.kind {
+        StepKind::Root => vec![LIST, BY_TIME],
+        StepKind::Written => vec![LIST, VANISHED, "--ignore-times"],
+        StepKind::Touched => vec![LIST, VANISHED, BY_TIME],
+        StepKind::Subtrees => vec![LIST, VANISHED, "--recursive", BY_TIME],
+        StepKind::SubtreesWritten => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
+        StepKind::Missing => vec![LIST, "--delete-missing-args", "--recursive", BY_TIME],
+        StepKind::Walk => vec!["--recursive", BY_TIME],
+    };
+    if step.delete && !matches!(step.kind, StepKind::Root | StepKind::Written | StepKind::Touched) {
+        flags.push("--delete");
+    }
+    flags
+}
+
+/// The target operand. It ends in `/.`, so that a directory that has vanished is an error instead of
+/// being made anew; only the first contact may make it.
+fn target(host: &HostPlan, mirror: &MirrorPlan, step: &Step) -> OsString {
+    let at = |user: &Option<String>| user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+    let bracketed = |address: &str| {
+        if address.contains(':') { format!("[{address}]") } else { address.to_string() }
+    };
+    let mut target = match &host.kind {
+        HostKind::Rsyncd { address, user, .. } => {
+            format!("{}{}::", at(user), bracketed(address))
+        }
+        HostKind::Ssh { address, user, .. } => format!("{}{}:", at(user), bracketed(address)),
+        HostKind::Local => String::new(),
+    }
+    .into_bytes();
+    target.extend_from_slice(mirror.path.as_bytes());
+    if step.kind != StepKind::Root {
+        target.extend_from_slice(b"/.");
+    }
+    OsString::from_vec(target)
+}
+
+fn joined(option: &str, value: &OsStr) -> OsString {
+    let mut joined = OsString::from(option);
+    joined.push(value);
+    joined
+}

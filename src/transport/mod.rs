@@ -1,0 +1,45 @@
+//! The hosts' side of the world: rsync and ssh as child processes, and what they say.
+
+pub mod arguments;
+pub mod options;
+pub mod output;
+pub mod process;
+pub mod rsync;
+pub mod ssh;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::types::plan::MirrorPlan;
+use crate::types::source_dir::SourceDir;
+use crate::types::step::{Step, StepEnd};
+
+/// A way to one host. The real one is [`rsync::RsyncTransport`].
+pub trait Transport {
+    /// Runs one Step. Dropping the future ends the run's whole process group.
+    fn run(&self, job: Job) -> Pin<Box<dyn Future<Output = StepEnd>>>;
+
+    /// Gives up what is kept open to the host.
+    fn close(&self);
+}
+
+/// One Step, with all that its run needs.
+#[derive(Clone)]
+pub struct Job {
+    /// What to do.
+    pub step: Step,
+    /// Where from, held open.
+    pub source: SourceDir,
+    /// Where to.
+    pub mirror: Arc<MirrorPlan>,
+    /// File of the Root's filter rules, NUL-separated; none without rules.
+    pub rules: Option<PathBuf>,
+    /// Told how far a Walk has come, 0 to 1.
+    pub on_progress: Rc<dyn Fn(f32)>,
+    /// The running process, while there is one.
+    pub process: Rc<Cell<Option<u32>>>,
+}

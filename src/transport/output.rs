@@ -1,0 +1,83 @@
+//! What rsync writes on standard output: created directories, bytes sent, progress.
+
+use bstr::ByteSlice;
+
+use crate::types::limits::SURPRISES_MAX;
+use crate::types::name::decode_rsync;
+use crate::types::rel_path::RelPath;
+
+/// Reads rsync's output piece by piece; expects `--out-format=%i %n` and `--info=stats1,progress2`.
+#[derive(Default)]
+pub struct Output {
+    line: Vec<u8>,
+    /// Directories created on the mirror; more than are of use are not kept.
+    pub created_directories: Vec<RelPath>,
+    /// Bytes that rsync says it sent.
+    pub bytes_sent: u64,
+    /// Part that is done, as rsync knows it.
+    pub progress: Option<f32>,
+}
+
+impl Output {
+    /// Takes the next piece; it may end anywhere.
+    pub fn take(&mut self, piece: &[u8]) {
+        for byte in piece {
+            // Progress lines end in a carriage return; names never hold one unescaped.
+            if matches!(byte, b'\n' | b'\r') {
+                let line = std::mem::take(&mut self.line);
+                self.take_line(&line);
+            } else {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        if let Some(name) = line.strip_prefix(b"cd+++++++++ ") {
+            let name = decode_rsync(name.strip_suffix(b"/").unwrap_or(name));
+            let path = if name == b"." { Ok(RelPath::root()) } else { RelPath::parse(&name) };
+            if self.created_directories.len() < SURPRISES_MAX * 64 {
+                self.created_directories.extend(path.ok());
+            }
+        } else if let Some(rest) = line.strip_prefix(b"sent ") {
+            let number = rest.split(|b| *b == b' ').find(|field| !field.is_empty());
+            let number = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
+            self.bytes_sent = number.unwrap_or(self.bytes_sent);
+        } else if let Some(percent) = progress(line) {
+            self.progress = Some(percent);
+        }
+    }
+}
+
+/// `      1,234  42%    1.20MB/s    0:00:01 (xfr#5, to-chk=12/345)`: files checked tell more than bytes
+/// while nothing has to be sent.
+fn progress(line: &[u8]) -> Option<f32> {
+    let checked = line.find(b"chk=").and_then(|at| {
+        let mut numbers = line[at + 4..].split(|b| !b.is_ascii_digit());
+        let (left, total) = (numbers.next()?, numbers.next()?);
+        let number = |bytes: &[u8]| bytes.to_str().ok()?.parse::<f32>().ok();
+        let (left, total) = (number(left)?, number(total)?);
+        (total > 0.0).then(|| (total - left) / total)
+    });
+    let percent = line.split(|b| *b == b' ').find_map(|field| {
+        field.strip_suffix(b"%")?.to_str().ok()?.parse::<f32>().ok().map(|percent| percent / 100.0)
+    });
+    percent.map(|percent| checked.unwrap_or(0.0).max(percent).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_directories_bytes_and_progress_are_read_from_pieces() {
+        let text = b".d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
+            0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\n\nsent 5123 bytes  received 35 bytes  \
+            10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
+        let mut output = Output::default();
+        text.chunks(7).for_each(|piece| output.take(piece));
+        assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
+        assert_eq!(output.bytes_sent, 5123);
+        assert_eq!(output.progress, Some(0.5));
+    }
+}

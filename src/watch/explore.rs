@@ -1,0 +1,67 @@
+//! Opening and listing directories, away from the actors' thread.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::{Identity, SourceDir};
+use crate::watch::source::{identity_of, open_directory};
+
+/// A directory that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Open on it.
+    pub fd: OwnedFd,
+    /// Where it lies.
+    pub device: u64,
+}
+
+/// Opens a directory below a Root by its path; see [`open_directory`].
+pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
+    let fd = open_directory(root, path)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let device = fstat(&fd)?.st_dev;
+    Ok(Opened { fd, device })
+}
+
+/// What a directory holds, as far as watching needs it.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Names of directories.
+    pub directories: Vec<Arc<[u8]>>,
+    /// Files with more than one name: the name here, and which file.
+    pub links: Vec<(Vec<u8>, Identity)>,
+}
+
+/// Lists a directory that is watched already, so that what comes later raises an event.
+pub fn list(directory: impl AsFd) -> Result<Listing, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(directory, ".", flags, Mode::empty())?;
+    let mut listing = Listing::default();
+    let mut others = Vec::new();
+    for entry in Dir::read_from(&fd)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        match entry.file_type() {
+            FileType::Directory => listing.directories.push(name.into()),
+            _ => others.push(name.to_vec()),
+        }
+    }
+    for name in others {
+        // What has vanished meanwhile raises an event of its own.
+        let Ok(stat) = statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind.is_dir() {
+            listing.directories.push(name.into());
+        } else if stat.st_nlink > 1 {
+            listing.links.push((name, identity_of(&stat)));
+        }
+    }
+    Ok(listing)
+}

@@ -1,0 +1,8 @@
+//! The source's side of the world: the kernel's event queue, opening and listing directories without
+//! following links, and what is at a path now.
+
+pub mod explore;
+pub mod inotify;
+pub mod links;
+pub mod presence;
+pub mod source;
