@@ -9,19 +9,14 @@ pub mod resolve;
 pub mod rules;
 pub mod survey;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::fault::{Faults, Report};
 use crate::types::plan::Plan;
 
 /// Reads and resolves a configuration file. The report holds warnings, also beside a good Plan.
 pub fn load(path: &Path) -> Result<(Plan, Report), Faults> {
-    let text = std::fs::read(path).map_err(|error| {
-        Faults::one(path, format!("Cannot read the configuration {}: {error}", path.display()))
-    })?;
-    let text = String::from_utf8(text).map_err(|error| {
-        Faults::one(path, format!("The configuration {} is not UTF-8: {error}", path.display()))
-    })?;
+    let text = read_text(path)?;
     load_text(path, &text)
 }
 
@@ -34,4 +29,24 @@ pub fn load_text(path: &Path, text: &str) -> Result<(Plan, Report), Faults> {
         Some(plan) if !report.has_faults() => Ok((plan, report)),
         _ => Err(report.into_faults()),
     }
+}
+
+/// The control socket that a configuration names, if it names one; nothing else is looked at, so that a
+/// daemon can be talked to while its file is being changed.
+pub fn socket_of(path: &Path) -> Result<Option<PathBuf>, Faults> {
+    let text = read_text(path)?;
+    let mut report = Report::new(path, &text);
+    match read::parse(&text, &mut report) {
+        Some(file) => Ok(file.control.socket.map(PathBuf::from)),
+        None => Err(report.into_faults()),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Faults> {
+    let shown = path.display();
+    let text = std::fs::read(path).map_err(|error| {
+        Faults::one(path, format!("Cannot read the configuration: {error}; --config names another"))
+    })?;
+    String::from_utf8(text)
+        .map_err(|error| Faults::one(path, format!("The configuration {shown} is not UTF-8: {error}")))
 }

@@ -191,6 +191,8 @@ impl ChangeLog {
         let taken = match lane {
             Lane::Walk => {
                 debts.walk_owed?;
+                self.void_walk(id);
+                let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
                 self.mirrors.get_mut(id)?.walk = Some(Running { ticket, to, tried });
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
@@ -247,6 +249,15 @@ impl ChangeLog {
         }
         self.trim();
         true
+    }
+
+    /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
+    pub fn void_tickets(&mut self, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.fresh = None;
+        }
+        self.void_walk(id);
+        self.trim();
     }
 
     /// From now on this Mirror is in doubt.
@@ -316,6 +327,14 @@ impl ChangeLog {
                 .collect(),
             stuck_total: debts.stuck.len(),
         })
+    }
+
+    fn void_walk(&mut self, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id)
+            && let Some(walk) = debts.walk.take()
+        {
+            debts.cursor = debts.cursor.min(walk.to);
+        }
     }
 
     fn epochs_above(&self, cursor: Epoch) -> impl Iterator<Item = (&Epoch, &Record)> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::core::change_log::{ChangeLog, Standing, Taken};
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::types::change::{Change, Epoch, Lane, Ticket};
-use crate::types::ids::MirrorId;
+use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::PushEnd;
@@ -122,6 +122,17 @@ impl Collator {
     pub fn handle_unmounted(&mut self, now: Moment, directories: Vec<RelPath>) {
         let since = self.unmounted.take().map_or(now, |(since, _)| since);
         self.unmounted = (!directories.is_empty()).then_some((since, directories));
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// A host has a new actor: it knows of no work, and what its predecessor had is void.
+    pub fn handle_new_host(&mut self, now: Moment, host: &HostId) {
+        let ids: Vec<MirrorId> =
+            self.log.mirrors().filter(|id| id.host == *host).cloned().collect();
+        for id in ids {
+            self.log.void_tickets(&id);
+            self.nudge(now, &id);
+        }
         self.effects.push_back(Effect::Report);
     }
 

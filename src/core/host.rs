@@ -8,7 +8,7 @@ use crate::core::backoff::{Backoff, seed_of};
 use crate::core::mirror::{Mirror, MirrorReport, PushId};
 use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
-use crate::types::ids::{HostId, MirrorId};
+use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Failed, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
@@ -219,6 +219,16 @@ impl Host {
         self.effects.push_back(Effect::Report);
         self.pump(now);
         self.check_drained();
+    }
+
+    /// A Root's collator was started anew: it knows nothing of what was asked or runs.
+    pub fn handle_new_root(&mut self, now: Moment, root: &RootId) {
+        for (id, mirror) in &mut self.mirrors {
+            if id.root == *root {
+                mirror.handle_unanswered();
+            }
+        }
+        self.pump(now);
     }
 
     /// The actor was started anew around this rule: all runs are gone.

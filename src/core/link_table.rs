@@ -63,6 +63,11 @@ impl LinkTable {
         names.into_iter().flatten().filter(move |name| *name != path)
     }
 
+    /// Which file this is a name of, if it is known to have more.
+    pub fn inode(&self, path: &RelPath) -> Option<Identity> {
+        self.by_path.get(path).copied()
+    }
+
     /// How many names of this inode are known.
     pub fn count(&self, inode: Identity) -> usize {
         self.by_inode.get(&inode).map_or(0, BTreeSet::len)

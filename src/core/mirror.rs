@@ -200,6 +200,12 @@ impl Mirror {
         state.blocked_until = Some(now + state.backoff.next_pause());
     }
 
+    /// Whoever was asked is gone.
+    pub fn handle_unanswered(&mut self) {
+        self.handle_nothing(Lane::Fresh);
+        self.handle_nothing(Lane::Walk);
+    }
+
     /// All activity is lost; what was under way is wanted again.
     pub fn handle_restart(&mut self) {
         for state in [&mut self.fresh, &mut self.walk] {

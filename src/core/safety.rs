@@ -41,6 +41,12 @@ impl Guard {
         self.volumes.insert(path, device);
     }
 
+    /// Takes over what an earlier guard of the same Root has seen.
+    pub fn adopt_volumes(&mut self, earlier: &Self) {
+        let known = earlier.volumes.iter().map(|(path, device)| (path.clone(), *device));
+        self.volumes.extend(known);
+    }
+
     /// The directories to look at for a [`Sighting`].
     pub fn volumes(&self) -> impl Iterator<Item = &RelPath> {
         self.volumes.keys()

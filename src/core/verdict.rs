@@ -66,7 +66,8 @@ impl Said {
     }
 
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
-        let text = line.to_str_lossy().trim().to_string();
+        // What comes from other machines must not steer the terminal that shows it.
+        let text = line.to_str_lossy().trim().replace(char::is_control, "?");
         if text.starts_with("rsync error:") || text.starts_with("rsync warning:") {
             return;
         }

@@ -17,7 +17,7 @@ pub struct NodeId(u32);
 
 /// One exploration: a directory that is to be watched with all that is below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JobId(u32);
+pub struct JobId(u64);
 
 /// A directory that somebody is asked to open: an entry of a node, or the Root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Effect {
     Unwatch(i32),
     /// A name that is not a directory came; find out what it is.
     Created(RelPath),
+    /// A file came from outside, perhaps over another; find out whether it has more names.
+    MovedIn(RelPath),
     /// A file or directory was renamed.
     Renamed(RelPath, RelPath),
     /// A name went away; a directory with all below it.
@@ -77,7 +79,7 @@ pub struct WatchTable {
     by_wd: BTreeMap<i32, NodeId>,
     next_node: u32,
     jobs: BTreeMap<JobId, Job>,
-    next_job: u32,
+    next_job: u64,
     /// First halves of renames.
     moves: Vec<HalfMove>,
     effects: VecDeque<Effect>,
@@ -143,6 +145,16 @@ impl WatchTable {
     /// Whether some directories are not watched yet.
     pub fn is_exploring(&self) -> bool {
         !self.jobs.is_empty()
+    }
+
+    /// The exploration that began first of those that go on.
+    pub fn oldest_job(&self) -> Option<JobId> {
+        self.jobs.keys().next().copied()
+    }
+
+    /// The name of the next exploration; all earlier ones have smaller names.
+    pub fn next_job(&self) -> JobId {
+        JobId(self.next_job)
     }
 
     /// Where a directory is now; none if it is not in the tree any more.
@@ -383,8 +395,7 @@ impl WatchTable {
         match watched {
             _ if !is_directory => {
                 if half.is_none() {
-                    // It may have more names, inside or outside.
-                    self.effects.push_back(Effect::Created(path.clone()));
+                    self.effects.push_back(Effect::MovedIn(path.clone()));
                 }
                 self.change(path, came);
             }
@@ -427,7 +438,7 @@ impl WatchTable {
     /// that a push of the subtree can't miss what came before its watches.
     fn explore(&mut self, of: Option<(NodeId, Arc<[u8]>)>, kinds: Kinds) {
         let job = JobId(self.next_job);
-        self.next_job = self.next_job.wrapping_add(1);
+        self.next_job += 1;
         let (parent, name) = match &of {
             Some((parent, name)) => (Some(*parent), name.clone()),
             None => (None, Arc::from([].as_slice())),

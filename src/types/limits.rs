@@ -30,6 +30,9 @@ pub const MOVE_PAIR_WAIT: Duration = Duration::from_millis(10);
 /// Bytes asked from the kernel's event queue at once: about 2,000 events with short names.
 pub const EVENT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Events handled in one turn; what is more waits for the next.
+pub const EVENTS_AT_ONCE_MAX: usize = 4096;
+
 /// Directories opened and listed by one blocking task; descriptors held by it are at most twice that.
 pub const EXPLORE_CHUNK: usize = 64;
 
@@ -59,9 +62,6 @@ pub const DEATHS_MAX: usize = 10;
 
 /// See [`DEATHS_MAX`].
 pub const DEATHS_WINDOW: Duration = Duration::from_secs(60);
-
-/// Messages in an actor's mailbox before `try_send` refuses; ours go past it by design, see `actors::send`.
-pub const MAILBOX: usize = 1024;
 
 /// How long an idle ssh master's health check may take before the master is replaced.
 pub const MASTER_CHECK_WAIT: Duration = Duration::from_secs(5);

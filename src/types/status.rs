@@ -1,12 +1,12 @@
 //! What the daemon says about itself: the only thing that a user interface knows.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::types::change::Epoch;
 use crate::types::ids::{HostId, MirrorId, RootId};
 
 /// Everything, at one revision.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Grows with each change of anything below but times.
     pub revision: u64,
@@ -21,7 +21,7 @@ pub struct Status {
 }
 
 /// One watched tree.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootStatus {
     /// Its name.
     pub id: RootId,
@@ -42,7 +42,7 @@ pub struct RootStatus {
 }
 
 /// Where a Root stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootState {
     /// The tree is being watched for the first time, or again.
@@ -54,7 +54,7 @@ pub enum RootState {
 }
 
 /// One mirror.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MirrorStatus {
     /// `root@host`.
     pub id: MirrorId,
@@ -97,7 +97,7 @@ pub struct MirrorStatus {
 }
 
 /// A path that fails.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StuckPath {
     /// Relative to the Root, escaped.
     pub path: String,
@@ -106,7 +106,7 @@ pub struct StuckPath {
 }
 
 /// Where a mirror stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MirrorState {
     /// Never reached yet.

@@ -1,0 +1,211 @@
+//! The board: the newest Status with a revision number; whoever looks on is woken when it differs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::actors::kit::Clock;
+use crate::actors::message::{ActorRestarted, HostReported, RootReported, StatusSince, Who};
+use crate::core::change_log::Standing;
+use crate::core::mirror::MirrorReport;
+use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::moment::Moment;
+use crate::types::name::Escaped;
+use crate::types::plan::Plan;
+use crate::types::status::{
+    MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
+};
+
+/// Puts together what collators and transfers report.
+pub struct BoardActor {
+    clock: Clock,
+    plan: Arc<Plan>,
+    revision: u64,
+    roots: BTreeMap<RootId, RootReported>,
+    hosts: BTreeMap<MirrorId, MirrorReport>,
+    restarts: BTreeMap<HostId, u64>,
+    restarts_total: u64,
+    waiting: Vec<(u64, oneshot::Sender<Arc<Status>>)>,
+}
+
+impl BoardActor {
+    /// Nothing is known yet.
+    pub fn new(clock: Clock, plan: Arc<Plan>) -> Self {
+        Self {
+            clock,
+            plan,
+            revision: 1,
+            roots: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            restarts_total: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn changed(&mut self) {
+        self.revision += 1;
+        self.waiting.retain(|(_, asker)| !asker.is_closed());
+        if self.waiting.is_empty() {
+            return;
+        }
+        let status = Arc::new(self.status());
+        for (_, asker) in self.waiting.drain(..) {
+            // An asker that has gone meanwhile needs no answer.
+            drop(asker.send(status.clone()));
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.clock.now();
+        let mirrors = self.plan.roots.values().flat_map(|root| &root.mirrors);
+        Status {
+            revision: self.revision,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            actor_restarts: self.restarts_total,
+            roots: self.plan.roots.keys().map(|id| self.root_status(id)).collect(),
+            mirrors: mirrors.map(|mirror| self.mirror_status(now, &mirror.id)).collect(),
+        }
+    }
+
+    fn root_status(&self, id: &RootId) -> RootStatus {
+        let reported = self.roots.get(id);
+        let report = reported.map(|reported| &reported.report);
+        let source = self.plan.roots[id].source.as_os_str();
+        RootStatus {
+            id: id.clone(),
+            source: Escaped(std::os::unix::ffi::OsStrExt::as_bytes(source)).to_string(),
+            state: report.map_or(RootState::Opening, |report| report.state),
+            reason: report.and_then(|report| report.reason.clone()),
+            head: report.map(|report| report.head).unwrap_or_default(),
+            open_paths: report.map_or(0, |report| report.open_paths as u64),
+            held_files: report.map_or(0, |report| report.held_files as u64),
+            directories: reported.map_or(0, |reported| reported.directories as u64),
+        }
+    }
+
+    fn mirror_status(&self, now: Moment, id: &MirrorId) -> MirrorStatus {
+        let root = self.roots.get(&id.root).map(|reported| &reported.report);
+        let standing = root.and_then(|report| report.mirrors.iter().find(|(m, ..)| m == id));
+        let (standing, settled) = match standing {
+            Some((_, standing, settled)) => (Some(standing), *settled),
+            None => (None, false),
+        };
+        let host = self.hosts.get(id).cloned().unwrap_or_default();
+        let halted = root.is_some_and(|report| report.state == RootState::Halted);
+        let behind = standing.and_then(|s| s.behind_since).filter(|_| !settled);
+        let stuck = standing.map(|s| s.stuck.as_slice()).unwrap_or_default();
+        MirrorStatus {
+            id: id.clone(),
+            root: id.root.clone(),
+            host: id.host.clone(),
+            state: state(halted, settled, standing, &host),
+            pending_paths: standing.map_or(0, |s| s.pending as u64),
+            lag_seconds: match (settled, standing) {
+                (true, _) => 0.0,
+                (false, Some(_)) => behind.map_or(0.0, |since| (now - since).as_secs_f64()),
+                (false, None) => (now - Moment::default()).as_secs_f64(),
+            },
+            epoch: standing.map(|s| s.epoch).unwrap_or_default(),
+            head: root.map(|report| report.head).unwrap_or_default(),
+            stuck: stuck
+                .iter()
+                .map(|(path, reason)| StuckPath { path: path.to_string(), reason: reason.clone() })
+                .collect(),
+            stuck_total: standing.map_or(0, |s| s.stuck_total as u64),
+            last_error: host.last_error.clone(),
+            retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
+            last_success: host.last_success.map(|at| self.clock.date(at)),
+            progress: host.progress,
+            pushes: host.pushes,
+            walks: host.walks,
+            failures: host.failures,
+            bytes_sent: host.bytes_sent,
+            restarts: self.restarts.get(&id.host).copied().unwrap_or(0),
+        }
+    }
+}
+
+fn state(
+    halted: bool,
+    settled: bool,
+    standing: Option<&Standing>,
+    host: &MirrorReport,
+) -> MirrorState {
+    let stuck = standing.is_some_and(|standing| standing.stuck_total > 0);
+    if halted {
+        MirrorState::Halted
+    } else if settled {
+        MirrorState::InSync
+    } else if host.walking {
+        MirrorState::Walking
+    } else if host.pushing {
+        MirrorState::Pushing
+    } else if host.retry_at.is_some() || stuck {
+        MirrorState::Retrying
+    } else if !host.reached {
+        MirrorState::Waiting
+    } else if standing.is_none_or(|standing| standing.owes_walk) {
+        MirrorState::Walking
+    } else {
+        MirrorState::Pushing
+    }
+}
+
+impl Actor for BoardActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<RootReported> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: RootReported, _: &mut Self::Context) {
+        let same = self.roots.get(&message.root).is_some_and(|old| {
+            old.report == message.report && old.directories == message.directories
+        });
+        if !same {
+            self.roots.insert(message.root.clone(), message);
+            self.changed();
+        }
+    }
+}
+
+impl Handler<HostReported> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: HostReported, _: &mut Self::Context) {
+        let mut changed = false;
+        for (id, report) in message.mirrors {
+            changed |= self.hosts.get(&id) != Some(&report);
+            self.hosts.insert(id, report);
+        }
+        if changed {
+            self.changed();
+        }
+    }
+}
+
+impl Handler<ActorRestarted> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: ActorRestarted, _: &mut Self::Context) {
+        self.restarts_total += 1;
+        if let Who::Host(host) = message.who {
+            *self.restarts.entry(host).or_default() += 1;
+        }
+        self.changed();
+    }
+}
+
+impl Handler<StatusSince> for BoardActor {
+    type Result = ResponseFuture<Arc<Status>>;
+    fn handle(&mut self, message: StatusSince, _: &mut Self::Context) -> Self::Result {
+        let status = Arc::new(self.status());
+        if message.revision != self.revision {
+            return Box::pin(async move { status });
+        }
+        let (asker, answer) = oneshot::channel();
+        self.waiting.push((message.revision, asker));
+        // The board ends with the system; until then the last status is no lie.
+        Box::pin(async move { answer.await.unwrap_or(status) })
+    }
+}

@@ -1,0 +1,474 @@
+//! One Root's collator: the shell around [`crate::core::collator::Collator`], and the maker of batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{Logger, debug, error, info, o, warn};
+
+use crate::actors::kit::Kit;
+use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
+use crate::actors::message::{
+    Applied, BatchReady, Changed, Explore, MeetHost, RootReported, Seal, SourceGone, TakeBatch,
+    VolumeSeen, WatchAnew, WatchLost, Watching, Who, Work, WorkWaits,
+};
+use crate::actors::notice::DeathNotice;
+use crate::actors::send::tell;
+use crate::core::batch::{self, Presence};
+use crate::core::change_log::Taken;
+use crate::core::collator::{Collator, Effect};
+use crate::core::filter::Filter;
+use crate::core::open_epoch::Waits;
+use crate::core::safety::{Guard, Judgement, Sighting};
+use crate::types::batch::Batch;
+use crate::types::change::{Epoch, Lane, Ticket};
+use crate::types::ids::{HostId, MirrorId};
+use crate::types::limits::GUARD_INTERVAL;
+use crate::types::moment::Moment;
+use crate::types::outcome::{Outcome, PushEnd};
+use crate::types::plan::RootPlan;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+use crate::watch::presence::{Found, Looker};
+use crate::watch::source;
+
+/// Collects one Root's changes and hands them out.
+pub struct CollatorActor {
+    core: Collator,
+    root: RootPlan,
+    filter: Arc<Filter>,
+    kit: Kit,
+    log: Logger,
+    hosts: BTreeMap<HostId, HostLink>,
+    watcher: Option<WatcherLink>,
+    source: Option<SourceDir>,
+    guard: Option<Guard>,
+    directories: usize,
+    shared: Shared,
+    live: Live,
+    _notice: DeathNotice,
+}
+
+#[derive(Default)]
+struct Live {
+    wake: Option<Moment>,
+    /// Whether the source is being looked at again and again.
+    guarding: bool,
+}
+
+/// The batch that Mirrors in step share: made once, while nothing has failed.
+#[derive(Default)]
+struct Shared {
+    key: Option<(Epoch, Epoch)>,
+    made: Option<Arc<Batch>>,
+    waiting: Vec<(MirrorId, Ticket)>,
+}
+
+impl CollatorActor {
+    /// A collator that knows nothing: each Mirror owes a Walk.
+    pub fn new(root: &RootPlan, filter: Arc<Filter>, kit: &Kit, life: u64) -> Self {
+        let waits = Waits {
+            settle: root.settle,
+            max_age: root.max_age,
+            open_quiet: root.open_quiet,
+            open_max: root.open_max,
+        };
+        let mirrors = root
+            .mirrors
+            .iter()
+            .map(|mirror| (mirror.id.clone(), kit.plan.hosts[&mirror.id.host].retry));
+        let who = Who::Root(root.id.clone());
+        Self {
+            core: Collator::new(kit.clock.now(), waits, mirrors),
+            root: root.clone(),
+            filter,
+            log: kit.log.new(o!("root" => root.id.to_string())),
+            hosts: BTreeMap::new(),
+            watcher: None,
+            source: None,
+            guard: None,
+            directories: 0,
+            shared: Shared::default(),
+            live: Live::default(),
+            _notice: DeathNotice::new(who, life, &kit.overseer.gone),
+            kit: kit.clone(),
+        }
+    }
+
+    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Collator, Moment)) {
+        let now = self.kit.clock.now();
+        self.core.handle_timeout(now);
+        input(&mut self.core, now);
+        let mut report = false;
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Report => report = true,
+                other => self.carry_out(other, ctx),
+            }
+        }
+        if report {
+            self.report();
+        }
+        self.arm(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Nudge(mirror, lane) => {
+                if let Some(host) = self.hosts.get(&mirror.host) {
+                    tell(&host.work_waits, WorkWaits { mirror, lane });
+                }
+            }
+            Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),
+            Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
+            Effect::Surprise(mirror, path) => {
+                warn!(self.log, "A directory was missing on the mirror; it will be walked";
+                    "mirror" => %mirror, "path" => %path);
+            }
+            Effect::Report => (),
+        }
+    }
+
+    fn report(&self) {
+        let message = RootReported {
+            root: self.root.id.clone(),
+            report: self.core.report(),
+            directories: self.directories,
+        };
+        tell(&self.kit.board.root, message);
+    }
+
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let now = self.kit.clock.now();
+        let Some(due) = self.core.poll_timeout(now) else { return };
+        if self.live.wake.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        self.live.wake = Some(due);
+        ctx.run_later(due - now, |act, ctx| {
+            act.live.wake = None;
+            act.turn(ctx, |_, _| ());
+        });
+    }
+
+    fn answer(&self, mirror: MirrorId, lane: Lane, work: Option<Work>) {
+        if let Some(host) = self.hosts.get(&mirror.host) {
+            tell(&host.batch_ready, BatchReady { mirror, lane, work });
+        }
+    }
+
+    /// Looks at the disk, away from this thread, and hands out the result.
+    fn make(&mut self, ctx: &mut Context<Self>, mirror: MirrorId, lane: Lane, taken: Taken) {
+        let (Some(source), Some(guard)) = (self.source.clone(), self.guard.clone()) else {
+            self.answer(mirror, lane, None);
+            return;
+        };
+        let key = (taken.from, taken.to);
+        let shareable = !taken.own && !taken.walk;
+        if shareable && self.shared.key == Some(key) {
+            match self.shared.made.clone() {
+                Some(made) => self.hand_out(ctx, mirror, lane, taken.ticket, made),
+                None => self.shared.waiting.push((mirror, taken.ticket)),
+            }
+            return;
+        }
+        if shareable {
+            self.forget_shared();
+            self.shared.key = Some(key);
+        }
+        let (path, filter) = (self.root.source.clone(), self.filter.clone());
+        let ticket = taken.ticket;
+        let task = tokio::task::spawn_blocking(move || {
+            let judgement = guard.judge(&sight(&path, &source, &guard));
+            let held = match &judgement {
+                Judgement::Same(held) => held.as_slice(),
+                Judgement::Gone(_) => &[],
+            };
+            let batch = if taken.walk {
+                batch::make_walk(taken.to, held)
+            } else {
+                let found = look(&source, &taken.entries);
+                batch::make(taken.to, &taken.entries, &found, &filter, held)
+            };
+            (judgement, Arc::new(batch))
+        });
+        ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
+            Ok((judgement, batch)) => {
+                let shared = shareable && act.shared.key == Some(key);
+                act.handle_made(ctx, (mirror, lane, ticket), shared, &judgement, &batch);
+            }
+            Err(error) => {
+                error!(act.log, "Making a batch failed"; "why" => %error);
+                act.answer(mirror, lane, None);
+            }
+        }));
+    }
+
+    fn handle_made(
+        &mut self,
+        ctx: &mut Context<Self>,
+        (mirror, lane, ticket): (MirrorId, Lane, Ticket),
+        shared: bool,
+        judgement: &Judgement,
+        batch: &Arc<Batch>,
+    ) {
+        let mut askers = vec![(mirror, ticket)];
+        if shared {
+            askers.append(&mut self.shared.waiting);
+            self.shared.made = Some(batch.clone());
+        }
+        self.judge(ctx, judgement);
+        for (mirror, ticket) in askers {
+            match judgement {
+                Judgement::Same(_) => self.hand_out(ctx, mirror, lane, ticket, batch.clone()),
+                Judgement::Gone(_) => self.answer(mirror, lane, None),
+            }
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        ctx: &mut Context<Self>,
+        mirror: MirrorId,
+        lane: Lane,
+        ticket: Ticket,
+        batch: Arc<Batch>,
+    ) {
+        if batch.is_empty() {
+            // Everything in it is covered by something else, or held.
+            self.answer(mirror.clone(), lane, None);
+            let done = PushEnd {
+                outcome: Outcome::Done,
+                surprises: Vec::new(),
+                notes: Vec::new(),
+                bytes_sent: 0,
+            };
+            self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &done));
+            return;
+        }
+        debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
+            "walk" => batch.walk);
+        let work = self.source.clone().map(|source| Work { ticket, batch, source });
+        self.answer(mirror, lane, work);
+    }
+
+    fn forget_shared(&mut self) {
+        let waiting = std::mem::take(&mut self.shared).waiting;
+        for (mirror, _) in waiting {
+            self.answer(mirror, Lane::Fresh, None);
+        }
+    }
+
+    /// The source was looked at: what does that mean?
+    fn judge(&mut self, ctx: &mut Context<Self>, judgement: &Judgement) {
+        match judgement {
+            Judgement::Gone(why) => {
+                let why = format!(
+                    "{why}: {}. Nothing is pushed until it is back; restart mirrorball to take it as it \
+                     is now",
+                    self.root.source.display()
+                );
+                error!(self.log, "The root is halted"; "why" => &why);
+                self.turn(ctx, |core, now| core.handle_halt(now, why));
+                self.guard_source(ctx);
+            }
+            Judgement::Same(held) if !held.is_empty() => {
+                let held = held.clone();
+                self.turn(ctx, |core, now| core.handle_unmounted(now, held));
+                self.guard_source(ctx);
+            }
+            Judgement::Same(_) => (),
+        }
+    }
+
+    /// Looks again and again, until everything is back.
+    fn guard_source(&mut self, ctx: &mut Context<Self>) {
+        if self.live.guarding {
+            return;
+        }
+        self.live.guarding = true;
+        ctx.run_later(GUARD_INTERVAL, |act, ctx| {
+            act.live.guarding = false;
+            act.look_again(ctx);
+        });
+    }
+
+    fn look_again(&mut self, ctx: &mut Context<Self>) {
+        let (Some(source), Some(guard), Some(watcher)) =
+            (&self.source, &self.guard, &self.watcher)
+        else {
+            return;
+        };
+        let judgement = guard.judge(&sight(&self.root.source, source, guard));
+        let halted = self.core.report().state == crate::types::status::RootState::Halted;
+        match judgement {
+            Judgement::Gone(_) => self.guard_source(ctx),
+            Judgement::Same(_) if halted => {
+                info!(self.log, "The source is back");
+                tell(&watcher.watch_anew, WatchAnew);
+            }
+            Judgement::Same(held) => {
+                for path in guard.volumes().filter(|path| !held.contains(path)) {
+                    tell(&watcher.explore, Explore { path: path.clone() });
+                }
+                let still_held = !held.is_empty();
+                self.turn(ctx, |core, now| core.handle_unmounted(now, held));
+                if still_held {
+                    self.guard_source(ctx);
+                }
+            }
+        }
+    }
+
+    /// The way to this collator for its watcher.
+    pub fn link(address: &Addr<Self>) -> CollatorLink {
+        CollatorLink {
+            changed: address.clone().recipient(),
+            watching: address.clone().recipient(),
+            lost: address.clone().recipient(),
+            gone: address.clone().recipient(),
+            volume: address.clone().recipient(),
+            seal: address.clone().recipient(),
+        }
+    }
+
+    /// The way to this collator for hosts.
+    pub fn root_link(address: &Addr<Self>) -> RootLink {
+        RootLink {
+            take_batch: address.clone().recipient(),
+            applied: address.clone().recipient(),
+        }
+    }
+}
+
+fn sight(path: &std::path::Path, source: &SourceDir, guard: &Guard) -> Sighting {
+    let device = |path: &RelPath| (path.clone(), source::device_at(source, path));
+    Sighting { root: source::sight(path), volumes: guard.volumes().map(device).collect() }
+}
+
+fn look(source: &SourceDir, entries: &[(RelPath, crate::types::change::Kinds)]) -> Vec<Presence> {
+    let mut looker = Looker::new(source);
+    let presence = |(path, _): &(RelPath, _)| match looker.look(path) {
+        Found::Present { is_directory } => Presence::Present { is_directory },
+        Found::Missing(topmost) => Presence::Missing { topmost },
+        Found::Below(blocker) => Presence::Below { blocker },
+    };
+    entries.iter().map(presence).collect()
+}
+
+impl Actor for CollatorActor {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.turn(ctx, |_, _| ());
+        self.report();
+    }
+}
+
+impl Supervised for CollatorActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.live = Live::default();
+    }
+}
+
+impl Handler<Changed> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
+        let Changed { changes, exploring } = message;
+        self.turn(ctx, |core, now| core.handle_changed(now, changes, exploring));
+    }
+}
+
+impl Handler<Watching> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
+        let Watching { source, directories } = message;
+        // The guard may have been told of volumes already, while the tree was explored.
+        let volumes = self.guard.take();
+        let mut guard = Guard::new(source.identity());
+        if let Some(old) = volumes {
+            guard.adopt_volumes(&old);
+        }
+        self.guard = Some(guard);
+        self.source = Some(source);
+        self.directories = directories;
+        self.forget_shared();
+        self.turn(ctx, |core, now| core.handle_watching(now));
+    }
+}
+
+impl Handler<WatchLost> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
+        self.forget_shared();
+        self.turn(ctx, |core, now| core.handle_watch_lost(now));
+    }
+}
+
+impl Handler<SourceGone> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: SourceGone, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, now| {
+            core.handle_watch_lost(now);
+            core.handle_halt(now, message.why);
+        });
+    }
+}
+
+impl Handler<VolumeSeen> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: VolumeSeen, _: &mut Self::Context) {
+        // Before the first `Watching` nobody knows yet who the Root is; that is told with it.
+        let unknown = crate::types::source_dir::Identity { device: 0, inode: 0 };
+        let guard = self.guard.get_or_insert_with(|| Guard::new(unknown));
+        guard.handle_volume(message.path, message.device);
+    }
+}
+
+impl Handler<Seal> for CollatorActor {
+    type Result = MessageResult<Seal>;
+    fn handle(&mut self, _: Seal, ctx: &mut Self::Context) -> Self::Result {
+        let mut head = Epoch::default();
+        self.turn(ctx, |core, now| head = core.handle_mark(now));
+        MessageResult(head)
+    }
+}
+
+impl Handler<TakeBatch> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: TakeBatch, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, now| core.handle_take(now, message.mirror, message.lane));
+    }
+}
+
+impl Handler<Applied> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Applied, ctx: &mut Self::Context) {
+        let Applied { mirror, ticket, end } = message;
+        if end.outcome != Outcome::Done {
+            // A retry looks at the disk anew.
+            self.forget_shared();
+        }
+        self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
+    }
+}
+
+impl Handler<MeetHost> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: MeetHost, ctx: &mut Self::Context) {
+        let host = message.host.clone();
+        self.hosts.insert(message.host, message.link);
+        self.turn(ctx, |core, now| core.handle_new_host(now, &host));
+    }
+}
+
+/// The collator's watcher is known once both have been started.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct MeetWatcher(pub WatcherLink);
+
+impl Handler<MeetWatcher> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: MeetWatcher, _: &mut Self::Context) {
+        self.watcher = Some(message.0);
+    }
+}

@@ -1,0 +1,70 @@
+//! The ways between actors: recipients of single messages, so that nobody knows another's type.
+
+use actix::Recipient;
+
+use crate::actors::message::{
+    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, RootReported, Seal,
+    SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, WorkWaits,
+};
+
+/// From a collator to a host's transfer actor.
+#[derive(Clone)]
+pub struct HostLink {
+    /// There is work.
+    pub work_waits: Recipient<WorkWaits>,
+    /// Here it is.
+    pub batch_ready: Recipient<BatchReady>,
+}
+
+/// From a transfer actor to a Root's collator.
+#[derive(Clone)]
+pub struct RootLink {
+    /// What is there to do?
+    pub take_batch: Recipient<TakeBatch>,
+    /// It has ended.
+    pub applied: Recipient<Applied>,
+}
+
+/// From a watcher to its collator.
+#[derive(Clone)]
+pub struct CollatorLink {
+    /// Something changed.
+    pub changed: Recipient<Changed>,
+    /// Everything is watched.
+    pub watching: Recipient<Watching>,
+    /// Events were lost.
+    pub lost: Recipient<WatchLost>,
+    /// The source can't be watched.
+    pub gone: Recipient<SourceGone>,
+    /// A nested volume.
+    pub volume: Recipient<VolumeSeen>,
+    /// Seal what is known.
+    pub seal: Recipient<Seal>,
+}
+
+/// From a collator to its watcher.
+#[derive(Clone)]
+pub struct WatcherLink {
+    /// Look at this directory again.
+    pub explore: Recipient<Explore>,
+    /// Begin again.
+    pub watch_anew: Recipient<WatchAnew>,
+}
+
+/// From everybody to those who look on.
+#[derive(Clone)]
+pub struct BoardLink {
+    /// How a Root stands.
+    pub root: Recipient<RootReported>,
+    /// How a Host's Mirrors stand.
+    pub host: Recipient<HostReported>,
+}
+
+/// From everybody to the overseer.
+#[derive(Clone)]
+pub struct OverseerLink {
+    /// An actor died.
+    pub gone: Recipient<ActorGone>,
+    /// A host has nothing running any more.
+    pub drained: Recipient<Drained>,
+}

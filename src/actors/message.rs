@@ -1,0 +1,255 @@
+//! The whole vocabulary on one page: who says what to whom, and what happens if it is lost.
+//!
+//! Commands are verbs, events are what happened, queries are nouns. A message to an actor that died is
+//! lost; the overseer then starts the actor anew and introduces it, and what was lost is wanted again.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::core::collator::RootReport;
+use crate::core::mirror::{MirrorReport, PushId};
+use crate::types::batch::Batch;
+use crate::types::change::{Change, Epoch, Lane, Ticket};
+use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::outcome::PushEnd;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+use crate::types::status::Status;
+
+/// Watcher to collator: one kernel read's changes. `exploring`: some directories are not watched yet.
+/// Lost with the collator, whose successor owes a Walk to every Mirror.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Changed {
+    /// What changed, in the kernel's order.
+    pub changes: Vec<Change>,
+    /// Whether new directories are still being watched.
+    pub exploring: bool,
+}
+
+/// Watcher to collator: every directory is watched. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Watching {
+    /// The Root, held open.
+    pub source: SourceDir,
+    /// How many directories.
+    pub directories: usize,
+}
+
+/// Watcher to collator: events were lost, the tree is watched anew. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct WatchLost;
+
+/// Watcher to collator: the source can't be watched. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct SourceGone {
+    /// Why.
+    pub why: String,
+}
+
+/// Watcher to collator: a directory lies on a volume of its own. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct VolumeSeen {
+    /// Where it is mounted.
+    pub path: RelPath,
+    /// Its device number.
+    pub device: u64,
+}
+
+/// Collator to watcher: another volume may lie here now. Lost: the next look at the volume says it again.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Explore {
+    /// Where.
+    pub path: RelPath,
+}
+
+/// Collator to watcher: the Root is back; watch it anew. Lost: the next look says it again.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct WatchAnew;
+
+/// Anybody to watcher: which Epoch holds everything that changed before now, also what is still in the
+/// kernel's queue? The error says why that can't be told.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Epoch, String>")]
+pub struct Mark;
+
+/// Watcher to collator: seal what is known. Answered with the head.
+#[derive(Message, Debug)]
+#[rtype(result = "Epoch")]
+pub struct Seal;
+
+/// Collator to transfer: there is work for this Mirror. Lost with the host's actor, whose successor is
+/// told by every collator anew.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct WorkWaits {
+    /// For whom.
+    pub mirror: MirrorId,
+    /// Which kind.
+    pub lane: Lane,
+}
+
+/// Transfer to collator: what does this Mirror lack? Lost with the collator, whose successor tells of
+/// work anew.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct TakeBatch {
+    /// Who asks.
+    pub mirror: MirrorId,
+    /// For which kind of work.
+    pub lane: Lane,
+}
+
+/// Collator to transfer: the answer to [`TakeBatch`]. Lost as [`WorkWaits`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct BatchReady {
+    /// Who asked.
+    pub mirror: MirrorId,
+    /// For which kind of work.
+    pub lane: Lane,
+    /// The work; none if there is nothing.
+    pub work: Option<Work>,
+}
+
+/// Work that is handed out.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// To be named in [`Applied`].
+    pub ticket: Ticket,
+    /// What to push.
+    pub batch: Arc<Batch>,
+    /// Where from.
+    pub source: SourceDir,
+}
+
+/// Transfer to collator: work has ended. Lost with the collator, which makes the ticket void.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Applied {
+    /// Whose.
+    pub mirror: MirrorId,
+    /// Which work.
+    pub ticket: Ticket,
+    /// How.
+    pub end: PushEnd,
+}
+
+/// A transfer to itself: how far a Walk has come. Lost: the next one says more.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Progressed {
+    /// Which run.
+    pub push: PushId,
+    /// 0 to 1.
+    pub progress: f32,
+}
+
+/// Collator to board. Lost: the next one says more.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct RootReported {
+    /// Which Root.
+    pub root: RootId,
+    /// How it stands.
+    pub report: RootReport,
+    /// Watched directories.
+    pub directories: usize,
+}
+
+/// Transfer to board. Lost: the next one says more.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct HostReported {
+    /// How its Mirrors stand.
+    pub mirrors: Vec<(MirrorId, MirrorReport)>,
+}
+
+/// Overseer to board: an actor died and was started anew. Lost: a count is too low.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ActorRestarted {
+    /// Which.
+    pub who: Who,
+}
+
+/// Anybody to board: the status once its revision differs from this one; at once for 0.
+#[derive(Message, Debug)]
+#[rtype(result = "Arc<Status>")]
+pub struct StatusSince {
+    /// The revision that the asker has.
+    pub revision: u64,
+}
+
+/// An actor that the overseer has started.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The watcher and the collator of a Root, which live and die together.
+    Root(RootId),
+    /// The transfer actor of a Host.
+    Host(HostId),
+}
+
+/// A dying actor's last word to the overseer. Not sent when the whole system ends.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ActorGone {
+    /// Which.
+    pub who: Who,
+    /// Which of its lives, so that an old one's death does not end a new one.
+    pub life: u64,
+}
+
+/// Overseer to collators: this is the host's actor from now on. Never lost: sent to living actors.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct MeetHost {
+    /// Which host.
+    pub host: HostId,
+    /// The way to it.
+    pub link: crate::actors::links::HostLink,
+}
+
+/// Overseer to transfers: these are the Root's actors from now on. Never lost: sent to living actors.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct MeetRoot {
+    /// Which Root.
+    pub root: RootId,
+    /// The way to it.
+    pub link: crate::actors::links::RootLink,
+}
+
+/// Anybody to overseer: end in good order. A second one ends at once.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// Overseer to transfers: start nothing new, say when nothing runs. Lost with an actor that runs nothing.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// Transfer to overseer: nothing runs and nothing will. Lost: the bound on waiting ends it.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Drained {
+    /// Which host.
+    pub host: HostId,
+}
+
+/// Anybody to overseer: the Epoch of each of these Roots (all, if none is named) that holds everything
+/// that changed before now; see [`Mark`].
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Vec<(RootId, Epoch)>, String>")]
+pub struct Marks {
+    /// Which Roots.
+    pub roots: Vec<RootId>,
+}

@@ -1,0 +1,15 @@
+//! Shells around the rules: each feeds its rule, carries out its effects and arms one wake-up. The only
+//! room that knows actix, and the place where `core`, `watch` and `transport` meet.
+
+pub mod board;
+pub mod collator;
+pub mod kit;
+pub mod links;
+pub mod message;
+pub mod notice;
+pub mod overseer;
+pub mod push;
+pub mod send;
+pub mod slots;
+pub mod transfer;
+pub mod watcher;

@@ -1,0 +1,294 @@
+//! The overseer: builds the actors from the Plan, starts anew what died, ends everything in good order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{Logger, crit, error, info};
+
+use crate::actors::board::BoardActor;
+use crate::actors::collator::{CollatorActor, MeetWatcher};
+use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
+use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
+use crate::actors::message::{
+    ActorGone, ActorRestarted, Drain, Drained, Mark, Marks, MeetHost, MeetRoot, Stop, Who,
+};
+use crate::actors::send::tell_actor;
+use crate::actors::slots::Slots;
+use crate::actors::transfer::TransferActor;
+use crate::actors::watcher::WatcherActor;
+use crate::core::filter::Filter;
+use crate::types::change::Epoch;
+use crate::types::ids::{HostId, RootId};
+use crate::types::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
+use crate::types::moment::Moment;
+use crate::types::plan::Plan;
+
+/// Exit code after too many deaths: an internal error, in the words of sysexits.
+pub const EXIT_SOFTWARE: i32 = 70;
+
+/// The only one that knows the actors.
+pub struct OverseerActor {
+    kit: Kit,
+    log: Logger,
+    board: Addr<BoardActor>,
+    filters: BTreeMap<RootId, Arc<Filter>>,
+    rules: BTreeMap<RootId, PathBuf>,
+    roots: BTreeMap<RootId, RootActors>,
+    hosts: BTreeMap<HostId, HostActor>,
+    deaths: BTreeMap<Who, VecDeque<Moment>>,
+    next_life: u64,
+    /// Hosts that still have something running, once the end has begun.
+    draining: Option<Vec<HostId>>,
+}
+
+struct RootActors {
+    life: u64,
+    watcher: Addr<WatcherActor>,
+    collator: Addr<CollatorActor>,
+}
+
+struct HostActor {
+    life: u64,
+    transfer: Addr<TransferActor>,
+}
+
+/// A running daemon.
+pub struct Running {
+    /// Takes [`Stop`] and [`Marks`].
+    pub overseer: Addr<OverseerActor>,
+    /// Answers [`crate::actors::message::StatusSince`].
+    pub board: Addr<BoardActor>,
+}
+
+/// Starts all actors of a plan. Call it within an actix system; `transports` makes the ways to hosts.
+pub fn start(
+    plan: Arc<Plan>,
+    mode: Mode,
+    log: &Logger,
+    transports: TransportFactory,
+) -> anyhow::Result<Running> {
+    let filters = plan
+        .roots
+        .values()
+        .map(|root| Ok((root.id.clone(), Arc::new(Filter::new(&root.rules)?))))
+        .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    let rules = write_rules(&plan)?;
+    let clock = Clock::start();
+    let board = BoardActor::new(clock, plan.clone()).start();
+    let slots = Slots::new(plan.pushes_max, plan.walks_max);
+    let (log, to_board) = (log.clone(), board.clone());
+    let overseer = OverseerActor::create(move |ctx| {
+        let kit = Kit {
+            clock,
+            log: log.clone(),
+            plan,
+            mode,
+            transports,
+            slots,
+            board: BoardLink {
+                root: to_board.clone().recipient(),
+                host: to_board.clone().recipient(),
+            },
+            overseer: OverseerLink {
+                gone: ctx.address().recipient(),
+                drained: ctx.address().recipient(),
+            },
+        };
+        OverseerActor {
+            kit,
+            log,
+            board: to_board,
+            filters,
+            rules,
+            roots: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            next_life: 0,
+            draining: None,
+        }
+    });
+    Ok(Running { overseer, board })
+}
+
+/// rsync reads the rules of a Root from a file of ours, so that both sides decide by the same rules even
+/// when the user's file changes.
+fn write_rules(plan: &Plan) -> anyhow::Result<BTreeMap<RootId, PathBuf>> {
+    use anyhow::Context as _;
+    let mut files = BTreeMap::new();
+    for root in plan.roots.values().filter(|root| !root.rules.is_empty()) {
+        let directory = plan.state_dir.join("rules");
+        let path = directory.join(root.id.as_str());
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&directory)?;
+            let mut file = tempfile::NamedTempFile::new_in(&directory)?;
+            for rule in &root.rules {
+                file.write_all(&rule.line())?;
+                file.write_all(&[0])?;
+            }
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("Cannot write the rules to {}", path.display()))?;
+        files.insert(root.id.clone(), path);
+    }
+    Ok(files)
+}
+
+impl OverseerActor {
+    fn life(&mut self) -> u64 {
+        self.next_life += 1;
+        self.next_life
+    }
+
+    fn start_root(&mut self, id: &RootId) {
+        let life = self.life();
+        let (root, filter) = (self.kit.plan.roots[id].clone(), self.filters[id].clone());
+        let kit = self.kit.clone();
+        let collator = {
+            let (root, filter, kit) = (root.clone(), filter.clone(), kit.clone());
+            Supervisor::start(move |_| CollatorActor::new(&root, filter, &kit, life))
+        };
+        for (host, actor) in &self.hosts {
+            let link = TransferActor::link(&actor.transfer);
+            tell_actor(&collator, MeetHost { host: host.clone(), link });
+            let link = CollatorActor::root_link(&collator);
+            tell_actor(&actor.transfer, MeetRoot { root: id.clone(), link });
+        }
+        let link = CollatorActor::link(&collator);
+        let watcher = Supervisor::start(move |_| WatcherActor::new(&root, filter, &kit, link, life));
+        let link = WatcherLink {
+            explore: watcher.clone().recipient(),
+            watch_anew: watcher.clone().recipient(),
+        };
+        tell_actor(&collator, MeetWatcher(link));
+        self.roots.insert(id.clone(), RootActors { life, watcher, collator });
+    }
+
+    fn start_host(&mut self, id: &HostId) {
+        let life = self.life();
+        let (host, kit) = (self.kit.plan.hosts[id].clone(), self.kit.clone());
+        let rules = self.rules.clone();
+        let transfer = Supervisor::start(move |_| TransferActor::new(&host, &kit, &rules, life));
+        for (root, actors) in &self.roots {
+            let link = CollatorActor::root_link(&actors.collator);
+            tell_actor(&transfer, MeetRoot { root: root.clone(), link });
+            let link = TransferActor::link(&transfer);
+            tell_actor(&actors.collator, MeetHost { host: id.clone(), link });
+        }
+        self.hosts.insert(id.clone(), HostActor { life, transfer });
+    }
+
+    /// Notes a death; says whether there were too many.
+    fn count_death(&mut self, who: &Who) -> bool {
+        let now = self.kit.clock.now();
+        let deaths = self.deaths.entry(who.clone()).or_default();
+        deaths.push_back(now);
+        while deaths.front().is_some_and(|first| now - *first > DEATHS_WINDOW) {
+            deaths.pop_front();
+        }
+        deaths.len() >= DEATHS_MAX
+    }
+
+    /// Ends the system. Dropping the actors ends their processes' groups.
+    fn end(&mut self, code: i32) {
+        self.roots.clear();
+        self.hosts.clear();
+        System::current().stop_with_code(code);
+    }
+}
+
+impl Actor for OverseerActor {
+    type Context = Context<Self>;
+    fn started(&mut self, _: &mut Self::Context) {
+        let plan = self.kit.plan.clone();
+        plan.hosts.keys().for_each(|host| self.start_host(host));
+        plan.roots.keys().for_each(|root| self.start_root(root));
+    }
+}
+
+impl Handler<ActorGone> for OverseerActor {
+    type Result = ();
+    fn handle(&mut self, message: ActorGone, _: &mut Self::Context) {
+        if self.draining.is_some() {
+            return;
+        }
+        let ActorGone { who, life } = message;
+        let current = match &who {
+            Who::Root(id) => self.roots.get(id).map(|actors| actors.life),
+            Who::Host(id) => self.hosts.get(id).map(|actor| actor.life),
+        };
+        if current != Some(life) {
+            return;
+        }
+        error!(self.log, "An actor died and is started anew"; "actor" => ?who);
+        if self.count_death(&who) {
+            crit!(self.log, "It died too often"; "actor" => ?who);
+            self.end(EXIT_SOFTWARE);
+            return;
+        }
+        match &who {
+            Who::Root(id) => self.start_root(id),
+            Who::Host(id) => self.start_host(id),
+        }
+        tell_actor(&self.board, ActorRestarted { who });
+    }
+}
+
+impl Handler<Stop> for OverseerActor {
+    type Result = ();
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        if self.draining.is_some() {
+            info!(self.log, "Ending at once");
+            self.end(0);
+            return;
+        }
+        info!(self.log, "Ending: what runs may finish"; "within" => ?DRAIN_WAIT);
+        self.draining = Some(self.hosts.keys().cloned().collect());
+        for actor in self.hosts.values() {
+            tell_actor(&actor.transfer, Drain);
+        }
+        ctx.run_later(DRAIN_WAIT, |act, _| act.end(0));
+    }
+}
+
+impl Handler<Drained> for OverseerActor {
+    type Result = ();
+    fn handle(&mut self, message: Drained, _: &mut Self::Context) {
+        let Some(draining) = self.draining.as_mut() else { return };
+        draining.retain(|host| *host != message.host);
+        if draining.is_empty() {
+            self.end(0);
+        }
+    }
+}
+
+impl Handler<Marks> for OverseerActor {
+    type Result = ResponseFuture<Result<Vec<(RootId, Epoch)>, String>>;
+    fn handle(&mut self, message: Marks, _: &mut Self::Context) -> Self::Result {
+        let all = message.roots.is_empty();
+        let watchers: Vec<(RootId, Addr<WatcherActor>)> = self
+            .roots
+            .iter()
+            .filter(|(id, _)| all || message.roots.contains(id))
+            .map(|(id, actors)| (id.clone(), actors.watcher.clone()))
+            .collect();
+        Box::pin(async move {
+            let mut marks = Vec::new();
+            for (id, watcher) in watchers {
+                let epoch = watcher.send(Mark).await.map_err(|error| error.to_string())??;
+                marks.push((id, epoch));
+            }
+            Ok(marks)
+        })
+    }
+}
+
+/// The real ways to hosts.
+pub fn real_transports(plan: &Plan) -> TransportFactory {
+    let state_dir = plan.state_dir.clone();
+    Rc::new(move |host| Rc::new(crate::transport::rsync::RsyncTransport::new(host, &state_dir)))
+}

@@ -1,0 +1,295 @@
+//! One Host's transfer actor: the shell around [`crate::core::host::Host`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{Logger, debug, info, o, warn};
+
+use crate::actors::kit::Kit;
+use crate::actors::links::{HostLink, RootLink};
+use crate::actors::message::{
+    Applied, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch, Who, WorkWaits,
+};
+use crate::actors::notice::DeathNotice;
+use crate::actors::push::RunningPush;
+use crate::actors::send::tell;
+use crate::core::host::{Effect, Host, Note, Push};
+use crate::core::mirror::PushId;
+use crate::core::{steps, verdict};
+use crate::transport::{Job, Transport};
+use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::moment::Moment;
+use crate::types::outcome::{Blame, PushEnd};
+use crate::types::plan::{HostPlan, MirrorPlan};
+use crate::types::source_dir::SourceDir;
+use crate::types::step::{Step, StepEnd, StepKind};
+
+/// Brings changes to one Host.
+pub struct TransferActor {
+    core: Host,
+    host: HostId,
+    kit: Kit,
+    log: Logger,
+    transport: Rc<dyn Transport>,
+    mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>>,
+    rules: BTreeMap<RootId, PathBuf>,
+    roots: BTreeMap<RootId, RootLink>,
+    /// Where each Root's work comes from, as of its last batch.
+    sources: BTreeMap<RootId, SourceDir>,
+    live: Live,
+    _notice: DeathNotice,
+}
+
+#[derive(Default)]
+struct Live {
+    wake: Option<Moment>,
+    running: BTreeMap<PushId, RunningPush>,
+}
+
+impl TransferActor {
+    /// The actor of a host whose Mirrors were never reached. `rules` are the files of the Roots' rules.
+    pub fn new(host: &HostPlan, kit: &Kit, rules: &BTreeMap<RootId, PathBuf>, life: u64) -> Self {
+        let roots = kit.plan.roots.values();
+        let mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>> = roots
+            .flat_map(|root| &root.mirrors)
+            .filter(|mirror| mirror.id.host == host.id)
+            .map(|mirror| (mirror.id.clone(), Arc::new(mirror.clone())))
+            .collect();
+        let who = Who::Host(host.id.clone());
+        Self {
+            core: Host::new(&host.id, host.pushes, host.retry, mirrors.keys().cloned()),
+            host: host.id.clone(),
+            log: kit.log.new(o!("host" => host.id.to_string())),
+            transport: (kit.transports)(host),
+            mirrors,
+            rules: rules.clone(),
+            roots: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            live: Live::default(),
+            _notice: DeathNotice::new(who, life, &kit.overseer.gone),
+            kit: kit.clone(),
+        }
+    }
+
+    /// The way to this actor for collators.
+    pub fn link(address: &Addr<Self>) -> HostLink {
+        HostLink {
+            work_waits: address.clone().recipient(),
+            batch_ready: address.clone().recipient(),
+        }
+    }
+
+    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Host, Moment)) {
+        let now = self.kit.clock.now();
+        self.core.handle_timeout(now);
+        input(&mut self.core, now);
+        let mut report = false;
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Report => report = true,
+                other => self.carry_out(other, ctx),
+            }
+        }
+        if report {
+            tell(&self.kit.board.host, HostReported { mirrors: self.core.report() });
+        }
+        self.arm(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Take(mirror, lane) => {
+                if let Some(root) = self.roots.get(&mirror.root) {
+                    tell(&root.take_batch, TakeBatch { mirror, lane });
+                }
+            }
+            Effect::Start(push) => self.start(ctx, push),
+            Effect::Applied(mirror, ticket, end) => {
+                if let Some(root) = self.roots.get(&mirror.root) {
+                    tell(&root.applied, Applied { mirror, ticket, end });
+                }
+            }
+            Effect::Note(note) => self.write_note(&note),
+            Effect::Drained => {
+                tell(&self.kit.overseer.drained, Drained { host: self.host.clone() });
+            }
+            Effect::Report => (),
+        }
+    }
+
+    fn write_note(&self, note: &Note) {
+        match note {
+            Note::Failed { mirror, why, blame, retry_at } => {
+                let now = self.kit.clock.now();
+                let retry = retry_at.map(|at| humantime::format_duration(round(at - now)).to_string());
+                let whose = match blame {
+                    Some(Blame::Host) => "the host fails",
+                    Some(Blame::Mirror) => "the mirror fails",
+                    None => "some paths fail",
+                };
+                warn!(self.log, "Pushing failed: {}", whose; "mirror" => %mirror, "why" => why,
+                    "retry_in" => retry.unwrap_or_else(|| "by path".into()));
+            }
+            Note::Recovered { mirror, failures } => {
+                info!(self.log, "Pushing works again"; "mirror" => %mirror, "failures" => failures);
+            }
+            Note::Remark { mirror, text } => {
+                info!(self.log, "Done, with a remark"; "mirror" => %mirror, "remark" => text);
+            }
+        }
+    }
+
+    fn start(&mut self, ctx: &mut Context<Self>, push: Push) {
+        let (Some(mirror), Some(source)) =
+            (self.mirrors.get(&push.mirror), self.sources.get(&push.mirror.root))
+        else {
+            let end = PushEnd::again(Blame::Mirror, "The mirror is not known here");
+            self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
+            return;
+        };
+        let steps = steps::plan(&push.batch, mirror.delete, push.reached, push.pieces);
+        let id = push.id;
+        let running = RunningPush::new(push, source.clone(), steps);
+        self.live.running.insert(id, running);
+        self.run_next(ctx, id);
+    }
+
+    fn run_next(&mut self, ctx: &mut Context<Self>, id: PushId) {
+        let Some(running) = self.live.running.get_mut(&id) else { return };
+        let Some(step) = running.next_step() else {
+            let end = running.finish();
+            self.end(ctx, id, end);
+            return;
+        };
+        let weak = ctx.address().downgrade();
+        let job = Job {
+            step: step.clone(),
+            source: running.source.clone(),
+            mirror: self.mirrors[&running.push.mirror].clone(),
+            rules: self.rules.get(&running.push.mirror.root).cloned(),
+            on_progress: Rc::new(move |progress| {
+                if let Some(address) = weak.upgrade() {
+                    crate::actors::send::tell_actor(&address, Progressed { push: id, progress });
+                }
+            }),
+            process: running.process.clone(),
+        };
+        debug!(self.log, "Running rsync"; "mirror" => %running.push.mirror,
+            "step" => step.kind.name(), "paths" => step.paths.len());
+        let (slots, process) = (self.kit.slots.clone(), running.process.clone());
+        let transport = self.transport.clone();
+        let is_walk = step.kind == StepKind::Walk;
+        let run = async move { slots.run(is_walk, process, transport.run(job)).await };
+        ctx.spawn(
+            run.into_actor(self).map(move |end, act, ctx| act.handle_step(ctx, id, &step, &end)),
+        );
+    }
+
+    fn handle_step(&mut self, ctx: &mut Context<Self>, id: PushId, step: &Step, end: &StepEnd) {
+        let Some(running) = self.live.running.get_mut(&id) else { return };
+        let verdict = verdict::judge(step, end);
+        debug!(self.log, "rsync ended"; "mirror" => %running.push.mirror,
+            "step" => step.kind.name(), "exit" => ?end.exit, "bytes" => end.bytes_sent);
+        if let Some(end) = running.handle_step(step, end, verdict) {
+            self.end(ctx, id, end);
+            return;
+        }
+        if step.kind == StepKind::Root {
+            self.turn(ctx, |core, now| core.handle_reached(now, id));
+        }
+        self.run_next(ctx, id);
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: PushEnd) {
+        self.live.running.remove(&id);
+        self.turn(ctx, |core, now| core.handle_ended(now, id, end));
+    }
+
+    /// Wake-ups are never cancelled: a superseded one fires and changes nothing.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let now = self.kit.clock.now();
+        let Some(due) = self.core.poll_timeout(now) else { return };
+        if self.live.wake.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        self.live.wake = Some(due);
+        ctx.run_later(due - now, |act, ctx| {
+            act.live.wake = None;
+            act.turn(ctx, |_, _| ());
+        });
+    }
+}
+
+/// To tenths of a second, for people.
+fn round(duration: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_millis(duration.as_millis().div_ceil(100) as u64 * 100)
+}
+
+impl Actor for TransferActor {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.turn(ctx, |_, _| ());
+    }
+}
+
+impl Supervised for TransferActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.live = Live::default();
+        self.core.handle_restart(self.kit.clock.now());
+    }
+}
+
+impl Drop for TransferActor {
+    fn drop(&mut self) {
+        self.transport.close();
+    }
+}
+
+impl Handler<WorkWaits> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: WorkWaits, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, now| core.handle_nudge(now, &message.mirror, message.lane));
+    }
+}
+
+impl Handler<BatchReady> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: BatchReady, ctx: &mut Self::Context) {
+        let BatchReady { mirror, lane, work } = message;
+        match work {
+            Some(work) => {
+                self.sources.insert(mirror.root.clone(), work.source);
+                let (ticket, batch) = (work.ticket, work.batch);
+                self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, ticket, batch));
+            }
+            None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),
+        }
+    }
+}
+
+impl Handler<Progressed> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: Progressed, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, _| core.handle_progress(message.push, message.progress));
+    }
+}
+
+impl Handler<MeetRoot> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: MeetRoot, ctx: &mut Self::Context) {
+        let root = message.root.clone();
+        self.roots.insert(message.root, message.link);
+        // A new collator knows of no questions; those to its predecessor are never answered.
+        self.turn(ctx, |core, now| core.handle_new_root(now, &root));
+    }
+}
+
+impl Handler<Drain> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, _| core.handle_drain());
+    }
+}

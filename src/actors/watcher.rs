@@ -1,0 +1,557 @@
+//! One Root's watcher: reads the kernel's queue without waiting for anybody, and watches what is new.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, debug, error, info, o, warn};
+use tokio::sync::oneshot;
+
+use crate::actors::kit::{Kit, Mode};
+use crate::actors::links::CollatorLink;
+use crate::actors::message::{
+    Changed, Explore, Mark, Seal, SourceGone, VolumeSeen, WatchAnew, WatchLost, Watching, Who,
+};
+use crate::actors::notice::DeathNotice;
+use crate::actors::send::tell;
+use crate::core::backoff::{Backoff, seed_of};
+use crate::core::filter::Filter;
+use crate::core::link_table::LinkTable;
+use crate::core::watch_table::{Effect, JobId, NodeId, OpenFailure, Opening, WatchTable};
+use crate::types::change::{Change, Epoch, Kinds};
+use crate::types::event::{EventMask, KernelEvent};
+use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
+use crate::types::moment::Moment;
+use crate::types::plan::{RetryPlan, RootPlan};
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::{Identity, SourceDir};
+use crate::watch::explore::{self, Listing, Opened};
+use crate::watch::inotify::{self, WatchError, WatchSet};
+use crate::watch::links;
+use crate::watch::presence::Looker;
+use crate::watch::source;
+
+/// Pauses before watching is tried again. A watcher that lived longer than the longest starts afresh.
+const RETRY: RetryPlan =
+    RetryPlan { first: Duration::from_millis(200), max: Duration::from_secs(60) };
+
+/// Watches one Root.
+pub struct WatcherActor {
+    root: RootPlan,
+    filter: Arc<Filter>,
+    kit: Kit,
+    log: Logger,
+    collator: CollatorLink,
+    backoff: Backoff,
+    live: Live,
+    next_cookie: u64,
+    _notice: DeathNotice,
+}
+
+/// What one incarnation holds.
+#[derive(Default)]
+struct Live {
+    watch: Option<Watch>,
+    /// When everything was first watched.
+    complete_since: Option<Moment>,
+    wake: Option<Moment>,
+    /// It will be started anew; what comes in now is void.
+    ending: bool,
+    /// Cookies on their way through the kernel's queue.
+    cookies: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Cookies that came back, but for explorations that had begun before.
+    ripening: Vec<(JobId, oneshot::Sender<()>)>,
+}
+
+struct Watch {
+    watches: WatchSet,
+    table: WatchTable,
+    source: SourceDir,
+    cookie_wd: i32,
+    to_open: VecDeque<Opening>,
+    tasks: usize,
+    links: LinkTable,
+    search: LinkSearch,
+    changes: Vec<Change>,
+    told_exploring: bool,
+}
+
+/// Looking for the other names of files that got a second one.
+#[derive(Default)]
+struct LinkSearch {
+    wanted: BTreeSet<Identity>,
+    /// Names that were looked for in vain, with the link count at that time.
+    searched: BTreeMap<Identity, u64>,
+    running: Option<BTreeSet<Identity>>,
+    /// Written to while they were being looked for.
+    touched: BTreeSet<Identity>,
+}
+
+impl WatcherActor {
+    /// A watcher of this Root that reports to this collator.
+    pub fn new(
+        root: &RootPlan,
+        filter: Arc<Filter>,
+        kit: &Kit,
+        collator: CollatorLink,
+        life: u64,
+    ) -> Self {
+        let log = kit.log.new(o!("root" => root.id.to_string()));
+        let who = Who::Root(root.id.clone());
+        Self {
+            root: root.clone(),
+            filter,
+            kit: kit.clone(),
+            log,
+            collator,
+            backoff: Backoff::new(RETRY, seed_of(root.id.as_str())),
+            live: Live::default(),
+            next_cookie: 0,
+            _notice: DeathNotice::new(who, life, &kit.overseer.gone),
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
+        let at = self.root.source.display().to_string();
+        let source = source::open(&self.root.source)
+            .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
+        if self.kit.mode == Mode::Once {
+            tell(&self.collator.watching, Watching { source, directories: 0 });
+            return Ok(());
+        }
+        let (mut watches, events) = inotify::open().map_err(|error| error.to_string())?;
+        let cookie_wd = self.watch_cookies(&mut watches)?;
+        ctx.add_stream(events);
+        self.live.watch = Some(Watch {
+            watches,
+            table: WatchTable::new(self.filter.clone()),
+            source,
+            cookie_wd,
+            to_open: VecDeque::new(),
+            tasks: 0,
+            links: LinkTable::default(),
+            search: LinkSearch::default(),
+            changes: Vec::new(),
+            told_exploring: true,
+        });
+        self.turn(ctx, |_, _| ());
+        Ok(())
+    }
+
+    /// Cookies are seen through the queue of the Root's own events, so behind all that came before.
+    fn watch_cookies(&self, watches: &mut WatchSet) -> Result<i32, String> {
+        let directory = self.cookie_directory();
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("Cannot watch {} for flush cookies: {error}", directory.display())
+        };
+        std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
+        let fd = std::fs::File::open(&directory).map_err(|error| failed(&error))?;
+        watches.watch(fd.as_fd()).map_err(|error| failed(&error))
+    }
+
+    fn cookie_directory(&self) -> std::path::PathBuf {
+        self.kit.plan.state_dir.join("cookies").join(self.root.id.as_str())
+    }
+
+    /// Watching has failed; it begins anew after a pause, with nothing remembered.
+    fn begin_anew(&mut self, ctx: &mut Context<Self>) {
+        if self.live.ending {
+            return;
+        }
+        self.live.ending = true;
+        self.live.watch = None;
+        let now = self.kit.clock.now();
+        let lived_long = |since: Moment| now - since > RETRY.max;
+        if self.live.complete_since.is_some_and(lived_long) {
+            self.backoff.reset();
+        }
+        let pause = self.backoff.next_pause();
+        ctx.run_later(pause, |_, ctx| ctx.stop());
+    }
+
+    fn fail(&mut self, ctx: &mut Context<Self>, why: String) {
+        error!(self.log, "The root can't be watched"; "why" => &why);
+        tell(&self.collator.gone, SourceGone { why });
+        self.begin_anew(ctx);
+    }
+
+    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut WatchTable, Moment)) {
+        let now = self.kit.clock.now();
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        watch.table.handle_timeout(now);
+        input(&mut watch.table, now);
+        while let Some(watch) = self.live.watch.as_mut()
+            && let Some(effect) = watch.table.poll_effect()
+        {
+            self.carry_out(effect, ctx);
+        }
+        self.open_next(ctx);
+        self.search_links(ctx);
+        self.tell_changes();
+        self.answer_cookies();
+        self.arm(ctx);
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        match effect {
+            Effect::Changed(change) => watch.change(change),
+            Effect::Open(opening) => watch.to_open.push_back(opening),
+            Effect::Unwatch(wd) => watch.watches.unwatch(wd),
+            Effect::Created(path) => watch.created(path),
+            Effect::MovedIn(path) => watch.note_names(&path),
+            Effect::Renamed(from, to) => watch.links.rename(&from, &to),
+            Effect::Went(path) => {
+                watch.links.remove(&path);
+                watch.links.remove_below(&path);
+            }
+            Effect::Volume(path, device) => {
+                tell(&self.collator.volume, VolumeSeen { path, device });
+            }
+            // Looked at when the batch is made; the guard knows the volume.
+            Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),
+            Effect::Complete => self.complete(),
+            Effect::Unreadable(path) => {
+                warn!(self.log, "A directory can't be watched: no permission"; "path" => %path);
+            }
+            Effect::Lost(why) => {
+                warn!(self.log, "Watching begins anew"; "why" => why);
+                tell(&self.collator.lost, WatchLost);
+                self.begin_anew(ctx);
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        let Some(watch) = self.live.watch.as_ref() else { return };
+        let (directories, source) = (watch.table.len(), watch.source.clone());
+        info!(self.log, "Watching"; "directories" => directories,
+            "source" => %self.root.source.display());
+        self.live.complete_since = Some(self.kit.clock.now());
+        tell(&self.collator.watching, Watching { source, directories });
+    }
+
+    /// Opens what is to be watched, in tasks away from this thread.
+    fn open_next(&mut self, ctx: &mut Context<Self>) {
+        while let Some(watch) = self.live.watch.as_mut()
+            && watch.tasks < EXPLORE_TASKS_MAX
+            && !watch.to_open.is_empty()
+        {
+            let count = watch.to_open.len().min(EXPLORE_CHUNK);
+            let chunk: Vec<Opening> = watch.to_open.drain(..count).collect();
+            watch.tasks += 1;
+            let source = watch.source.clone();
+            let task = tokio::task::spawn_blocking(move || {
+                let open = |opening: Opening| {
+                    let opened = explore::open(&source, &opening.path);
+                    (opening, opened)
+                };
+                chunk.into_iter().map(open).collect::<Vec<_>>()
+            });
+            ctx.spawn(task.into_actor(self).map(|opened, act, ctx| match opened {
+                Ok(opened) => act.handle_opened(opened, ctx),
+                Err(error) => act.fail(ctx, format!("Opening directories failed: {error}")),
+            }));
+        }
+    }
+
+    fn handle_opened(
+        &mut self,
+        opened: Vec<(Opening, Result<Opened, rustix::io::Errno>)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut to_list = Vec::new();
+        let mut failure = None;
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        for (opening, opened) in opened {
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    watch.table.handle_failed(&opening, failure_of(error));
+                    continue;
+                }
+            };
+            let watched = watch.watches.watch(opened.fd.as_fd());
+            match watched {
+                Ok(wd) => {
+                    let node = watch.table.handle_opened(&opening, wd, opened.device);
+                    to_list.extend(node.map(|node| (opening.job, node, opened.fd)));
+                }
+                Err(WatchError::Io(_)) => {
+                    watch.table.handle_failed(&opening, OpenFailure::Denied);
+                }
+                Err(error) => failure = Some(error.to_string()),
+            }
+        }
+        if let Some(why) = failure {
+            self.fail(ctx, why);
+            return;
+        }
+        let task = tokio::task::spawn_blocking(move || {
+            let list = |(job, node, fd)| (job, node, explore::list(fd).unwrap_or_default());
+            to_list.into_iter().map(list).collect::<Vec<_>>()
+        });
+        ctx.spawn(task.into_actor(self).map(|listed, act, ctx| match listed {
+            Ok(listed) => act.handle_listed(listed, ctx),
+            Err(error) => act.fail(ctx, format!("Listing directories failed: {error}")),
+        }));
+        self.turn(ctx, |_, _| ());
+    }
+
+    fn handle_listed(&mut self, listed: Vec<(JobId, NodeId, Listing)>, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        watch.tasks -= 1;
+        for (job, node, listing) in listed {
+            if let Some(directory) = watch.table.path(node) {
+                for (name, inode) in listing.links {
+                    let path = directory.join(&name);
+                    if !self.filter.excludes_entry(&path, false) {
+                        watch.links.insert(path, inode);
+                    }
+                }
+            }
+            watch.table.handle_listed(job, node, listing.directories);
+        }
+        self.turn(ctx, |_, _| ());
+    }
+
+    fn search_links(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        // While directories are being listed, names come in anyway.
+        if watch.search.running.is_some()
+            || watch.search.wanted.is_empty()
+            || watch.table.is_exploring()
+        {
+            return;
+        }
+        let wanted = std::mem::take(&mut watch.search.wanted);
+        watch.search.running = Some(wanted.clone());
+        debug!(self.log, "Looking for other names of linked files"; "files" => wanted.len());
+        let (source, filter) = (watch.source.clone(), self.filter.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            links::search(&source, &wanted, |path, is_directory| {
+                filter.excludes_entry(path, is_directory)
+            })
+        });
+        ctx.spawn(task.into_actor(self).map(|found, act, ctx| {
+            if let (Some(watch), Ok(found)) = (act.live.watch.as_mut(), found) {
+                watch.found_names(found);
+            }
+            act.turn(ctx, |_, _| ());
+        }));
+    }
+
+    fn tell_changes(&mut self) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        let exploring = watch.table.is_exploring() || watch.search.running.is_some();
+        if watch.changes.is_empty() && exploring == watch.told_exploring {
+            return;
+        }
+        watch.told_exploring = exploring;
+        let changes = std::mem::take(&mut watch.changes);
+        tell(&self.collator.changed, Changed { changes, exploring });
+    }
+
+    /// Wake-ups are never cancelled: a superseded one fires and changes nothing.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_ref() else { return };
+        let Some(due) = watch.table.poll_timeout() else { return };
+        if self.live.wake.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        self.live.wake = Some(due);
+        ctx.run_later(due - self.kit.clock.now(), |act, ctx| {
+            act.live.wake = None;
+            act.turn(ctx, |_, _| ());
+        });
+    }
+
+    fn handle_cookie(&mut self, name: &[u8]) {
+        let number = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        let asker = number.and_then(|number: u64| self.live.cookies.remove(&number));
+        if let (Some(asker), Some(watch)) = (asker, self.live.watch.as_ref()) {
+            self.live.ripening.push((watch.table.next_job(), asker));
+        }
+        self.answer_cookies();
+    }
+
+    /// What changed before a cookie is told when all directories that came before it are watched.
+    fn answer_cookies(&mut self) {
+        let Some(watch) = self.live.watch.as_ref() else { return };
+        let oldest = watch.table.oldest_job();
+        let waits = |job: JobId| oldest.is_some_and(|oldest| oldest < job);
+        for (job, asker) in std::mem::take(&mut self.live.ripening) {
+            if waits(job) {
+                self.live.ripening.push((job, asker));
+            } else {
+                // An asker that has gone meanwhile needs no answer.
+                let _ = asker.send(());
+            }
+        }
+    }
+
+    /// Leaves a cookie, and waits until it comes back through the kernel's queue.
+    fn leave_cookie(&mut self) -> Result<oneshot::Receiver<()>, String> {
+        if self.live.watch.is_none() {
+            return Err(format!("The root {} is not watched now", self.root.id));
+        }
+        let number = self.next_cookie;
+        self.next_cookie += 1;
+        let (asker, answer) = oneshot::channel();
+        let path = self.cookie_directory().join(number.to_string());
+        std::fs::write(&path, b"")
+            .and_then(|()| std::fs::remove_file(&path))
+            .map_err(|error| format!("Cannot leave a flush cookie at {}: {error}", path.display()))?;
+        self.live.cookies.insert(number, asker);
+        Ok(answer)
+    }
+}
+
+impl Watch {
+    /// A change, and with it the other names of the same file.
+    fn change(&mut self, change: Change) {
+        let written = change.kinds.intersects(Kinds::CONTENT | Kinds::ATTRS);
+        if written && !change.kinds.contains(Kinds::WENT) {
+            if let Some(inode) = self.links.inode(&change.path)
+                && self.search.is_wanted(inode)
+            {
+                self.search.touched.insert(inode);
+            }
+            let kinds = change.kinds & (Kinds::CONTENT | Kinds::ATTRS | Kinds::OPEN);
+            let others = self.links.others(&change.path).cloned();
+            self.changes.extend(others.map(|path| Change::new(path, kinds)));
+        }
+        self.changes.push(change);
+    }
+
+    /// A name that is not a directory came. One that is being written to is held back until closed.
+    fn created(&mut self, path: RelPath) {
+        let inspection = Looker::new(&self.source).inspect(&path);
+        let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
+        let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
+        self.note_names(&path);
+        self.change(Change::new(path, Kinds::CAME | Kinds::CONTENT | open));
+    }
+
+    /// A file that came may have other names here.
+    fn note_names(&mut self, path: &RelPath) {
+        let Some(inspection) = Looker::new(&self.source).inspect(path) else { return };
+        let (inode, names) = (inspection.identity, inspection.names);
+        if inspection.is_directory || names < 2 {
+            return;
+        }
+        self.links.insert(path.clone(), inode);
+        let known = self.links.count(inode) as u64;
+        if known < names && self.search.searched.get(&inode) != Some(&names) {
+            self.search.searched.insert(inode, names);
+            self.search.wanted.insert(inode);
+        }
+    }
+
+    fn found_names(&mut self, found: Vec<(RelPath, Identity)>) {
+        let searched = self.search.running.take().unwrap_or_default();
+        for (path, inode) in found {
+            if self.links.inode(&path) == Some(inode) {
+                continue;
+            }
+            self.links.insert(path.clone(), inode);
+            let touched = self.search.touched.contains(&inode);
+            let kinds = if touched { Kinds::CONTENT | Kinds::ATTRS } else { Kinds::ATTRS };
+            self.changes.push(Change::new(path, kinds));
+        }
+        self.search.touched.retain(|inode| !searched.contains(inode));
+        if self.search.searched.len() > crate::types::limits::LINK_NAMES_MAX {
+            self.search.searched.clear();
+        }
+    }
+}
+
+impl LinkSearch {
+    fn is_wanted(&self, inode: Identity) -> bool {
+        self.wanted.contains(&inode) || self.running.as_ref().is_some_and(|r| r.contains(&inode))
+    }
+}
+
+fn failure_of(error: rustix::io::Errno) -> OpenFailure {
+    use rustix::io::Errno;
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::NotThere,
+        _ => OpenFailure::Denied,
+    }
+}
+
+impl Actor for WatcherActor {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Err(why) = self.begin(ctx) {
+            self.fail(ctx, why);
+        }
+    }
+}
+
+impl Supervised for WatcherActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.live = Live::default();
+    }
+}
+
+impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
+    fn handle(&mut self, read: std::io::Result<Vec<KernelEvent>>, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_ref() else { return };
+        let cookie_wd = watch.cookie_wd;
+        let events = match read {
+            Ok(events) => events,
+            Err(error) => {
+                tell(&self.collator.lost, WatchLost);
+                return self.fail(ctx, format!("Reading the kernel's events failed: {error}"));
+            }
+        };
+        let mut cookies = Vec::new();
+        self.turn(ctx, |table, now| {
+            for event in &events {
+                if event.wd == cookie_wd {
+                    cookies.extend(event.mask.contains(EventMask::CREATE).then_some(&event.name));
+                } else {
+                    table.handle_event(now, event);
+                }
+            }
+            table.handle_read_end();
+        });
+        cookies.into_iter().for_each(|name| self.handle_cookie(name));
+    }
+
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        tell(&self.collator.lost, WatchLost);
+        self.begin_anew(ctx);
+    }
+}
+
+impl Handler<Explore> for WatcherActor {
+    type Result = ();
+    fn handle(&mut self, message: Explore, ctx: &mut Self::Context) {
+        self.turn(ctx, |table, _| table.handle_remounted(&message.path));
+    }
+}
+
+impl Handler<WatchAnew> for WatcherActor {
+    type Result = ();
+    fn handle(&mut self, _: WatchAnew, ctx: &mut Self::Context) {
+        tell(&self.collator.lost, WatchLost);
+        self.begin_anew(ctx);
+    }
+}
+
+impl Handler<Mark> for WatcherActor {
+    type Result = ResponseFuture<Result<Epoch, String>>;
+    fn handle(&mut self, _: Mark, _: &mut Self::Context) -> Self::Result {
+        let (cookie, seal) = (self.leave_cookie(), self.collator.seal.clone());
+        Box::pin(async move {
+            let lost = "the watcher began anew meanwhile; try again";
+            cookie?.await.map_err(|_| lost.to_string())?;
+            // What came before the cookie has been told to the collator before it.
+            seal.send(Seal).await.map_err(|error| error.to_string())
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! What `run` and `mirror` share: a plan's actors, its sockets, and signals.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actix::{Addr, System};
+use anyhow::Context as _;
+use slog::{Logger, info};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::actors::kit::Mode;
+use crate::actors::message::Stop;
+use crate::actors::overseer::{self, OverseerActor, Running};
+use crate::actors::send::tell_actor;
+use crate::control::api::Api;
+use crate::control::server;
+use crate::types::plan::Plan;
+
+/// Another daemon has the state directory.
+#[derive(Debug, thiserror::Error)]
+#[error("Another mirrorball uses {}; stop it, or give this one another `state_dir`", .0.display())]
+pub struct AlreadyRunning(PathBuf);
+
+/// Runs a plan until it is told to end. `look_on` is started beside it with what runs; its code, if it
+/// ends first, is the program's.
+pub fn run_plan<L, F>(plan: Plan, mode: Mode, log: &Logger, look_on: L) -> anyhow::Result<i32>
+where
+    L: FnOnce(&Running) -> F,
+    F: Future<Output = i32> + 'static,
+{
+    let _lock = lock(&plan.state_dir)?;
+    let plan = Arc::new(plan);
+    // Bound before anything starts, so that a second daemon fails before it does harm.
+    let listener = plan.control.socket.as_deref().map(server::bind).transpose()?;
+    let system = System::new();
+    let socket = plan.control.socket.clone();
+    let ended = system.block_on(async {
+        let transports = overseer::real_transports(&plan);
+        let running = overseer::start(plan.clone(), mode, log, transports)?;
+        let api = Api {
+            board: running.board.clone(),
+            overseer: running.overseer.clone(),
+            plan: plan.clone(),
+        };
+        if let Some(listener) = listener {
+            actix_rt::spawn(server::serve(listener, &api)?);
+        }
+        if let Some(address) = plan.control.listen {
+            actix_rt::spawn(server::serve_reading(address, &api)?);
+        }
+        listen_to_signals(&running.overseer, log)?;
+        let looking_on = look_on(&running);
+        actix_rt::spawn(async move {
+            let code = looking_on.await;
+            System::current().stop_with_code(code);
+        });
+        anyhow::Ok(())
+    });
+    let code = match ended {
+        Ok(()) => system.run_with_code().map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    if let Some(socket) = socket {
+        // Somebody may have taken it away already.
+        drop(std::fs::remove_file(socket));
+    }
+    code
+}
+
+/// One daemon for one state directory: two would push against each other.
+fn lock(state_dir: &Path) -> anyhow::Result<File> {
+    let shown = state_dir.display();
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("Cannot make the state directory {shown}"))?;
+    let path = state_dir.join("lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("Cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(AlreadyRunning(state_dir.into()).into()),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("Cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn listen_to_signals(overseer: &Addr<OverseerActor>, log: &Logger) -> anyhow::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let (overseer, log) = (overseer.clone(), log.clone());
+        actix_rt::spawn(async move {
+            while signals.recv().await.is_some() {
+                info!(log, "Told to end");
+                tell_actor(&overseer, Stop);
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `flush`: a barrier. It returns when everything that changed before the call is on the mirrors.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::client::Client;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::{DaemonArg, say_error};
+use crate::control::api::{Flush, Flushed};
+
+/// Arguments of `flush`.
+#[derive(Args, Debug)]
+pub struct FlushArgs {
+    #[command(flatten)]
+    daemon: DaemonArg,
+    /// root, @host or root@host; all mirrors without it
+    selector: Option<String>,
+    /// Give up after this long, and name the mirrors that lag
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// Exits with 1 if a mirror still lags.
+pub fn flush(args: &FlushArgs) -> anyhow::Result<ExitCode> {
+    let request = Flush {
+        selector: args.selector.clone(),
+        timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    let answer = Client::find(&args.daemon)?.post("/flush", &request)?;
+    let flushed: Flushed = serde_json::from_slice(&answer)?;
+    for laggard in &flushed.laggards {
+        say_error(laggard);
+    }
+    Ok(if flushed.done { ExitCode::Ok } else { ExitCode::Failed })
+}

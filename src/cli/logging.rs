@@ -1,0 +1,89 @@
+//! Making the log: for a terminal, as JSON, or into the few lines below the live table.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use slog::{Drain, Level, LevelFilter, Logger, o};
+use slog_async::{Async, AsyncGuard, OverflowStrategy};
+
+use crate::types::plan::{LogFormat, LogLevel, LogPlan};
+
+/// Lines that the live table shows.
+const LINES_SHOWN: usize = 5;
+
+/// A log, and what keeps it going: when the guard is dropped, all is written.
+pub struct Log {
+    /// For everybody.
+    pub logger: Logger,
+    _guard: AsyncGuard,
+}
+
+/// The last lines of a log.
+#[derive(Clone, Default)]
+pub struct LastLines(Arc<Mutex<VecDeque<String>>>);
+
+impl LastLines {
+    /// Oldest first.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Write for LastLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(bytes);
+        for piece in text.split_inclusive('\n') {
+            match lines.back_mut().filter(|last| !last.ends_with('\n')) {
+                Some(last) => last.push_str(piece),
+                None => lines.push_back(piece.to_string()),
+            }
+        }
+        while lines.len() > LINES_SHOWN {
+            lines.pop_front();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A log on standard error; `verbose` raises the level.
+pub fn to_stderr(plan: LogPlan, verbose: u8) -> Log {
+    let level = level(plan.level, verbose);
+    match plan.format {
+        LogFormat::Terminal => {
+            let decorator = slog_term::TermDecorator::new().stderr().build();
+            build(slog_term::FullFormat::new(decorator).build(), level)
+        }
+        LogFormat::Json => build(slog_json::Json::default(io::stderr()), level),
+    }
+}
+
+/// A log whose last lines somebody shows.
+pub fn to_lines(lines: LastLines, level_plan: LogLevel, verbose: u8) -> Log {
+    let decorator = slog_term::PlainSyncDecorator::new(lines);
+    build(slog_term::FullFormat::new(decorator).build(), level(level_plan, verbose))
+}
+
+fn build<D>(drain: D, level: Level) -> Log
+where
+    D: Drain<Ok = ()> + Send + 'static,
+    D::Err: std::fmt::Debug,
+{
+    let drain = LevelFilter::new(drain, level).ignore_res();
+    // Lines are never dropped: a log that is silent about losses is worth little.
+    let (drain, guard) = Async::new(drain)
+        .chan_size(1024)
+        .overflow_strategy(OverflowStrategy::Block)
+        .build_with_guard();
+    Log { logger: Logger::root(drain.fuse(), o!()), _guard: guard }
+}
+
+fn level(level: LogLevel, verbose: u8) -> Level {
+    let levels = [Level::Error, Level::Warning, Level::Info, Level::Debug, Level::Trace];
+    levels[(level as usize + usize::from(verbose)).min(levels.len() - 1)]
+}

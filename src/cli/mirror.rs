@@ -1,0 +1,203 @@
+//! `mirror`: one tree to many targets without a configuration.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf, absolute};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::actors::kit::Mode;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::logging::{self, LastLines};
+use crate::cli::screen::{self, Show};
+use crate::cli::target::{self, HostOptions};
+use crate::cli::{daemon, say, say_error, table};
+use crate::config::fault::Report;
+use crate::config::file::{Control, File, Filter, HostLimits, Mirror, Root};
+use crate::config::resolve;
+use crate::types::plan::{DeleteMode, LogFormat, LogLevel, LogPlan, Plan};
+use crate::types::rsync_options::RsyncOptions;
+
+/// Arguments of `mirror`.
+#[derive(Args, Debug)]
+pub struct MirrorArgs {
+    /// The tree to mirror; its contents go into each target
+    source: PathBuf,
+    /// Where to: /path, [user@]host:path, [user@]host::module[/path] or
+    /// rsync://[user@]host[:port]/module[/path]
+    #[arg(required = true)]
+    targets: Vec<String>,
+    /// Make one pass, with a progress bar, and exit: 0 if all targets are equal then
+    #[arg(long)]
+    once: bool,
+    /// Leave out what matches this rsync pattern
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Mirror what matches this rsync pattern, whatever a later rule says
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Leave out what matches the patterns in this file
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
+    /// Quiet time before changes are pushed
+    #[arg(long, value_name = "TIME", default_value = "50ms")]
+    settle: String,
+    /// Whether what is deleted in the source is deleted in the targets
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    delete: Delete,
+    /// File with the password for rsync daemons
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Private key for ssh
+    #[arg(long, short, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// File of known host keys for ssh
+    #[arg(long, value_name = "FILE")]
+    known_hosts: Option<PathBuf>,
+    /// Port for ssh
+    #[arg(long, short, value_name = "PORT")]
+    port: Option<i64>,
+    /// Give up a peer that is silent for this long
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<String>,
+    /// Bytes a second for each push, such as 10MiB/s
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<String>,
+    /// One more option for rsync, such as --rsync-option=--compress
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    rsync_option: Vec<String>,
+    /// Answer `status`, `flush` and `stop` at this socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Which deletions reach the targets.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Delete {
+    Never,
+    Always,
+}
+
+/// Mirrors until told to end, or once.
+pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
+    // Whatever happens, nothing of ours stays behind.
+    let state = tempfile::Builder::new().prefix("mirrorball-").tempdir()?;
+    let plan = match plan(args, state.path()) {
+        Ok(plan) => plan,
+        Err(message) => {
+            say_error(&message);
+            return Ok(ExitCode::Usage);
+        }
+    };
+    let on_terminal = std::io::stdout().is_terminal();
+    let (mode, show) =
+        if args.once { (Mode::Once, Show::Pass) } else { (Mode::Live, Show::Live) };
+    let lines = LastLines::default();
+    let log = if on_terminal {
+        logging::to_lines(lines.clone(), LogLevel::Warning, verbose)
+    } else {
+        let level = if args.once { LogLevel::Warning } else { LogLevel::Info };
+        logging::to_stderr(LogPlan { level, format: LogFormat::Terminal }, verbose)
+    };
+    let narrator = log.logger.clone();
+    let code = daemon::run_plan(plan, mode, &log.logger, |running| {
+        let board = running.board.clone();
+        async move {
+            if on_terminal {
+                screen::draw(board, lines, show).await
+            } else if show == Show::Live {
+                screen::narrate(board, narrator).await
+            } else {
+                let (status, code) = screen::wait_for_pass(board).await;
+                say(&table::text(&status));
+                code
+            }
+        }
+    })?;
+    Ok(screen::code(code))
+}
+
+/// The same plan as a configuration file would give, checked by the same rules.
+fn plan(args: &MirrorArgs, state_dir: &Path) -> Result<Plan, String> {
+    let text = |path: &Path| {
+        let absolute = absolute(path).map_err(|e| format!("Cannot use {}: {e}", path.display()))?;
+        let text = absolute.to_str().map(String::from);
+        text.ok_or_else(|| format!("The path {} is not UTF-8", path.display()))
+    };
+    let optional = |path: &Option<PathBuf>| path.as_deref().map(text).transpose();
+    let options = HostOptions {
+        password_file: optional(&args.password_file)?,
+        identity: optional(&args.identity)?,
+        known_hosts: optional(&args.known_hosts)?,
+        port: args.port,
+        rsync: RsyncOptions { extra: args.rsync_option.clone(), ..RsyncOptions::default() },
+        limits: HostLimits {
+            timeout: args.timeout.clone(),
+            bandwidth: args.bandwidth.clone(),
+            ..HostLimits::default()
+        },
+        ..HostOptions::default()
+    };
+    let mut hosts = BTreeMap::new();
+    let mut mirrors = Vec::new();
+    for target in &args.targets {
+        let target = target::parse(target, &options)?;
+        let mut name = target.name.clone();
+        let mut number = 2;
+        while hosts.contains_key(&name) {
+            name = format!("{}-{number}", target.name);
+            number += 1;
+        }
+        let delete = match args.delete {
+            Delete::Never => DeleteMode::Never,
+            Delete::Always => DeleteMode::Always,
+        };
+        mirrors.push(Mirror {
+            host: Some(name.clone()),
+            path: Some(target.path),
+            delete: Some(delete),
+            rsync: RsyncOptions::default(),
+        });
+        hosts.insert(name, target.host);
+    }
+    let mut filters: Vec<Filter> = args.include.iter().cloned().map(Filter::Include).collect();
+    filters.extend(args.exclude.iter().cloned().map(Filter::Exclude));
+    for file in &args.exclude_from {
+        filters.push(Filter::ExcludeFrom(text(file)?));
+    }
+    let name = args.source.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_owned()));
+    let name = name.map_or_else(|| "root".into(), |name| target::plain_name(&name.to_string_lossy()));
+    let settle = humantime::parse_duration(&args.settle).unwrap_or(Duration::from_millis(50));
+    let root = Root {
+        source: Some(text(&args.source)?),
+        filters,
+        settle: Some(args.settle.clone()),
+        // A longer settle than the default's maximal age is what was asked for.
+        max_age: Some(format!("{}ms", settle.as_millis().max(1000))),
+        mirrors,
+        ..Root::default()
+    };
+    let file = File {
+        state_dir: Some(text(state_dir)?),
+        control: Control { socket: optional(&args.socket)?, listen: None },
+        hosts,
+        roots: BTreeMap::from([(name, root)]),
+        ..File::default()
+    };
+    resolve_arguments(&file, args.socket.is_some())
+}
+
+fn resolve_arguments(file: &File, has_socket: bool) -> Result<Plan, String> {
+    let mut report = Report::new(Path::new("mirror"), "");
+    let plan = resolve::resolve(file, &mut report);
+    match plan {
+        Some(mut plan) if !report.has_faults() => {
+            if !has_socket {
+                plan.control.socket = None;
+            }
+            Ok(plan)
+        }
+        _ => Err(report.into_faults().to_string()),
+    }
+}

@@ -1,0 +1,115 @@
+//! What people type: one file per verb.
+
+pub mod check;
+pub mod client;
+pub mod daemon;
+pub mod exit_code;
+pub mod flush;
+pub mod logging;
+pub mod mirror;
+pub mod run;
+pub mod screen;
+pub mod status;
+pub mod stop;
+pub mod table;
+pub mod target;
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::cli::exit_code::ExitCode;
+
+/// Where the daemon's configuration is unless somebody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/mirrorball/mirrorball.ron";
+
+/// Keeps one directory tree equal on many hosts, live, over rsync and ssh
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// Say more; twice: say each event
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Mirror SOURCE to each TARGET, live, in the foreground, without a configuration
+    Mirror(mirror::MirrorArgs),
+    /// Run the daemon
+    Run(ConfigArg),
+    /// Say everything that is wrong with a configuration
+    Check(check::CheckArgs),
+    /// Say where each mirror stands
+    Status(status::StatusArgs),
+    /// Wait until everything that changed before now is on the mirrors
+    Flush(flush::FlushArgs),
+    /// End the daemon in good order
+    Stop(DaemonArg),
+}
+
+/// Which configuration.
+#[derive(ClapArgs, Debug, Clone)]
+pub struct ConfigArg {
+    /// The configuration file
+    #[arg(long, default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// Which daemon.
+#[derive(ClapArgs, Debug, Clone)]
+pub struct DaemonArg {
+    /// The daemon's control socket
+    #[arg(long, conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// The daemon's configuration file, which names the socket
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+/// Runs the program. Messages are on standard error; the code says how it ended.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
+            // Where even that can't be written, the code still says it.
+            drop(error.print());
+            return code;
+        }
+    };
+    let ended = match args.verb {
+        Verb::Mirror(mirror) => mirror::mirror(&mirror, args.verbose),
+        Verb::Run(config) => run::run(&config, args.verbose),
+        Verb::Check(check) => check::check(&check),
+        Verb::Status(status) => status::status(&status),
+        Verb::Flush(flush) => flush::flush(&flush),
+        Verb::Stop(daemon) => stop::stop(&daemon),
+    };
+    ended.unwrap_or_else(|error| {
+        let code = if error.is::<client::Unreachable>() || error.is::<daemon::AlreadyRunning>() {
+            ExitCode::Unavailable
+        } else if error.is::<crate::config::fault::Faults>() {
+            ExitCode::Config
+        } else {
+            ExitCode::Failed
+        };
+        say_error(&format!("{error:#}"));
+        code
+    })
+}
+
+/// Writes a message for people.
+#[expect(clippy::print_stderr, reason = "this is where people are told")]
+pub fn say_error(message: &str) {
+    eprintln!("{}", message.trim_end());
+}
+
+/// Writes what was asked for. A reader that has gone is no fault.
+pub fn say(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{}", text.trim_end()));
+}

@@ -1,0 +1,216 @@
+//! Showing a running plan: a live table on a terminal, a few lines in a log elsewhere.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Addr, System};
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::widgets::{Cell, Gauge, Paragraph, Row, Table};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use slog::{Logger, info};
+
+use crate::actors::board::BoardActor;
+use crate::actors::message::StatusSince;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::logging::LastLines;
+use crate::cli::table;
+use crate::types::status::{MirrorState, Status};
+
+/// Between two pictures, at least.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Rows of mirrors on a terminal; the rest is counted.
+const ROWS_MAX: usize = 30;
+
+/// The code of an ended system.
+pub fn code(code: i32) -> ExitCode {
+    match code {
+        0 => ExitCode::Ok,
+        1 => ExitCode::Failed,
+        _ => ExitCode::Software,
+    }
+}
+
+/// Logs when a mirror comes to stand elsewhere. Never ends.
+pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
+    let mut known: BTreeMap<String, MirrorState> = BTreeMap::new();
+    let mut revision = 0;
+    while let Ok(status) = board.send(StatusSince { revision }).await {
+        revision = status.revision;
+        for mirror in &status.mirrors {
+            // Each push would be a line otherwise; what is new is whether it is in sync at all.
+            let id = mirror.id.to_string();
+            let is_news = match (known.get(&id), mirror.state) {
+                (None, _) => true,
+                (Some(MirrorState::InSync | MirrorState::Pushing), MirrorState::Pushing) => false,
+                (Some(old), new) => *old != new,
+            };
+            if is_news {
+                known.insert(id, mirror.state);
+                info!(log, "The mirror is {}", mirror.state.name(); "mirror" => %mirror.id,
+                    "epoch" => %mirror.epoch);
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether one pass has been made: each mirror is equal, or has failed. With how many failed.
+pub fn pass_made(status: &Status) -> Option<usize> {
+    let failed = |mirror: &&crate::types::status::MirrorStatus| {
+        mirror.failures > 0 || mirror.stuck_total > 0 || mirror.last_error.is_some()
+            || mirror.state == MirrorState::Halted
+    };
+    let made = status
+        .mirrors
+        .iter()
+        .all(|mirror| mirror.state == MirrorState::InSync || failed(&mirror));
+    made.then(|| status.mirrors.iter().filter(failed).count())
+}
+
+/// What a screen is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Goes on until the daemon is told to end.
+    Live,
+    /// Ends when one pass has been made.
+    Pass,
+}
+
+/// Waits for the end of one pass without showing anything.
+pub async fn wait_for_pass(board: Addr<BoardActor>) -> (Arc<Status>, i32) {
+    let mut revision = 0;
+    while let Ok(status) = board.send(StatusSince { revision }).await {
+        if let Some(failed) = pass_made(&status) {
+            return (status, i32::from(failed > 0));
+        }
+        revision = status.revision;
+    }
+    std::future::pending().await
+}
+
+/// Draws the table below what the terminal shows already, until the end.
+pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 {
+    let mut terminal = None;
+    let mut revision = 0;
+    loop {
+        // Lags grow while nothing happens.
+        let news = board.send(StatusSince { revision });
+        let status = match tokio::time::timeout(Duration::from_secs(1), news).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => match board.send(StatusSince { revision: 0 }).await {
+                Ok(status) => status,
+                Err(_) => return std::future::pending().await,
+            },
+        };
+        revision = status.revision;
+        let shown = lines.lines();
+        let terminal = match terminal.as_mut() {
+            Some(terminal) => terminal,
+            None => match open_terminal(&status) {
+                Ok(new) => terminal.insert(new),
+                // A terminal that can't be drawn on ends nothing.
+                Err(_) => return std::future::pending().await,
+            },
+        };
+        drop(terminal.draw(|frame| picture(frame, &status, &shown, show)));
+        if show == Show::Pass
+            && let Some(failed) = pass_made(&status)
+        {
+            return i32::from(failed > 0);
+        }
+        tokio::time::sleep(FRAME).await;
+        if System::try_current().is_none() {
+            return 0;
+        }
+    }
+}
+
+fn open_terminal(status: &Status) -> io::Result<Terminal<CrosstermBackend<io::Stdout>>> {
+    let rows = status.mirrors.len().min(ROWS_MAX) as u16;
+    let headlines = 2 + status.roots.len().min(4) as u16;
+    let viewport = Viewport::Inline(rows + headlines + 6);
+    Terminal::with_options(CrosstermBackend::new(io::stdout()), TerminalOptions { viewport })
+}
+
+fn picture(frame: &mut Frame, status: &Status, lines: &[String], show: Show) {
+    let rows = status.mirrors.len().min(ROWS_MAX) as u16 + 1;
+    let headline = table::headline(status);
+    let height = headline.lines().count() as u16;
+    let [top, gauge, middle, bottom] = Layout::vertical([
+        Constraint::Length(height),
+        Constraint::Length(u16::from(show == Show::Pass)),
+        Constraint::Length(rows),
+        Constraint::Min(0),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(headline).style(styled(Modifier::BOLD, None)), top);
+    if show == Show::Pass {
+        let bar = Gauge::default().gauge_style(colour(Color::Green)).ratio(overall(status));
+        frame.render_widget(bar, gauge);
+    }
+    frame.render_widget(mirror_table(status), middle);
+    let text: String = lines.iter().map(String::as_str).collect();
+    frame.render_widget(Paragraph::new(text).style(styled(Modifier::DIM, None)), bottom);
+}
+
+fn mirror_table(status: &Status) -> Table<'static> {
+    let row = |mirror: &crate::types::status::MirrorStatus| {
+        let [id, state, lag, pending, what] = table::cells(mirror);
+        let state = Cell::from(state).style(colour(state_colour(mirror.state)));
+        Row::new([Cell::from(id), state, Cell::from(lag), Cell::from(pending), Cell::from(what)])
+    };
+    let names = status.mirrors.iter().map(|mirror| mirror.id.to_string().chars().count());
+    let widths = [
+        Constraint::Length(names.max().unwrap_or(6).clamp(6, 40) as u16),
+        Constraint::Length(12),
+        Constraint::Length(7),
+        Constraint::Length(8),
+        Constraint::Fill(1),
+    ];
+    Table::new(status.mirrors.iter().take(ROWS_MAX).map(row), widths)
+        .header(Row::new(table::HEAD).style(styled(Modifier::UNDERLINED, None)))
+        .column_spacing(2)
+}
+
+/// Part of a pass that is done, over all mirrors.
+fn overall(status: &Status) -> f64 {
+    if status.mirrors.is_empty() {
+        return 1.0;
+    }
+    let part = |mirror: &crate::types::status::MirrorStatus| match mirror.state {
+        MirrorState::InSync => 1.0,
+        _ if mirror.failures > 0 => 1.0,
+        _ => f64::from(mirror.progress.unwrap_or(0.0)),
+    };
+    let done: f64 = status.mirrors.iter().map(part).sum();
+    (done / status.mirrors.len() as f64).clamp(0.0, 1.0)
+}
+
+fn state_colour(state: MirrorState) -> Color {
+    match state {
+        MirrorState::InSync => Color::Green,
+        MirrorState::Walking | MirrorState::Pushing => Color::Cyan,
+        MirrorState::Waiting | MirrorState::Retrying => Color::Yellow,
+        MirrorState::Halted => Color::Red,
+    }
+}
+
+/// Colours only where nobody has asked for none.
+fn colour(colour: Color) -> Style {
+    styled(Modifier::empty(), Some(colour))
+}
+
+fn styled(modifier: Modifier, colour: Option<Color>) -> Style {
+    let style = Style::default().add_modifier(modifier);
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match colour.filter(|_| !no_colour) {
+        Some(colour) => style.fg(colour),
+        None => style,
+    }
+}

@@ -1,0 +1,148 @@
+//! A Status as a table: pure functions from data to text.
+
+use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
+
+/// The columns' heads.
+pub const HEAD: [&str; 5] = ["MIRROR", "STATE", "LAG", "PENDING", "WHAT HAPPENS"];
+
+/// One mirror's cells, in the order of [`HEAD`].
+pub fn cells(mirror: &MirrorStatus) -> [String; 5] {
+    let state = match mirror.progress {
+        Some(progress) if mirror.state == MirrorState::Walking => {
+            format!("{} {:.0}%", mirror.state.name(), progress * 100.0)
+        }
+        _ => mirror.state.name().to_string(),
+    };
+    let lag = match mirror.state {
+        MirrorState::InSync => "-".to_string(),
+        _ => short_duration(mirror.lag_seconds),
+    };
+    [
+        mirror.id.to_string(),
+        state,
+        lag,
+        mirror.pending_paths.to_string(),
+        what_happens(mirror),
+    ]
+}
+
+/// Why it is not in sync, and what comes next; how much was sent, if it is.
+fn what_happens(mirror: &MirrorStatus) -> String {
+    let mut parts = Vec::new();
+    if let Some(error) = &mirror.last_error {
+        parts.push(error.clone());
+    }
+    if let Some(stuck) = mirror.stuck.first().filter(|_| mirror.last_error.is_none()) {
+        parts.push(format!("{}: {}", stuck.path, stuck.reason));
+    }
+    if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.state == MirrorState::Retrying) {
+        parts.push(format!("next try in {}", short_duration(seconds)));
+    }
+    if parts.is_empty() {
+        let bytes = bytesize::ByteSize::b(mirror.bytes_sent);
+        let count = mirror.pushes + mirror.walks;
+        parts.push(format!("{count} pushes, {bytes} sent"));
+    }
+    parts.join("; ")
+}
+
+/// What stands out, first: how many mirrors are in sync, and how far the worst lags.
+pub fn headline(status: &Status) -> String {
+    let total = status.mirrors.len();
+    let in_sync = status.mirrors.iter().filter(|m| m.state == MirrorState::InSync).count();
+    let worst = status.mirrors.iter().max_by(|a, b| a.lag_seconds.total_cmp(&b.lag_seconds));
+    let mut line = format!("{in_sync} of {total} mirrors in sync");
+    if let Some(worst) = worst.filter(|worst| worst.state != MirrorState::InSync) {
+        let lag = short_duration(worst.lag_seconds);
+        line.push_str(&format!(", worst {lag} on {}", worst.id));
+    }
+    for root in status.roots.iter().filter(|root| root.state != RootState::Watching) {
+        let reason = root.reason.as_deref().unwrap_or("its directories are being watched");
+        let state = match root.state {
+            RootState::Halted => "halted",
+            RootState::Opening | RootState::Watching => "opening",
+        };
+        line.push_str(&format!("\n{} is {state}: {reason}", root.id));
+    }
+    line
+}
+
+/// The whole status as lines.
+pub fn text(status: &Status) -> String {
+    let rows: Vec<[String; 5]> = status.mirrors.iter().map(cells).collect();
+    let mut widths = HEAD.map(|head| head.chars().count());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: [&str; 5]| {
+        let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    let mut lines = vec![headline(status), line(HEAD)];
+    lines.extend(rows.iter().map(|row| line(row.each_ref().map(String::as_str))));
+    lines.join("\n")
+}
+
+/// `350ms`, `4.2s`, `3m10s`, `2h5m`: short enough for a column.
+pub fn short_duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0 => format!("{:.0}ms", seconds * 1000.0),
+        1..=59 => format!("{seconds:.1}s"),
+        60..=3599 => format!("{}m{}s", whole / 60, whole % 60),
+        3600..=86_399 => format!("{}h{}m", whole / 3600, whole % 3600 / 60),
+        _ => format!("{}d{}h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ids::MirrorId;
+
+    fn mirror(host: &str, state: MirrorState, lag_seconds: f64) -> MirrorStatus {
+        let id = MirrorId::new(&"site".into(), &host.into());
+        MirrorStatus {
+            root: id.root.clone(),
+            host: id.host.clone(),
+            id,
+            state,
+            pending_paths: 3,
+            lag_seconds,
+            epoch: Default::default(),
+            head: Default::default(),
+            stuck: vec![],
+            stuck_total: 0,
+            last_error: None,
+            retry_in_seconds: None,
+            last_success: None,
+            progress: None,
+            pushes: 2,
+            walks: 1,
+            failures: 0,
+            bytes_sent: 2048,
+            restarts: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_stands_out_first() {
+        let failing = MirrorStatus {
+            last_error: Some("Connection refused".into()),
+            retry_in_seconds: Some(4.0),
+            ..mirror("web2", MirrorState::Retrying, 252.0)
+        };
+        let status = Status {
+            mirrors: vec![mirror("web1", MirrorState::InSync, 0.0), failing],
+            ..Status::default()
+        };
+        let expected = "\
+1 of 2 mirrors in sync, worst 4m12s on site@web2
+MIRROR     STATE     LAG    PENDING  WHAT HAPPENS
+site@web1  in-sync   -      3        3 pushes, 2.0 KiB sent
+site@web2  retrying  4m12s  3        Connection refused; next try in 4.0s";
+        assert_eq!(text(&status), expected);
+    }
+}
