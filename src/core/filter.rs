@@ -157,12 +157,16 @@ impl Pattern {
             "/"
         };
         let glob = if wild { translate(body) } else { Some(literal(body)) };
+        // rsync compares as many components as the pattern has slashes, and counts those in classes,
+        // which never match one.
+        let two_stars = wild && body.windows(2).any(|w| w == b"**");
+        let glob = glob.filter(|_| anchored || two_stars || !wild || !has_slash_in_class(body));
         // A malformed class never matches in rsync; neither does this.
         let regex = match glob {
             Some(glob) => format!(r"(?s-u:{start}{glob}\z)"),
             None => r"[^\s\S]".to_string(),
         };
-        let looks_at_parents = anchored || body.contains(&b'/') || body.windows(2).any(|w| w == b"**");
+        let looks_at_parents = anchored || body.contains(&b'/') || two_stars;
         Self { regex, matcher: Matcher { include, directories_only, looks_at_parents } }
     }
 }
@@ -262,6 +266,22 @@ fn translate_class(after_bracket: &[u8]) -> Option<(String, &[u8])> {
         (true, true) => "[^/]".to_string(),
     };
     Some((class, rest))
+}
+
+fn has_slash_in_class(glob: &[u8]) -> bool {
+    let mut rest = glob;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = match first {
+            b'\\' => tail.get(1..).unwrap_or_default(),
+            b'[' => match translate_class(tail) {
+                Some((_, after)) if tail[..tail.len() - after.len()].contains(&b'/') => return true,
+                Some((_, after)) => after,
+                None => return false,
+            },
+            _ => tail,
+        };
+    }
+    false
 }
 
 fn posix_class(name: &[u8]) -> Option<&'static str> {

@@ -80,19 +80,20 @@ pub fn list(step: &Step) -> Vec<u8> {
 }
 
 fn flags(step: &Step) -> Vec<&'static str> {
-    // Nanoseconds: a file written twice within a second has two different times.
-    const BY_TIME: &str = "--modify-window=-1";
     const LIST: &str = "--files-from=-";
     const VANISHED: &str = "--ignore-missing-args";
-    let mut flags = match step.kind {
-        StepKind::Root => vec![LIST, BY_TIME],
-        StepKind::Written => vec![LIST, VANISHED, "--ignore-times"],
-        StepKind::Touched => vec![LIST, VANISHED, BY_TIME],
-        StepKind::Subtrees => vec![LIST, VANISHED, "--recursive", BY_TIME],
-        StepKind::SubtreesWritten => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
-        StepKind::Missing => vec![LIST, "--delete-missing-args", "--recursive", BY_TIME],
-        StepKind::Walk => vec!["--recursive", BY_TIME],
-    };
+    // Nanoseconds, with `--ignore-times` too: rsync sets the times of links and directories only where
+    // they differ, and in whole seconds what was made just now does not.
+    let mut flags = vec!["--modify-window=-1"];
+    flags.extend_from_slice(match step.kind {
+        StepKind::Root => &[LIST],
+        StepKind::Written => &[LIST, VANISHED, "--ignore-times"],
+        StepKind::Touched => &[LIST, VANISHED],
+        StepKind::Subtrees => &[LIST, VANISHED, "--recursive"],
+        StepKind::SubtreesWritten => &[LIST, VANISHED, "--recursive", "--ignore-times"],
+        StepKind::Missing => &[LIST, "--delete-missing-args", "--recursive"],
+        StepKind::Walk => &["--recursive"],
+    });
     if step.delete && !matches!(step.kind, StepKind::Root | StepKind::Written | StepKind::Touched) {
         flags.push("--delete");
     }

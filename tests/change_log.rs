@@ -1,0 +1,414 @@
+//! The log against a naive model: a full list of changes for each mirror.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mirrorball::core::change_log::{ChangeLog, Taken};
+use mirrorball::types::change::{Epoch, Kinds, Lane};
+use mirrorball::types::ids::MirrorId;
+use mirrorball::types::moment::Moment;
+use mirrorball::types::outcome::{Blame, Failed, Outcome};
+use mirrorball::types::plan::RetryPlan;
+use mirrorball::types::rel_path::RelPath;
+use proptest::prelude::*;
+
+const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+const PATHS_MAX: usize = 24;
+const MIRRORS: usize = 3;
+
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
+}
+
+fn mirror(index: usize) -> MirrorId {
+    MirrorId::new(&"site".into(), &format!("host{index}").as_str().into())
+}
+
+fn retry_later() -> Outcome {
+    Outcome::Again { blame: Blame::Host, why: "no".into() }
+}
+
+fn fail(path: &RelPath) -> Outcome {
+    let failed =
+        Failed { path: path.clone(), kinds: Kinds::CONTENT, reason: "no permission".into() };
+    Outcome::Partly(vec![failed])
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Change(usize, bool),
+    Seal,
+    Take(usize, bool),
+    Done(usize, bool),
+    Fail(usize, bool),
+    FailOnePath(usize),
+    OweWalk(usize),
+    LoseEvents,
+    LoseActor(usize),
+    Wait,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let m = 0..MIRRORS;
+    prop_oneof![
+        8 => (0..60_usize, prop::bool::weighted(0.2)).prop_map(|(p, s)| Op::Change(p, s)),
+        4 => Just(Op::Seal),
+        5 => (m.clone(), prop::bool::weighted(0.3)).prop_map(|(m, w)| Op::Take(m, w)),
+        5 => (m.clone(), prop::bool::weighted(0.3)).prop_map(|(m, w)| Op::Done(m, w)),
+        2 => (m.clone(), any::<bool>()).prop_map(|(m, w)| Op::Fail(m, w)),
+        1 => m.clone().prop_map(Op::FailOnePath),
+        1 => m.clone().prop_map(Op::OweWalk),
+        1 => Just(Op::LoseEvents),
+        1 => m.prop_map(Op::LoseActor),
+        1 => Just(Op::Wait),
+    ]
+}
+
+/// Paths of a small tree: `d3`, `d3/e1`, `d3/e1/f2`.
+fn path(number: usize) -> RelPath {
+    let (d, e, f) = (number % 4, number / 4 % 4, number / 16);
+    match f {
+        0 => format!("d{d}").as_str().into(),
+        1 => format!("d{d}/e{e}").as_str().into(),
+        _ => format!("d{d}/e{e}/f{f}").as_str().into(),
+    }
+}
+
+/// A tree as versions of paths. A subtree push makes everything below it equal too.
+type Tree = BTreeMap<RelPath, u64>;
+
+/// What a push that was handed out carried: read from the source when it was handed out.
+struct Handed {
+    taken: Taken,
+    carried: Tree,
+}
+
+struct Model {
+    log: ChangeLog,
+    now: u64,
+    version: u64,
+    source: Tree,
+    targets: Vec<Tree>,
+    open: BTreeMap<RelPath, Kinds>,
+    handed: BTreeMap<(usize, bool), Handed>,
+    /// Paths that changed, were coarsened, or failed since a mirror last got them: causes for a push.
+    caused: Vec<BTreeSet<RelPath>>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let mut log = ChangeLog::new(PATHS_MAX);
+        (0..MIRRORS).for_each(|m| log.add_mirror(at(0), mirror(m), RETRY));
+        Self {
+            log,
+            now: 0,
+            version: 0,
+            source: Tree::new(),
+            targets: vec![Tree::new(); MIRRORS],
+            open: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            caused: vec![BTreeSet::new(); MIRRORS],
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Change(number, subtree) => self.change(path(*number), *subtree),
+            Op::Seal => self.seal(),
+            Op::Take(m, walk) => self.take(*m, *walk),
+            Op::Done(m, walk) => self.end(*m, *walk, |_| Outcome::Done),
+            Op::Fail(m, walk) => self.end(*m, *walk, |_| retry_later()),
+            Op::FailOnePath(m) => self.end(*m, false, |taken| fail(&taken.entries[0].0)),
+            Op::OweWalk(m) => self.log.owe_walk(at(self.now), &mirror(*m)),
+            Op::LoseEvents => {
+                // Changes go unseen: to the model they happened, to the log they did not.
+                self.version += 1;
+                self.source.insert(path(7), self.version);
+                self.open.clear();
+                self.log.owe_walks(at(self.now));
+                // Walks under way don't count any more, but what they carry still lands.
+                for m in 0..MIRRORS {
+                    if let Some(walk) = self.handed.remove(&(m, true)) {
+                        self.targets[m].extend(walk.carried);
+                    }
+                }
+            }
+            Op::LoseActor(m) => {
+                self.handed.remove(&(*m, false));
+                self.handed.remove(&(*m, true));
+                self.log.void_tickets(&mirror(*m));
+            }
+            Op::Wait => self.now += 120,
+        }
+        assert!(self.log.len() <= PATHS_MAX, "{} paths in the log", self.log.len());
+        // Each kept epoch has a path, or a mirror's lag is measured from it.
+        assert!(self.log.epochs_len() <= PATHS_MAX + 3 * MIRRORS, "{}", self.log.epochs_len());
+    }
+
+    fn change(&mut self, path: RelPath, subtree: bool) {
+        self.version += 1;
+        let mut kinds = Kinds::CONTENT;
+        if subtree {
+            kinds |= Kinds::SUBTREE;
+            let version = self.version;
+            for (below, value) in &mut self.source {
+                if below.is_below(&path) {
+                    *value = version;
+                }
+            }
+        }
+        self.source.insert(path.clone(), self.version);
+        *self.open.entry(path.clone()).or_default() |= kinds;
+        self.caused.iter_mut().for_each(|caused| drop(caused.insert(path.clone())));
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let changes = std::mem::take(&mut self.open);
+            self.log.seal(at(self.now), changes);
+        }
+    }
+
+    fn take(&mut self, m: usize, walk: bool) {
+        let lane = if walk { Lane::Walk } else { Lane::Fresh };
+        self.handed.remove(&(m, walk));
+        let Some(taken) = self.log.take(at(self.now), &mirror(m), lane) else { return };
+        let carried = if walk { self.source.clone() } else { self.carried(&taken) };
+        self.handed.insert((m, walk), Handed { taken, carried });
+    }
+
+    fn carried(&self, taken: &Taken) -> Tree {
+        let covers = |path: &RelPath| {
+            taken.entries.iter().any(|(entry, kinds)| {
+                entry == path || (kinds.contains(Kinds::SUBTREE) && path.is_below(entry))
+            })
+        };
+        self.source.iter().filter(|(path, _)| covers(path)).map(|(p, v)| (p.clone(), *v)).collect()
+    }
+
+    fn end(&mut self, m: usize, walk: bool, outcome: impl Fn(&Taken) -> Outcome) {
+        let Some(Handed { taken, mut carried }) = self.handed.remove(&(m, walk)) else { return };
+        let outcome = outcome(&taken);
+        if let Outcome::Partly(failed) = &outcome {
+            carried.retain(|path, _| failed.iter().all(|f| f.path != *path));
+        }
+        let counts = matches!(outcome, Outcome::Done | Outcome::Partly(_));
+        if counts || walk {
+            // A walk that breaks off may have undone what was pushed meanwhile.
+            self.targets[m].extend(carried);
+        }
+        assert!(self.log.applied(at(self.now), &mirror(m), taken.ticket, &outcome), "current");
+        assert!(!self.log.applied(at(self.now), &mirror(m), taken.ticket, &outcome), "used up");
+    }
+
+    /// Everything that is owed is handed out and done; then each mirror must hold everything.
+    fn drain(&mut self) {
+        self.handed.clear();
+        self.seal();
+        for m in 0..MIRRORS {
+            self.take(m, true);
+            self.end(m, true, |_| Outcome::Done);
+            let mut rounds = 0;
+            while self.log.standing(&mirror(m), 9).unwrap().pending > 0 {
+                self.now += 120;
+                self.take(m, false);
+                self.end(m, false, |_| Outcome::Done);
+                rounds += 1;
+                assert!(rounds < 5, "mirror {m} never has everything");
+            }
+            let standing = self.log.standing(&mirror(m), 9).unwrap();
+            assert_eq!(standing.epoch, self.log.head());
+            assert_eq!(standing.behind_since, None);
+            assert_eq!(self.targets[m], self.source, "mirror {m}");
+        }
+        assert!(self.log.is_empty(), "nobody needs anything, yet {} paths are kept", self.log.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn whatever_happens_every_mirror_ends_with_everything(ops in prop::collection::vec(op(), 1..120)) {
+        let mut model = Model::new();
+        for op in &ops {
+            model.apply(op);
+        }
+        model.drain();
+    }
+
+    #[test]
+    fn what_was_applied_is_needed_again_only_with_cause(
+        changes in prop::collection::vec((0..60_usize, prop::bool::weighted(0.2), 0..3_u8), 1..40)
+    ) {
+        let mut model = Model::new();
+        for m in 0..MIRRORS {
+            model.take(m, true);
+            model.end(m, true, |_| Outcome::Done);
+            model.caused[m].clear();
+        }
+        for (number, subtree, then) in changes {
+            model.change(path(number), subtree);
+            if then == 0 {
+                continue;
+            }
+            model.seal();
+            // One mirror keeps up, the others only sometimes.
+            for m in 0..if then == 1 { 1 } else { MIRRORS } {
+                let Some(taken) = model.log.take(at(model.now), &mirror(m), Lane::Fresh) else { continue };
+                for (entry, kinds) in &taken.entries {
+                    let cause = model.caused[m].iter().any(|caused| {
+                        caused == entry || (kinds.contains(Kinds::SUBTREE) && caused.is_below(entry))
+                    });
+                    prop_assert!(cause, "{entry} is pushed to mirror {m} without cause");
+                }
+                model.log.applied(at(model.now), &mirror(m), taken.ticket, &Outcome::Done);
+                model.caused[m].clear();
+            }
+        }
+    }
+}
+
+fn walked() -> ChangeLog {
+    let mut log = ChangeLog::new(1000);
+    log.add_mirror(at(0), mirror(0), RETRY);
+    let taken = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(0), &mirror(0), taken.ticket, &Outcome::Done);
+    log
+}
+
+fn seal(log: &mut ChangeLog, second: u64, paths: &[&str]) -> Epoch {
+    seal_kinds(log, second, paths, Kinds::CONTENT)
+}
+
+fn seal_kinds(log: &mut ChangeLog, second: u64, paths: &[&str], kinds: Kinds) -> Epoch {
+    log.seal(at(second), paths.iter().map(|p| (RelPath::from(*p), kinds)).collect())
+}
+
+fn taken_paths(taken: &Taken) -> Vec<String> {
+    taken.entries.iter().map(|(path, _)| path.to_string()).collect()
+}
+
+#[test]
+fn hard_case_1_a_hot_file_is_pulled_each_time_and_its_lag_does_not_get_younger() {
+    let mut log = walked();
+    for second in 1..100 {
+        seal(&mut log, second, &["hot"]);
+    }
+    let standing = log.standing(&mirror(0), 9).unwrap();
+    assert_eq!(standing.behind_since, Some(at(1)), "the first change is what it lacks");
+    assert_eq!(standing.pending, 1);
+    assert!(log.epochs_len() <= 3, "{}", log.epochs_len());
+    let taken = log.take(at(100), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&taken), ["hot"]);
+    // Dirty again while it is pushed: behind since then, whatever moved out of that epoch later.
+    seal(&mut log, 101, &["hot", "other"]);
+    seal(&mut log, 102, &["hot", "other"]);
+    log.applied(at(103), &mirror(0), taken.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().behind_since, Some(at(101)));
+}
+
+#[test]
+fn hard_case_2_kinds_are_joined_when_a_path_is_dirty_again() {
+    let mut log = walked();
+    seal_kinds(&mut log, 1, &["a"], Kinds::CONTENT);
+    seal_kinds(&mut log, 2, &["a"], Kinds::ATTRS);
+    let taken = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken.entries, [("a".into(), Kinds::CONTENT | Kinds::ATTRS)]);
+}
+
+#[test]
+fn hard_case_3_a_subtree_swallows_older_descendants_and_keeps_newer_ones() {
+    let mut log = walked();
+    seal(&mut log, 1, &["d/old", "e"]);
+    seal_kinds(&mut log, 2, &["d"], Kinds::SUBTREE);
+    let subtree = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&subtree), ["d", "e"]);
+    assert!(subtree.entries[0].1.contains(Kinds::CONTENT), "what it swallowed was written");
+    seal(&mut log, 3, &["d/new"]);
+    log.applied(at(4), &mirror(0), subtree.ticket, &Outcome::Done);
+    let newer = log.take(at(4), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&newer), ["d/new"]);
+}
+
+#[test]
+fn hard_case_4_a_result_under_an_old_ticket_is_ignored() {
+    let mut log = walked();
+    seal(&mut log, 1, &["a"]);
+    let old = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    let new = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    assert!(!log.applied(at(2), &mirror(0), old.ticket, &Outcome::Done));
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().pending, 1);
+    assert!(log.applied(at(2), &mirror(0), new.ticket, &Outcome::Done));
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().pending, 0);
+}
+
+#[test]
+fn hard_case_13_a_failing_path_is_stuck_alone_and_tried_again_when_due() {
+    let mut log = walked();
+    seal(&mut log, 1, &["bad", "good"]);
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1), &mirror(0), taken.ticket, &fail(&"bad".into()));
+    let standing = log.standing(&mirror(0), 9).unwrap();
+    assert_eq!((standing.epoch, standing.stuck_total), (log.head(), 1));
+    assert_eq!(log.take(at(1), &mirror(0), Lane::Fresh), None, "not before its pause is over");
+    let (due, _) = log.stuck_due().unwrap();
+    assert!(due > at(1) && due <= at(2));
+    let again = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["bad"]);
+    log.applied(at(2), &mirror(0), again.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().stuck_total, 0);
+}
+
+#[test]
+fn hard_case_19_a_walk_covers_the_head_at_its_start() {
+    let mut log = walked();
+    seal(&mut log, 1, &["before"]);
+    log.owe_walk(at(1), &mirror(0));
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    seal(&mut log, 3, &["during"]);
+    log.applied(at(4), &mirror(0), walk.ticket, &Outcome::Done);
+    let fresh = log.take(at(4), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&fresh), ["during"]);
+}
+
+#[test]
+fn hard_case_20_what_was_pushed_during_a_walk_is_pushed_again_after_it() {
+    for outcome in [Outcome::Done, retry_later()] {
+        let mut log = walked();
+        log.owe_walk(at(1), &mirror(0));
+        let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+        seal(&mut log, 3, &["during"]);
+        let fresh = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+        log.applied(at(4), &mirror(0), fresh.ticket, &Outcome::Done);
+        assert_eq!(log.take(at(4), &mirror(0), Lane::Fresh), None);
+        log.applied(at(5), &mirror(0), walk.ticket, &outcome);
+        if outcome != Outcome::Done {
+            // The next walk brings it; until then the mirror is not called equal.
+            assert!(log.wants_walk(&mirror(0)));
+            assert_eq!(log.standing(&mirror(0), 9).unwrap().epoch, Epoch(0));
+            continue;
+        }
+        let again = log.take(at(6), &mirror(0), Lane::Fresh).unwrap();
+        assert_eq!(taken_paths(&again), ["during"]);
+    }
+}
+
+#[test]
+fn a_full_log_coarsens_before_anybody_owes_a_walk() {
+    let mut log = ChangeLog::new(100);
+    log.add_mirror(at(0), mirror(0), RETRY);
+    let taken = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(0), &mirror(0), taken.ticket, &Outcome::Done);
+    for number in 0..150 {
+        seal(&mut log, number, &[&format!("d{}/f{number}", number % 3)]);
+    }
+    assert!(log.len() <= 100);
+    assert!(!log.standing(&mirror(0), 9).unwrap().owes_walk);
+    for number in 0..150 {
+        seal(&mut log, number, &[&format!("e{number}/f")]);
+    }
+    assert!(log.len() <= 100);
+    assert!(log.standing(&mirror(0), 9).unwrap().owes_walk, "nothing is left to coarsen");
+}

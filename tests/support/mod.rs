@@ -1,0 +1,257 @@
+//! Real servers, the real binary and real trees for tests and for the demo: each on free loopback ports
+//! in temporary directories; each ends exactly the processes that it started.
+
+#![allow(dead_code, clippy::disallowed_methods, missing_docs, clippy::print_stdout, clippy::unwrap_used, unreachable_pub)]
+
+pub mod servers;
+pub mod tree;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a fact may take to come true before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a fact.
+pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A child process that ends with its owner.
+pub struct Owned(pub Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program that is being tested.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("MIRRORBALL") {
+        Some(path) => path.into(),
+        None => option_env!("CARGO_BIN_EXE_mirrorball").expect("cargo test says where it is").into(),
+    }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A daemon under test, and where its things are.
+pub struct Daemon {
+    pub dir: tempfile::TempDir,
+    process: Option<Owned>,
+    hosts: String,
+    mirrors: String,
+    root_options: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Daemon {
+    /// A root `source`, without mirrors yet.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("mb-").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("source")).unwrap();
+        Self {
+            dir,
+            process: None,
+            hosts: String::new(),
+            mirrors: String::new(),
+            root_options: String::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Further fields of the root, such as `settle: "1s",`.
+    pub fn root_options(mut self, options: &str) -> Self {
+        self.root_options.push_str(options);
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// A host by its RON, and the mirror's path there; `options` are further fields of the mirror.
+    pub fn mirror(mut self, name: &str, host: &str, path: &str, options: &str) -> Self {
+        writeln!(self.hosts, "        {name:?}: {host},").unwrap();
+        writeln!(self.mirrors, "            (host: {name:?}, path: {path:?}, {options}),").unwrap();
+        self
+    }
+
+    /// A mirror in a directory beside the source; returns its path too.
+    pub fn local(self, name: &str) -> Self {
+        let path = self.path(name).display().to_string();
+        self.mirror(name, "Local(retry: Retry(first: \"100ms\", max: \"1s\"))", &path, "")
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.path("mirrorball.ron")
+    }
+
+    pub fn write_config(&self) {
+        let text = format!(
+            "Config(\n    state_dir: {:?},\n    control: Control(socket: {:?}),\n    log: Log(level: \
+             Debug),\n    hosts: {{\n{}    }},\n    roots: {{\n        \"site\": Root(\n            \
+             source: {:?},\n            {}\n            mirrors: [\n{}            ],\n        ),\n    \
+             }},\n)\n",
+            self.path("state"),
+            self.path("sock"),
+            self.hosts,
+            self.source(),
+            self.root_options,
+            self.mirrors,
+        );
+        std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    /// Starts the daemon; returns when it answers.
+    pub fn start(mut self) -> Self {
+        self.write_config();
+        self.start_again();
+        self
+    }
+
+    pub fn start_again(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let child = Command::new(binary())
+            .args(["run", "--config"])
+            .arg(self.config_path())
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(Owned(child));
+        let socket = self.path("sock");
+        wait_for("the daemon's socket", || {
+            std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
+        });
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it was started").0.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.process_id().cast_signed()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Waits for the daemon's own end.
+    pub fn wait(&mut self) -> i32 {
+        let mut process = self.process.take().expect("it was started");
+        let status = wait_for("the daemon's end", || process.0.try_wait().unwrap());
+        status.code().unwrap_or(-1)
+    }
+
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Runs a verb against this daemon.
+    pub fn verb(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.path("sock"))
+            .output()
+            .unwrap()
+    }
+
+    pub fn status(&self) -> Value {
+        let output = self.verb(&["status", "--json"]);
+        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.log_tail());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn mirror_status(&self, host: &str) -> Value {
+        let status = self.status();
+        let mirrors = status["mirrors"].as_array().unwrap();
+        mirrors.iter().find(|m| m["host"] == host).expect("a mirror on that host").clone()
+    }
+
+    /// Waits until a mirror's status is as wanted.
+    pub fn wait_for_mirror(&self, host: &str, what: &str, fact: impl Fn(&Value) -> bool) -> Value {
+        wait_for_with(
+            what,
+            || Some(self.mirror_status(host)).filter(&fact),
+            || format!("{:#}\n{}", self.mirror_status(host), self.log_tail()),
+        )
+    }
+
+    /// Waits until everything is on the selected mirrors (all for "").
+    pub fn flush(&self, selector: &str) {
+        let mut arguments = vec!["flush", "--timeout", "60s"];
+        arguments.extend((!selector.is_empty()).then_some(selector));
+        let output = self.verb(&arguments);
+        assert!(
+            output.status.success(),
+            "flush: {}\n{}",
+            text(&output.stderr),
+            self.log_tail()
+        );
+    }
+
+    pub fn log(&self) -> String {
+        text(&std::fs::read(self.path("log")).unwrap_or_default())
+    }
+
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+fn wait_for_with<T>(
+    what: &str,
+    mut fact: impl FnMut() -> Option<T>,
+    describe: impl Fn() -> String,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}\n{}", describe());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a program to its good end.
+pub fn run(program: &str, arguments: &[&str], directory: &Path) {
+    let output = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
+}

@@ -1,0 +1,222 @@
+//! Real rsync daemons and ssh servers, and hosts that misbehave.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{Owned, is_root, run, wait_for};
+
+/// A port that nobody uses.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// An rsync daemon with a module `m`.
+pub struct Rsyncd {
+    pub dir: tempfile::TempDir,
+    pub port: u16,
+    process: Option<Owned>,
+}
+
+impl Rsyncd {
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With further lines for the module.
+    pub fn start_with(options: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("mb-rsyncd-").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("m")).unwrap();
+        // Only a chroot keeps links as they are; only root can have one.
+        let rights = if is_root() {
+            "use chroot = yes\nuid = root\ngid = root\n"
+        } else {
+            "use chroot = no\nmunge symlinks = no\n"
+        };
+        let port = free_port();
+        let config = format!(
+            "port = {port}\naddress = 127.0.0.1\n{rights}log file = {}\n[m]\npath = {}\nread only = \
+             no\n{options}\n",
+            dir.path().join("log").display(),
+            dir.path().join("m").display()
+        );
+        std::fs::write(dir.path().join("conf"), config).unwrap();
+        let mut server = Self { dir, port, process: None };
+        server.start_again();
+        server
+    }
+
+    pub fn start_again(&mut self) {
+        let config = self.dir.path().join("conf");
+        let child = Command::new("rsync")
+            .args(["--daemon", "--no-detach"])
+            .arg(format!("--config={}", config.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(Owned(child));
+        let port = self.port;
+        wait_for("rsyncd", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+    }
+
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Where a path of the module is here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join("m").join(path)
+    }
+
+    /// The host as RON.
+    pub fn ron(&self) -> String {
+        rsyncd_ron(self.port)
+    }
+}
+
+pub fn rsyncd_ron(port: u16) -> String {
+    format!(
+        "Rsyncd(address: \"127.0.0.1\", port: {port}, retry: Retry(first: \"100ms\", max: \"1s\"), \
+         limits: Limits(timeout: \"5s\"))"
+    )
+}
+
+/// An ssh server that lets this user in by a key of its own.
+pub struct Sshd {
+    pub dir: tempfile::TempDir,
+    pub port: u16,
+    process: Option<Owned>,
+}
+
+impl Sshd {
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("mb-sshd-").tempdir().unwrap();
+        let path = dir.path();
+        for key in ["host_key", "user_key"] {
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key], path);
+        }
+        std::fs::copy(path.join("user_key.pub"), path.join("authorized_keys")).unwrap();
+        if is_root() {
+            std::fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let port = free_port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile \
+             {0}/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n\
+             PasswordAuthentication no\nMaxSessions 20\n",
+            path.display()
+        );
+        std::fs::write(path.join("config"), config).unwrap();
+        let host_key = std::fs::read_to_string(path.join("host_key.pub")).unwrap();
+        let known = format!("[127.0.0.1]:{port} {host_key}");
+        std::fs::write(path.join("known_hosts"), known).unwrap();
+        let mut server = Self { dir, port, process: None };
+        server.start_again();
+        server
+    }
+
+    pub fn start_again(&mut self) {
+        let program = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
+        let child = Command::new(program.expect("make setup installs openssh"))
+            .args(["-D", "-e", "-f"])
+            .arg(self.dir.path().join("config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(Owned(child));
+        let port = self.port;
+        wait_for("sshd", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+    }
+
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// The host as RON.
+    pub fn ron(&self) -> String {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        format!(
+            "Ssh(address: \"127.0.0.1\", port: {}, identity: {:?}, known_hosts: {:?}, retry: \
+             Retry(first: \"100ms\", max: \"1s\"), limits: Limits(timeout: \"10s\"))",
+            self.port,
+            file("user_key"),
+            file("known_hosts")
+        )
+    }
+}
+
+/// A host that accepts connections and never says a word, or passes each byte on late.
+pub struct Fake {
+    pub port: u16,
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes the accepting thread, so that it sees the flag.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+impl Fake {
+    /// Accepts and never answers.
+    pub fn hanging() -> Self {
+        Self::accepting(|stream, stop| {
+            let mut stream = stream;
+            let mut buffer = [0; 1024];
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                if matches!(stream.read(&mut buffer), Ok(0)) {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Passes everything on to this port, each piece this much later.
+    pub fn slow(to: u16, delay: Duration) -> Self {
+        Self::accepting(move |client, _| {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
+            let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || pass_on(back.0, back.1, delay));
+            pass_on(client, server, delay);
+        })
+    }
+
+    fn accepting(serve: impl Fn(TcpStream, Arc<AtomicBool>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, serve) = (stop.clone(), Arc::new(serve));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if flag.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (flag, serve) = (flag.clone(), serve.clone());
+                std::thread::spawn(move || serve(stream, flag));
+            }
+        });
+        Self { port, stop }
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        std::thread::sleep(delay);
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Write);
+}
