@@ -1,7 +1,7 @@
 //! What actix 0.13 really does, as far as the design leans on it. If an upgrade breaks one of these,
 //! look at the design, not at the test.
 
-#![allow(clippy::disallowed_methods, missing_docs)]
+#![allow(clippy::pedantic, clippy::disallowed_methods, missing_docs)]
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -148,10 +148,7 @@ fn a_restart_goes_stopping_stopped_restarting_started_and_keeps_the_struct() {
         assert_eq!(addr.send(Add(7)).await.unwrap(), 7);
         addr.do_send(Stop);
         assert_eq!(addr.send(Add(1)).await.unwrap(), 8, "the field kept its value");
-        assert_eq!(
-            *log.borrow(),
-            ["started", "stopping", "stopped", "restarting", "started"]
-        );
+        assert_eq!(*log.borrow(), ["started", "stopping", "stopped", "restarting", "started"]);
     });
 }
 

@@ -1,6 +1,6 @@
 //! The log against a naive model: a full list of changes for each mirror.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(clippy::pedantic, missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -161,7 +161,9 @@ impl Model {
         }
         self.source.insert(path.clone(), self.version);
         *self.open.entry(path.clone()).or_default() |= kinds;
-        self.caused.iter_mut().for_each(|caused| drop(caused.insert(path.clone())));
+        for caused in &mut self.caused {
+            caused.insert(path.clone());
+        }
     }
 
     fn seal(&mut self) {
@@ -223,7 +225,11 @@ impl Model {
             assert_eq!(standing.behind_since, None);
             assert_eq!(self.targets[m], self.source, "mirror {m}");
         }
-        assert!(self.log.is_empty(), "nobody needs anything, yet {} paths are kept", self.log.len());
+        assert!(
+            self.log.is_empty(),
+            "nobody needs anything, yet {} paths are kept",
+            self.log.len()
+        );
     }
 }
 

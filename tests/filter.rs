@@ -1,6 +1,6 @@
 //! Our verdict on paths against the real rsync's, over generated rules and trees.
 
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(clippy::pedantic, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -95,8 +95,9 @@ fn pattern() -> impl Strategy<Value = String> {
     let word = prop::collection::vec(piece, 1..3).prop_map(|pieces| pieces.concat());
     let words = prop::collection::vec(word, 1..4).prop_map(|words| words.join("/"));
     let ends = prop::sample::select(vec!["", "", "", "/", "/***", "/**", "/*"]);
-    (prop::bool::weighted(0.3), words, ends)
-        .prop_map(|(anchored, words, end)| format!("{}{words}{end}", if anchored { "/" } else { "" }))
+    (prop::bool::weighted(0.3), words, ends).prop_map(|(anchored, words, end)| {
+        format!("{}{words}{end}", if anchored { "/" } else { "" })
+    })
 }
 
 proptest! {
@@ -116,7 +117,8 @@ proptest! {
 
 #[test]
 fn a_slash_in_a_class_counts_as_a_component_and_matches_nothing() {
-    let files: Vec<Vec<String>> = ["ab", "a", "b"].iter().map(|name| vec![(*name).into()]).collect();
+    let files: Vec<Vec<String>> =
+        ["ab", "a", "b"].iter().map(|name| vec![(*name).into()]).collect();
     for pattern in ["[a/b]?", "[a/b]", "/[a/b]?", "**[a/b]"] {
         check(&[Rule::Exclude(pattern.into())], &files);
     }

@@ -14,9 +14,7 @@ use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::plan::Plan;
-use crate::types::status::{
-    MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
-};
+use crate::types::status::{MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath};
 
 /// Puts together what collators and transfers report.
 pub struct BoardActor {

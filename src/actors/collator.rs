@@ -294,8 +294,7 @@ impl CollatorActor {
     }
 
     fn look_again(&mut self, ctx: &mut Context<Self>) {
-        let (Some(source), Some(guard), Some(watcher)) =
-            (&self.source, &self.guard, &self.watcher)
+        let (Some(source), Some(guard), Some(watcher)) = (&self.source, &self.guard, &self.watcher)
         else {
             return;
         };
@@ -334,10 +333,7 @@ impl CollatorActor {
 
     /// The way to this collator for hosts.
     pub fn root_link(address: &Addr<Self>) -> RootLink {
-        RootLink {
-            take_batch: address.clone().recipient(),
-            applied: address.clone().recipient(),
-        }
+        RootLink { take_batch: address.clone().recipient(), applied: address.clone().recipient() }
     }
 }
 
@@ -392,7 +388,7 @@ impl Handler<Watching> for CollatorActor {
         self.source = Some(source);
         self.directories = directories;
         self.forget_shared();
-        self.turn(ctx, |core, now| core.handle_watching(now));
+        self.turn(ctx, super::super::core::collator::Collator::handle_watching);
     }
 }
 
@@ -400,7 +396,7 @@ impl Handler<WatchLost> for CollatorActor {
     type Result = ();
     fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
         self.forget_shared();
-        self.turn(ctx, |core, now| core.handle_watch_lost(now));
+        self.turn(ctx, super::super::core::collator::Collator::handle_watch_lost);
     }
 }
 

@@ -159,7 +159,8 @@ impl OverseerActor {
             tell_actor(&actor.transfer, MeetRoot { root: id.clone(), link });
         }
         let link = CollatorActor::link(&collator);
-        let watcher = Supervisor::start(move |_| WatcherActor::new(&root, filter, &kit, link, life));
+        let watcher =
+            Supervisor::start(move |_| WatcherActor::new(&root, filter, &kit, link, life));
         let link = WatcherLink {
             explore: watcher.clone().recipient(),
             watch_anew: watcher.clone().recipient(),

@@ -11,7 +11,8 @@ use slog::{Logger, debug, info, o, warn};
 use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::message::{
-    Applied, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch, Who, WorkWaits,
+    Applied, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch, Who,
+    WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::push::RunningPush;
@@ -124,7 +125,8 @@ impl TransferActor {
         match note {
             Note::Failed { mirror, why, blame, retry_at } => {
                 let now = self.kit.clock.now();
-                let retry = retry_at.map(|at| humantime::format_duration(round(at - now)).to_string());
+                let retry =
+                    retry_at.map(|at| humantime::format_duration(round(at - now)).to_string());
                 let whose = match blame {
                     Some(Blame::Host) => "the host fails",
                     Some(Blame::Mirror) => "the mirror fails",

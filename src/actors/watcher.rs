@@ -401,9 +401,9 @@ impl WatcherActor {
         self.next_cookie += 1;
         let (asker, answer) = oneshot::channel();
         let path = self.cookie_directory().join(number.to_string());
-        std::fs::write(&path, b"")
-            .and_then(|()| std::fs::remove_file(&path))
-            .map_err(|error| format!("Cannot leave a flush cookie at {}: {error}", path.display()))?;
+        std::fs::write(&path, b"").and_then(|()| std::fs::remove_file(&path)).map_err(|error| {
+            format!("Cannot leave a flush cookie at {}: {error}", path.display())
+        })?;
         self.live.cookies.insert(number, asker);
         Ok(answer)
     }

@@ -24,7 +24,7 @@ use crate::types::rsync_options::RsyncOptions;
 pub struct MirrorArgs {
     /// The tree to mirror; its contents go into each target
     source: PathBuf,
-    /// Where to: /path, [user@]host:path, [user@]host::module[/path] or
+    /// Where to: /path, [user@]host:path, [user@]`host::module`[/path] or
     /// rsync://[user@]host[:port]/module[/path]
     #[arg(required = true)]
     targets: Vec<String>,
@@ -91,8 +91,7 @@ pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         }
     };
     let on_terminal = std::io::stdout().is_terminal();
-    let (mode, show) =
-        if args.once { (Mode::Once, Show::Pass) } else { (Mode::Live, Show::Live) };
+    let (mode, show) = if args.once { (Mode::Once, Show::Pass) } else { (Mode::Live, Show::Live) };
     let lines = LastLines::default();
     let log = if on_terminal {
         logging::to_lines(lines.clone(), LogLevel::Warning, verbose)
@@ -167,7 +166,8 @@ fn plan(args: &MirrorArgs, state_dir: &Path) -> Result<Plan, String> {
         filters.push(Filter::ExcludeFrom(text(file)?));
     }
     let name = args.source.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_owned()));
-    let name = name.map_or_else(|| "root".into(), |name| target::plain_name(&name.to_string_lossy()));
+    let name =
+        name.map_or_else(|| "root".into(), |name| target::plain_name(&name.to_string_lossy()));
     let settle = humantime::parse_duration(&args.settle).unwrap_or(Duration::from_millis(50));
     let root = Root {
         source: Some(text(&args.source)?),

@@ -37,7 +37,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Mirror SOURCE to each TARGET, live, in the foreground, without a configuration
-    Mirror(mirror::MirrorArgs),
+    Mirror(Box<mirror::MirrorArgs>),
     /// Run the daemon
     Run(ConfigArg),
     /// Say everything that is wrong with a configuration

@@ -62,13 +62,13 @@ pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
 /// Whether one pass has been made: each mirror is equal, or has failed. With how many failed.
 pub fn pass_made(status: &Status) -> Option<usize> {
     let failed = |mirror: &&crate::types::status::MirrorStatus| {
-        mirror.failures > 0 || mirror.stuck_total > 0 || mirror.last_error.is_some()
+        mirror.failures > 0
+            || mirror.stuck_total > 0
+            || mirror.last_error.is_some()
             || mirror.state == MirrorState::Halted
     };
-    let made = status
-        .mirrors
-        .iter()
-        .all(|mirror| mirror.state == MirrorState::InSync || failed(&mirror));
+    let made =
+        status.mirrors.iter().all(|mirror| mirror.state == MirrorState::InSync || failed(&mirror));
     made.then(|| status.mirrors.iter().filter(failed).count())
 }
 

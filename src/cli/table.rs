@@ -1,5 +1,7 @@
 //! A Status as a table: pure functions from data to text.
 
+use std::time::Duration;
+
 use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
 
 /// The columns' heads.
@@ -17,13 +19,7 @@ pub fn cells(mirror: &MirrorStatus) -> [String; 5] {
         MirrorState::InSync => "-".to_string(),
         _ => short_duration(mirror.lag_seconds),
     };
-    [
-        mirror.id.to_string(),
-        state,
-        lag,
-        mirror.pending_paths.to_string(),
-        what_happens(mirror),
-    ]
+    [mirror.id.to_string(), state, lag, mirror.pending_paths.to_string(), what_happens(mirror)]
 }
 
 /// Why it is not in sync, and what comes next; how much was sent, if it is.
@@ -35,7 +31,8 @@ fn what_happens(mirror: &MirrorStatus) -> String {
     if let Some(stuck) = mirror.stuck.first().filter(|_| mirror.last_error.is_none()) {
         parts.push(format!("{}: {}", stuck.path, stuck.reason));
     }
-    if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.state == MirrorState::Retrying) {
+    if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.state == MirrorState::Retrying)
+    {
         parts.push(format!("next try in {}", short_duration(seconds)));
     }
     if parts.is_empty() {
@@ -87,7 +84,7 @@ pub fn text(status: &Status) -> String {
 
 /// `350ms`, `4.2s`, `3m10s`, `2h5m`: short enough for a column.
 pub fn short_duration(seconds: f64) -> String {
-    let whole = seconds as u64;
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
     match whole {
         0 => format!("{:.0}ms", seconds * 1000.0),
         1..=59 => format!("{seconds:.1}s"),

@@ -103,12 +103,7 @@ impl Report {
     pub fn into_faults(mut self) -> Faults {
         self.faults.sort();
         self.faults.dedup();
-        Faults {
-            file: self.file,
-            text: self.text,
-            faults: self.faults,
-            warnings: self.warnings,
-        }
+        Faults { file: self.file, text: self.text, faults: self.faults, warnings: self.warnings }
     }
 
     fn at(&self, key: String, message: String) -> Fault {

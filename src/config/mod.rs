@@ -47,6 +47,7 @@ fn read_text(path: &Path) -> Result<String, Faults> {
     let text = std::fs::read(path).map_err(|error| {
         Faults::one(path, format!("Cannot read the configuration: {error}; --config names another"))
     })?;
-    String::from_utf8(text)
-        .map_err(|error| Faults::one(path, format!("The configuration {shown} is not UTF-8: {error}")))
+    String::from_utf8(text).map_err(|error| {
+        Faults::one(path, format!("The configuration {shown} is not UTF-8: {error}"))
+    })
 }

@@ -65,10 +65,14 @@ fn check_targets_in_sources(plan: &Plan, report: &mut Report) {
         let (target_name, source) = (target.display(), root.source.display());
         if target.starts_with(&root.source) {
             let why = "it would be mirrored into itself without end";
-            report.fault(key, format!("The target {target_name} lies inside its own source: {why}"));
+            report
+                .fault(key, format!("The target {target_name} lies inside its own source: {why}"));
         } else if root.source.starts_with(&target) {
             let why = "a walk would delete the source";
-            report.fault(key, format!("The source {source} lies inside the target {target_name}: {why}"));
+            report.fault(
+                key,
+                format!("The source {source} lies inside the target {target_name}: {why}"),
+            );
         }
     }
 }
@@ -131,16 +135,17 @@ fn check_rings(plan: &Plan, report: &mut Report) {
         if reached.contains(start) && reached.iter().all(|root| *root >= start) {
             let names: Vec<String> = reached.iter().map(ToString::to_string).collect();
             let ring = names.join(", ");
-            let why = format!("Local mirrors form a ring ({ring}): a change would go round for ever");
+            let why =
+                format!("Local mirrors form a ring ({ring}): a change would go round for ever");
             report.fault(format!("roots.{start}.mirrors"), why);
         }
     }
 }
 
 fn all_mirrors(plan: &Plan) -> impl Iterator<Item = (&RootPlan, usize, &MirrorPlan)> {
-    plan.roots
-        .values()
-        .flat_map(|root| root.mirrors.iter().enumerate().map(move |(at, mirror)| (root, at, mirror)))
+    plan.roots.values().flat_map(|root| {
+        root.mirrors.iter().enumerate().map(move |(at, mirror)| (root, at, mirror))
+    })
 }
 
 fn local_target(plan: &Plan, mirror: &MirrorPlan) -> Option<PathBuf> {

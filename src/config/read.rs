@@ -14,14 +14,14 @@ const FAULTS_MAX: usize = 200;
 /// Parses a configuration. None after a fault of syntax; faults of meaning are in the report.
 pub fn parse(text: &str, report: &mut Report) -> Option<File> {
     report_duplicates(report);
-    let mut text = Patched::new(text);
+    let mut patched = Patched::new(text);
     for _ in 0..FAULTS_MAX {
         let options = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
-        let error = match options.from_str::<File>(&text.patched) {
+        let error = match options.from_str::<File>(&patched.text) {
             Ok(file) => return Some(file),
             Err(error) => error,
         };
-        let start = text.original_offset(error.span.start.line, error.span.start.col);
+        let start = patched.original_offset(error.span.start.line, error.span.start.col);
         let Some(message) = meaning(&error.code) else {
             report.fault_at(start, format!("{}; the text is not RON here", error.code));
             return None;
@@ -31,7 +31,7 @@ pub fn parse(text: &str, report: &mut Report) -> Option<File> {
             return None;
         };
         report.fault_at(start, message);
-        text.blank_out(&item);
+        patched.blank_out(&item);
     }
     None
 }
@@ -88,7 +88,7 @@ fn meaning(code: &Code) -> Option<String> {
 /// A text with what is wrong blanked out, and bare `Local` hosts written in full; places lead back.
 struct Patched {
     original: String,
-    patched: String,
+    text: String,
     /// Offsets in the original after which two bytes were inserted.
     inserted: Vec<usize>,
 }
@@ -100,25 +100,25 @@ impl Patched {
             name.is_some_and(|name| !name.contains('.')) && &text[item.value..item.end] == "Local"
         };
         let inserted = Places::scan(text).items().iter().filter(bare).map(|i| i.end).collect();
-        let mut new = Self { original: text.to_string(), patched: String::new(), inserted };
+        let mut new = Self { original: text.to_string(), text: String::new(), inserted };
         new.patch();
         new
     }
 
     fn patch(&mut self) {
-        self.patched = String::with_capacity(self.original.len() + 16);
+        self.text = String::with_capacity(self.original.len() + 16);
         let mut from = 0;
         for at in &self.inserted {
-            self.patched.push_str(&self.original[from..*at]);
-            self.patched.push_str("()");
+            self.text.push_str(&self.original[from..*at]);
+            self.text.push_str("()");
             from = *at;
         }
-        self.patched.push_str(&self.original[from..]);
+        self.text.push_str(&self.original[from..]);
     }
 
     fn original_offset(&self, line: usize, column: usize) -> usize {
-        let start = self.patched.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
-        let rest = &self.patched[start..];
+        let start = self.text.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
+        let rest = &self.text[start..];
         let within = rest.char_indices().nth(column - 1).map_or(rest.len(), |(at, _)| at);
         let mut offset = start + within;
         for (count, at) in self.inserted.iter().enumerate() {

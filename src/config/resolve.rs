@@ -22,18 +22,16 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Makes the Plan; none if nothing can be made of the file. The report says whether it may be used.
 pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
-    let state_dir = absolute(
-        file.state_dir.as_deref().unwrap_or("/var/lib/mirrorball"),
-        "state_dir",
-        report,
-    );
+    let state_dir =
+        absolute(file.state_dir.as_deref().unwrap_or("/var/lib/mirrorball"), "state_dir", report);
     let socket = absolute(
         file.control.socket.as_deref().unwrap_or("/run/mirrorball/control.sock"),
         "control.socket",
         report,
     );
     if socket.as_os_str().len() > SOCKET_PATH_MAX {
-        let limit = format!("The path is longer than {SOCKET_PATH_MAX} bytes, the limit for a socket");
+        let limit =
+            format!("The path is longer than {SOCKET_PATH_MAX} bytes, the limit for a socket");
         report.fault("control.socket", limit);
     }
     let listen = file.control.listen.as_deref().and_then(|text| {
@@ -205,7 +203,12 @@ fn resolve_root(
         rules: rules::resolve(&root.filters, &key, report),
         settle,
         max_age: max_age.max(settle),
-        open_quiet: duration(root.open_quiet.as_deref(), "2s", &format!("{key}.open_quiet"), report),
+        open_quiet: duration(
+            root.open_quiet.as_deref(),
+            "2s",
+            &format!("{key}.open_quiet"),
+            report,
+        ),
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }
@@ -248,7 +251,10 @@ fn target_path(path: Option<&str>, kind: &HostKind, key: &str, report: &mut Repo
             report.fault(key, "A mirror can't be the root directory of a machine");
         }
         HostKind::Rsyncd { .. } if path.starts_with('/') || path.is_empty() => {
-            report.fault(key, format!("Expected `module/path` without a leading slash, found {path:?}"));
+            report.fault(
+                key,
+                format!("Expected `module/path` without a leading slash, found {path:?}"),
+            );
         }
         HostKind::Ssh { .. } if path.starts_with('-') => {
             report.fault(key, "A path on a host must not begin with a dash; write ./ in front");
@@ -268,7 +274,10 @@ fn check_name(name: &str, key: &str, report: &mut Report) {
 fn check_extra(options: &RsyncOptions, key: &str, report: &mut Report) {
     for (index, extra) in options.extra.iter().enumerate() {
         if let Some(why) = refusal(extra) {
-            report.fault(format!("{key}.rsync.extra[{index}]"), format!("{extra:?} is refused: {why}"));
+            report.fault(
+                format!("{key}.rsync.extra[{index}]"),
+                format!("{extra:?} is refused: {why}"),
+            );
         }
     }
     for (field, value) in [("program", &options.program), ("rsync_path", &options.rsync_path)] {
@@ -289,8 +298,11 @@ fn address_of(address: Option<&str>, key: &str, report: &mut Report) -> String {
         return String::new();
     };
     if address.starts_with('-') {
-        report.fault(key, format!("A host that begins with a dash would be an option: {address:?}"));
-    } else if address.is_empty() || address.contains(|c: char| c.is_whitespace() || c.is_control() || "/@[]".contains(c)) {
+        report
+            .fault(key, format!("A host that begins with a dash would be an option: {address:?}"));
+    } else if address.is_empty()
+        || address.contains(|c: char| c.is_whitespace() || c.is_control() || "/@[]".contains(c))
+    {
         report.fault(key, format!("Expected a host's name or address, found {address:?}"));
     }
     address.to_string()
@@ -299,7 +311,9 @@ fn address_of(address: Option<&str>, key: &str, report: &mut Report) -> String {
 fn user_of(user: &str, key: &str, report: &mut Report) -> String {
     if user.starts_with('-') {
         report.fault(key, format!("A user that begins with a dash would be an option: {user:?}"));
-    } else if user.is_empty() || user.contains(|c: char| c.is_whitespace() || c.is_control() || ":/@".contains(c)) {
+    } else if user.is_empty()
+        || user.contains(|c: char| c.is_whitespace() || c.is_control() || ":/@".contains(c))
+    {
         report.fault(key, format!("Expected a user's name, found {user:?}"));
     }
     user.to_string()
@@ -307,12 +321,12 @@ fn user_of(user: &str, key: &str, report: &mut Report) -> String {
 
 fn port_of(port: Option<i64>, key: &str, report: &mut Report) -> Option<u16> {
     let port = port?;
-    match u16::try_from(port) {
-        Ok(port @ 1..) => Some(port),
-        _ => {
-            report.fault(format!("{key}.port"), format!("Expected a port from 1 to 65535, found {port}"));
-            None
-        }
+    if let Ok(port @ 1..) = u16::try_from(port) {
+        Some(port)
+    } else {
+        report
+            .fault(format!("{key}.port"), format!("Expected a port from 1 to 65535, found {port}"));
+        None
     }
 }
 
@@ -337,7 +351,9 @@ fn secret_file(path: &str, key: &str, report: &mut Report) -> PathBuf {
         let name = path.display();
         report.fault(
             key,
-            format!("Others can read the password in {name} (mode {mode:03o}); do: chmod 600 {name}"),
+            format!(
+                "Others can read the password in {name} (mode {mode:03o}); do: chmod 600 {name}"
+            ),
         );
     }
     path

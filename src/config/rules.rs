@@ -32,13 +32,7 @@ fn one(pattern: &str, include: bool, key: &str, report: &mut Report, rules: &mut
     parse_rule(pattern.as_bytes(), include, rules);
 }
 
-fn from_file(
-    path: &str,
-    include: bool,
-    key: &str,
-    report: &mut Report,
-    rules: &mut Vec<Rule>,
-) {
+fn from_file(path: &str, include: bool, key: &str, report: &mut Report, rules: &mut Vec<Rule>) {
     if !Path::new(path).is_absolute() {
         report.fault(key, format!("The path {path:?} is relative; write it from /"));
         return;

@@ -39,7 +39,8 @@ impl Backoff {
     /// The pause after one more failure: never longer than `max`, never shorter than `first` less jitter.
     pub fn next_pause(&mut self) -> Duration {
         self.failures += 1;
-        let pause = self.inner.next_backoff().expect("without a maximal elapsed time it never ends");
+        let pause =
+            self.inner.next_backoff().expect("without a maximal elapsed time it never ends");
         pause.mul_f64(1.0 - JITTER * self.next_random())
     }
 

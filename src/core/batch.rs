@@ -1,6 +1,6 @@
 //! Making a Batch: dirty paths, and what the disk says about each, become lists to push.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::filter::Filter;
 use crate::types::batch::{Batch, Dirty, Present};
@@ -40,7 +40,7 @@ pub fn make(
     // The value says whether the content is in doubt; for subtrees and present ones alike.
     let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
-    let mut missing: BTreeMap<RelPath, ()> = BTreeMap::new();
+    let mut missing: BTreeSet<RelPath> = BTreeSet::new();
     for ((path, kinds), found) in entries.iter().zip(found) {
         let content = kinds.contains(Kinds::CONTENT);
         match found {
@@ -57,7 +57,7 @@ pub fn make(
                 }
             }
             Presence::Missing { topmost } => {
-                missing.insert(topmost.clone(), ());
+                missing.insert(topmost.clone());
             }
             Presence::Below { blocker } => {
                 *subtrees.entry(blocker.clone()).or_default() |= content;
@@ -68,7 +68,7 @@ pub fn make(
     subtrees.retain(|path, _| !is_held(path));
     present.retain(|path, _| !is_held(path));
     // What is missing above a held directory can only be deleted together with it.
-    missing.retain(|path, ()| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
+    missing.retain(|path| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
 
     fold_into_topmost(&mut subtrees);
     for (path, content) in &present {
@@ -76,9 +76,10 @@ pub fn make(
             *subtrees.get_mut(&above).expect("found just now") |= content;
         }
     }
-    present.retain(|path, _| topmost_above(&subtrees, path).is_none() && !subtrees.contains_key(path));
-    let all_missing: Vec<RelPath> = missing.keys().cloned().collect();
-    missing.retain(|path, ()| {
+    present
+        .retain(|path, _| topmost_above(&subtrees, path).is_none() && !subtrees.contains_key(path));
+    let all_missing: Vec<RelPath> = missing.iter().cloned().collect();
+    missing.retain(|path| {
         topmost_above(&subtrees, path).is_none() && !all_missing.iter().any(|m| path.is_below(m))
     });
     let listed = |map: BTreeMap<RelPath, bool>| {
@@ -89,7 +90,7 @@ pub fn make(
         walk: false,
         present: listed(present),
         subtrees: listed(subtrees),
-        missing: missing.into_keys().collect(),
+        missing: missing.into_iter().collect(),
         held: held.to_vec(),
     }
 }

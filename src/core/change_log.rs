@@ -405,7 +405,8 @@ impl ChangeLog {
         }
         // A Cursor only ever comes to stand where it, or work under way, stands now, or above all
         // Epochs that exist: no other empty one is ever the first above a Cursor.
-        let standpoints: BTreeSet<Epoch> = self.mirrors.values().flat_map(Debts::standpoints).collect();
+        let standpoints: BTreeSet<Epoch> =
+            self.mirrors.values().flat_map(Debts::standpoints).collect();
         let needed: BTreeSet<Epoch> = standpoints
             .into_iter()
             .filter_map(|at| self.epochs.range((Excluded(at), Unbounded)).next())
@@ -530,4 +531,3 @@ impl Outcome {
         }
     }
 }
-

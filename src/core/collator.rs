@@ -237,7 +237,7 @@ impl Collator {
     }
 
     fn seal(&mut self, now: Moment) {
-        if self.open.len() == 0 {
+        if self.open.is_empty() {
             return;
         }
         let (first_change, changes) = self.open.take();

@@ -176,7 +176,11 @@ fn literal(bytes: &[u8]) -> String {
 }
 
 fn escaped(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!(r"\x{byte:02x}") }
+    if byte.is_ascii_alphanumeric() {
+        char::from(byte).to_string()
+    } else {
+        format!(r"\x{byte:02x}")
+    }
 }
 
 /// rsync's wildcards as a regular expression; none where the pattern can never match.
@@ -274,7 +278,9 @@ fn has_slash_in_class(glob: &[u8]) -> bool {
         rest = match first {
             b'\\' => tail.get(1..).unwrap_or_default(),
             b'[' => match translate_class(tail) {
-                Some((_, after)) if tail[..tail.len() - after.len()].contains(&b'/') => return true,
+                Some((_, after)) if tail[..tail.len() - after.len()].contains(&b'/') => {
+                    return true;
+                }
                 Some((_, after)) => after,
                 None => return false,
             },
@@ -315,8 +321,12 @@ mod tests {
             let plain = path.strip_suffix('/').unwrap_or(path);
             filter.excludes(&plain.into(), plain.len() < path.len())
         };
-        excluded.iter().for_each(|path| assert!(verdict(path), "{path} should be excluded by {rules:?}"));
-        included.iter().for_each(|path| assert!(!verdict(path), "{path} should be included by {rules:?}"));
+        excluded
+            .iter()
+            .for_each(|path| assert!(verdict(path), "{path} should be excluded by {rules:?}"));
+        included
+            .iter()
+            .for_each(|path| assert!(!verdict(path), "{path} should be included by {rules:?}"));
     }
 
     #[test]

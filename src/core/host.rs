@@ -290,8 +290,12 @@ impl Host {
             (Some(why), previous) => {
                 mirror.report.last_error = Some(why.clone());
                 let retry_at = None;
-                (previous.as_ref() != Some(&why))
-                    .then(|| Note::Failed { mirror: id.clone(), why, blame: None, retry_at })
+                (previous.as_ref() != Some(&why)).then(|| Note::Failed {
+                    mirror: id.clone(),
+                    why,
+                    blame: None,
+                    retry_at,
+                })
             }
             (None, None) => None,
         };

@@ -69,7 +69,12 @@ impl OpenEpoch {
         } else if kinds.contains(Kinds::CONTENT) || !self.held.contains_key(&path) {
             let held = self.held.remove(&path);
             let (old, fresh) = held.map_or((Kinds::empty(), false), |h| (h.kinds, h.fresh));
-            self.dirty(now, path, (old | kinds) - Kinds::OPEN, fresh || kinds.contains(Kinds::CAME));
+            self.dirty(
+                now,
+                path,
+                (old | kinds) - Kinds::OPEN,
+                fresh || kinds.contains(Kinds::CAME),
+            );
         } else if let Some(held) = self.held.get_mut(&path) {
             // Attributes of a file that is still being written go with its content.
             held.kinds |= kinds;

@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn hard_case_8_a_root_that_is_not_who_it_was_sends_nothing() {
         assert_eq!(judge(Some(ROOT), Some(7)), Judgement::Same(vec![]));
-        let others = [None, Some(Identity { inode: 3, ..ROOT }), Some(Identity { device: 9, ..ROOT })];
+        let others =
+            [None, Some(Identity { inode: 3, ..ROOT }), Some(Identity { device: 9, ..ROOT })];
         for other in others {
             assert!(matches!(judge(other, Some(7)), Judgement::Gone(_)), "{other:?}");
         }

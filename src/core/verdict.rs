@@ -21,7 +21,9 @@ pub struct Verdict {
 pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
     let said = Said::read(step, end);
     let outcome = match end.exit {
-        Exit::Signal(signal) => again(Blame::Mirror, format!("rsync was killed by signal {signal}")),
+        Exit::Signal(signal) => {
+            again(Blame::Mirror, format!("rsync was killed by signal {signal}"))
+        }
         Exit::NotStarted => again(Blame::Host, said.first_line()),
         // 24: something vanished before it was read. A newer change for it is on its way.
         Exit::Code(0 | 24) => said.judge_success(step),
@@ -370,21 +372,29 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_the_mirrors_fault_and_a_refused_connection_the_hosts() {
-        let blame = |code, stderr| match verdict(StepKind::Written, &["a", "b"], code, stderr).outcome {
-            Outcome::Again { blame, .. } => blame,
-            other => panic!("{other:?}"),
-        };
+        let blame =
+            |code, stderr| match verdict(StepKind::Written, &["a", "b"], code, stderr).outcome {
+                Outcome::Again { blame, .. } => blame,
+                other => panic!("{other:?}"),
+            };
         let full = "rsync: [receiver] write failed on \"/sub/a\": No space left on device (28)\n";
         assert_eq!(blame(11, full), Blame::Mirror);
         assert_eq!(blame(23, full), Blame::Mirror);
         assert_eq!(blame(5, "@ERROR: Unknown module 'x'\n"), Blame::Mirror);
-        assert_eq!(blame(5, "@ERROR: max connections (2) reached -- try again later\n"), Blame::Host);
-        assert_eq!(blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"), Blame::Host);
+        assert_eq!(
+            blame(5, "@ERROR: max connections (2) reached -- try again later\n"),
+            Blame::Host
+        );
+        assert_eq!(
+            blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"),
+            Blame::Host
+        );
     }
 
     #[test]
     fn hard_case_12_what_vanished_meanwhile_is_done() {
-        let stderr = "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
+        let stderr =
+            "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
         assert_eq!(verdict(StepKind::Walk, &[], 24, stderr).outcome, Outcome::Done);
     }
 }

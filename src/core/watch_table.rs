@@ -327,10 +327,8 @@ impl WatchTable {
         let path = directory.join(&event.name);
         let mask = event.mask;
         let is_directory = mask.contains(EventMask::ISDIR);
-        let names_changed = EventMask::CREATE
-            | EventMask::DELETE
-            | EventMask::MOVED_FROM
-            | EventMask::MOVED_TO;
+        let names_changed =
+            EventMask::CREATE | EventMask::DELETE | EventMask::MOVED_FROM | EventMask::MOVED_TO;
         if self.filter.excludes_entry(&path, is_directory) {
             // What is kept out still changes the times of the directory around it.
             if mask.intersects(names_changed) {
@@ -494,9 +492,9 @@ impl WatchTable {
     fn find(&self, path: &RelPath) -> Option<NodeId> {
         let root = self.nodes.iter().find(|(_, node)| node.parent.is_none()).map(|(id, _)| *id)?;
         let components = path.as_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty());
-        components.into_iter().try_fold(root, |node, name| {
-            self.children.get(&(node, name.into())).copied()
-        })
+        components
+            .into_iter()
+            .try_fold(root, |node, name| self.children.get(&(node, name.into())).copied())
     }
 
     /// Another directory, or none, has this name from now on.
@@ -518,7 +516,8 @@ impl WatchTable {
             {
                 self.children.remove(&(parent, node.name));
             }
-            let entries = (id, Arc::from([].as_slice()))..(NodeId(id.0 + 1), Arc::from([].as_slice()));
+            let entries =
+                (id, Arc::from([].as_slice()))..(NodeId(id.0 + 1), Arc::from([].as_slice()));
             doomed.extend(self.children.range(entries).map(|(_, child)| *child));
         }
     }

@@ -193,9 +193,9 @@ pub fn refusal(extra: &str) -> Option<String> {
     let Some(short) = extra.strip_prefix('-').filter(|short| !short.is_empty()) else {
         return Some("it is no option: options begin with a dash".into());
     };
-    let (letter, long) = short.chars().find_map(|letter| {
-        REFUSED_SHORT.iter().find(|(refused, _)| *refused == letter)
-    })?;
+    let (letter, long) = short
+        .chars()
+        .find_map(|letter| REFUSED_SHORT.iter().find(|(refused, _)| *refused == letter))?;
     let why = REFUSED.iter().find(|(refused, _)| refused == long);
     Some(match why {
         Some((long, why)) => format!("-{letter} is --{long}: {why}"),
@@ -211,7 +211,8 @@ mod tests {
     fn archive_is_the_default_and_each_part_can_be_left_out() {
         let all = option_arguments(&RsyncOptions::default());
         assert_eq!(all.len(), 7);
-        let options = RsyncOptions { owner: Some(false), compress: Some(true), ..Default::default() };
+        let options =
+            RsyncOptions { owner: Some(false), compress: Some(true), ..Default::default() };
         let arguments = option_arguments(&options);
         assert!(!arguments.contains(&"--owner".into()) && arguments.contains(&"--compress".into()));
     }
@@ -219,9 +220,24 @@ mod tests {
     #[test]
     fn options_that_defeat_the_design_are_refused_in_each_spelling() {
         for refused in [
-            "--remove-source-files", "--delete-excluded", "--ignore-errors", "--inplace",
-            "--files-from=x", "--dry-run", "-n", "-zn", "--no-relative", "--force", "-e", "x", "-",
-            "--", "--no-implied-dirs", "--partial", "--copy-links", "-L",
+            "--remove-source-files",
+            "--delete-excluded",
+            "--ignore-errors",
+            "--inplace",
+            "--files-from=x",
+            "--dry-run",
+            "-n",
+            "-zn",
+            "--no-relative",
+            "--force",
+            "-e",
+            "x",
+            "-",
+            "--",
+            "--no-implied-dirs",
+            "--partial",
+            "--copy-links",
+            "-L",
         ] {
             assert!(refusal(refused).is_some(), "{refused}");
         }

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::os::unix::process::ExitStatusExt;
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -176,7 +176,8 @@ fn exit_of(status: ExitStatus) -> Exit {
 /// Bytes that a process has read and written since its start, of any kind: a sign of life.
 pub fn bytes_moved(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
-    let count = |line: &str| line.split_once(": ").and_then(|(_, number)| number.parse::<u64>().ok());
+    let count =
+        |line: &str| line.split_once(": ").and_then(|(_, number)| number.parse::<u64>().ok());
     Some(text.lines().take(2).filter_map(count).sum())
 }
 
@@ -221,7 +222,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("grandchild");
-        let script = format!("sleep 1000 & echo $! > {}.new && mv {0}.new {0}; wait", file.display());
+        let script =
+            format!("sleep 1000 & echo $! > {}.new && mv {0}.new {0}; wait", file.display());
         let spec = Spec {
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],

@@ -109,7 +109,8 @@ impl Master {
             Some(true) => return true,
             Some(false) => (),
         }
-        let mut arguments = vec!["-O".into(), "check".into(), "-S".into(), self.socket_text().into()];
+        let mut arguments =
+            vec!["-O".into(), "check".into(), "-S".into(), self.socket_text().into()];
         arguments.push(self.address().into());
         let spec = Spec { program: "ssh".into(), arguments, ..Spec::default() };
         // A stopped master would hold each transfer until its timeout.

@@ -78,9 +78,8 @@ impl Serialize for MirrorId {
 impl<'de> Deserialize<'de> for MirrorId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (root, host) = text
-            .rsplit_once('@')
-            .ok_or_else(|| serde::de::Error::custom("expected root@host"))?;
+        let (root, host) =
+            text.rsplit_once('@').ok_or_else(|| serde::de::Error::custom("expected root@host"))?;
         Ok(Self { root: root.into(), host: host.into() })
     }
 }

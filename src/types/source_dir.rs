@@ -1,7 +1,7 @@
 //! A Root's directory, held by descriptor so that nobody can swap it for another.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 

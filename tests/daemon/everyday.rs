@@ -13,14 +13,14 @@ use crate::support::tree::assert_same;
 use crate::support::{Daemon, is_root, run};
 
 /// A daemon with six mirrors, and where they are.
-pub struct Six {
+pub(crate) struct Six {
     pub daemon: Daemon,
     pub targets: Vec<PathBuf>,
     _servers: (Vec<Rsyncd>, Sshd),
 }
 
 impl Six {
-    pub fn start(prepare: impl FnOnce(&Path)) -> Self {
+    pub(crate) fn start(prepare: impl FnOnce(&Path)) -> Self {
         let rsyncds: Vec<Rsyncd> = (0..3).map(|_| Rsyncd::start()).collect();
         let sshd = Sshd::start();
         let mut daemon = Daemon::new();
@@ -45,7 +45,7 @@ impl Six {
     }
 
     /// Waits until everything is there, and compares.
-    pub fn check(&self, context: &str) {
+    pub(crate) fn check(&self, context: &str) {
         self.daemon.flush("");
         for target in &self.targets {
             assert_same(&self.daemon.source(), target, context);
@@ -181,8 +181,14 @@ fn every_operation_reaches_all_kinds_of_mirrors() {
 fn git_works_in_the_root() {
     let repository = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str], directory: &Path| {
-        let identity =
-            ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+        let identity = [
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "init.defaultBranch=main",
+        ];
         run("git", &[&identity[..], arguments].concat(), directory);
     };
     let r = repository.path();
@@ -191,7 +197,10 @@ fn git_works_in_the_root() {
         git(&["checkout", "-q", "--orphan", &format!("branch-{branch}")], r);
         for index in 0..100 {
             fs::create_dir_all(r.join(format!("{branch}/d{}", index % 7))).unwrap();
-            write(r.join(format!("{branch}/d{}/f{index}", index % 7)), &format!("{branch} {index}"));
+            write(
+                r.join(format!("{branch}/d{}/f{index}", index % 7)),
+                &format!("{branch} {index}"),
+            );
             write(r.join(format!("shared{index}")), branch);
         }
         git(&["add", "-A"], r);
@@ -208,9 +217,38 @@ fn git_works_in_the_root() {
 fn names_of_any_bytes_reach_all_kinds_of_mirrors() {
     let long = "n".repeat(255);
     let names: Vec<Vec<u8>> = [
-        "new\nline", "\r\n", "-rf", "--delete", "#comment", ";comment", "*", "?", "[a-z]", "a*b?c[d]",
-        r"back\slash", r"\*", "'single'", "\"double\"", "$(touch x)", "`id`", "$HOME", "a::b", "host:path",
-        " leading", "trailing ", "~", "&", "|", "!", "+ x", "- x", "é ü 漢字", "\x1b[31m", "\x7f", ".", "..x",
+        "new\nline",
+        "\r\n",
+        "-rf",
+        "--delete",
+        "#comment",
+        ";comment",
+        "*",
+        "?",
+        "[a-z]",
+        "a*b?c[d]",
+        r"back\slash",
+        r"\*",
+        "'single'",
+        "\"double\"",
+        "$(touch x)",
+        "`id`",
+        "$HOME",
+        "a::b",
+        "host:path",
+        " leading",
+        "trailing ",
+        "~",
+        "&",
+        "|",
+        "!",
+        "+ x",
+        "- x",
+        "é ü 漢字",
+        "\x1b[31m",
+        "\x7f",
+        ".",
+        "..x",
         &long,
     ]
     .iter()

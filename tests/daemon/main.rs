@@ -1,6 +1,6 @@
 //! The real binary against real servers: what a user is promised.
 
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(clippy::pedantic, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
 mod support;

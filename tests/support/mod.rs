@@ -1,7 +1,14 @@
 //! Real servers, the real binary and real trees for tests and for the demo: each on free loopback ports
 //! in temporary directories; each ends exactly the processes that it started.
 
-#![allow(dead_code, clippy::disallowed_methods, missing_docs, clippy::print_stdout, clippy::unwrap_used, unreachable_pub)]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
 
 pub mod servers;
 pub mod tree;
@@ -40,10 +47,13 @@ impl Drop for Owned {
 
 /// The program that is being tested.
 pub fn binary() -> PathBuf {
-    match std::env::var_os("MIRRORBALL") {
-        Some(path) => path.into(),
-        None => option_env!("CARGO_BIN_EXE_mirrorball").expect("cargo test says where it is").into(),
-    }
+    std::env::var_os("MIRRORBALL").map_or_else(built, Into::into)
+}
+
+/// Where cargo puts the program beside a test or an example.
+fn built() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join("mirrorball")
 }
 
 pub fn is_root() -> bool {
@@ -135,11 +145,8 @@ impl Daemon {
     }
 
     pub fn start_again(&mut self) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new(binary())
             .args(["run", "--config"])
             .arg(self.config_path())
@@ -212,12 +219,7 @@ impl Daemon {
         let mut arguments = vec!["flush", "--timeout", "60s"];
         arguments.extend((!selector.is_empty()).then_some(selector));
         let output = self.verb(&arguments);
-        assert!(
-            output.status.success(),
-            "flush: {}\n{}",
-            text(&output.stderr),
-            self.log_tail()
-        );
+        assert!(output.status.success(), "flush: {}\n{}", text(&output.stderr), self.log_tail());
     }
 
     pub fn log(&self) -> String {

@@ -122,7 +122,8 @@ impl Sshd {
     }
 
     pub fn start_again(&mut self) {
-        let program = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
+        let program =
+            ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
         let child = Command::new(program.expect("make setup installs openssh"))
             .args(["-D", "-e", "-f"])
             .arg(self.dir.path().join("config"))
