@@ -1,1 +1,94 @@
+//! The verbs, as a user types them.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::support::servers::{Rsyncd, Sshd};
+use crate::support::tree::assert_same;
+use crate::support::{Daemon, binary, text};
+
+#[test]
+fn one_pass_makes_targets_equal_and_its_code_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, server) = (dir.path().join("s"), Rsyncd::start());
+    fs::create_dir_all(source.join("a/b")).unwrap();
+    fs::write(source.join("a/b/c"), "c").unwrap();
+    fs::write(source.join("skip.tmp"), "t").unwrap();
+    let url = format!("rsync://127.0.0.1:{}/m/x", server.port);
+    let run = |targets: &[&str]| {
+        let mut command = Command::new(binary());
+        command.current_dir(dir.path()).args(["mirror", "s"]).args(targets);
+        command.args(["--once", "--exclude", "*.tmp"]).output().unwrap()
+    };
+    let output = run(&["local", &url]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("2 of 2 mirrors in sync"));
+    fs::remove_file(source.join("skip.tmp")).unwrap();
+    // The directory's time is not what is meant here.
+    assert_eq!(run(&["local"]).status.code(), Some(0));
+    assert_same(&source, &dir.path().join("local"), "one pass");
+    assert!(server.path("x/a/b/c").exists() && !server.path("x/skip.tmp").exists());
+    assert_eq!(run(&["local", "rsync://127.0.0.1:1/m"]).status.code(), Some(1));
+}
+
+#[test]
+fn one_pass_over_ssh() {
+    let (dir, sshd) = (tempfile::tempdir().unwrap(), Sshd::start());
+    fs::create_dir(dir.path().join("s")).unwrap();
+    fs::write(dir.path().join("s/f"), "f").unwrap();
+    let target = dir.path().join("t");
+    let output = Command::new(binary())
+        .current_dir(dir.path())
+        .args(["mirror", "s", "--once", "-p", &sshd.port.to_string(), "-i"])
+        .arg(sshd.dir.path().join("user_key"))
+        .arg("--known-hosts")
+        .arg(sshd.dir.path().join("known_hosts"))
+        .arg(format!("127.0.0.1:{}", target.display()))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_same(&dir.path().join("s"), &target, "over ssh");
+}
+
+#[test]
+fn wrong_command_lines_and_absent_daemons_have_codes() {
+    let code = |arguments: &[&str]| {
+        let output = Command::new(binary()).args(arguments).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stderr))
+    };
+    assert_eq!(code(&["frobnicate"]).0, 64);
+    assert_eq!(code(&["mirror", "/nonexistent", "/tmp/x"]).0, 64);
+    assert_eq!(code(&["--help"]).0, 0);
+    let (absent, message) = code(&["status", "--socket", "/nonexistent/sock"]);
+    assert_eq!(absent, 69);
+    assert!(message.contains("is it running?"), "{message}");
+    assert_eq!(code(&["check", "--config", "/nonexistent.ron"]).0, 78);
+}
+
+#[test]
+fn the_socket_is_the_owners_alone_and_one_daemon_has_it() {
+    let daemon = Daemon::new().local("local").start();
+    let mode = fs::metadata(daemon.path("sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second =
+        Command::new(binary()).args(["run", "--config"]).arg(daemon.config_path()).output().unwrap();
+    assert_eq!(second.status.code(), Some(69), "{}", text(&second.stderr));
+    daemon.flush("");
+}
+
+#[test]
+fn stop_returns_when_the_daemon_has_ended() {
+    let mut daemon = Daemon::new().local("local").start();
+    daemon.flush("");
+    assert!(daemon.verb(&["stop"]).status.success());
+    assert_eq!(daemon.wait(), 0);
+}
+
+#[test]
+fn flush_refuses_what_it_does_not_know() {
+    let daemon = Daemon::new().local("local").start();
+    let output = daemon.verb(&["flush", "@nobody"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("@nobody"));
+}

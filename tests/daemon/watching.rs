@@ -1,1 +1,156 @@
+//! What the watcher must see, and what must not be sent.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+
+use crate::support::tree::assert_same;
+use crate::support::{Daemon, wait_for};
+
+fn same(daemon: &Daemon, context: &str) {
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), context);
+}
+
+#[test]
+fn a_file_that_stays_open_arrives_when_it_is_quiet() {
+    let daemon = Daemon::new().root_options("open_quiet: \"300ms\",").local("local").start();
+    same(&daemon, "first");
+    let mut file = File::create(daemon.source().join("log")).unwrap();
+    file.write_all(b"a line\n").unwrap();
+    let copy = daemon.path("local/log");
+    wait_for("the open file", || fs::read(&copy).ok().filter(|text| text == b"a line\n"));
+    file.write_all(b"another\n").unwrap();
+    wait_for("its next line", || fs::read(&copy).ok().filter(|text| text.ends_with(b"another\n")));
+}
+
+#[test]
+fn hard_case_6_a_flush_sends_what_is_still_open() {
+    let daemon = Daemon::new().root_options("open_quiet: \"1h\", open_max: \"1h\",").local("local");
+    let daemon = daemon.start();
+    same(&daemon, "first");
+    let mut file = File::create(daemon.source().join("log")).unwrap();
+    file.write_all(b"a line\n").unwrap();
+    same(&daemon, "flushed while open");
+}
+
+#[test]
+fn a_temporary_name_is_not_sent_when_the_rename_comes_within_settle() {
+    let daemon = Daemon::new().root_options("settle: \"500ms\",").local("local").start();
+    same(&daemon, "first");
+    let source = daemon.source();
+    for number in 0..20 {
+        fs::write(source.join(".tmp"), format!("{number}")).unwrap();
+        fs::rename(source.join(".tmp"), source.join(format!("f{number}"))).unwrap();
+    }
+    same(&daemon, "renamed into place");
+    assert!(!daemon.log().contains("deletions"), "nothing had to be deleted:\n{}", daemon.log_tail());
+}
+
+#[test]
+fn hard_case_25_a_change_through_one_name_of_a_linked_file_reaches_the_others() {
+    let daemon = Daemon::new().local("local");
+    let source = daemon.source();
+    fs::create_dir(source.join("d")).unwrap();
+    fs::write(source.join("old"), "1").unwrap();
+    fs::hard_link(source.join("old"), source.join("d/known")).unwrap();
+    fs::write(source.join("single"), "1").unwrap();
+    let daemon = daemon.start();
+    same(&daemon, "first");
+    fs::write(source.join("d/known"), "through a name that was there at the start").unwrap();
+    same(&daemon, "known link");
+    fs::hard_link(source.join("single"), source.join("d/new")).unwrap();
+    same(&daemon, "new link");
+    fs::write(source.join("d/new"), "through a name that came later").unwrap();
+    same(&daemon, "written through the new link");
+    fs::rename(source.join("d"), source.join("e")).unwrap();
+    fs::write(source.join("single"), "after a rename of the directory").unwrap();
+    same(&daemon, "written through the old name");
+}
+
+#[test]
+fn directories_that_come_and_go_at_once_are_not_missed() {
+    let daemon = Daemon::new().root_options("settle: \"1ms\",").local("local").start();
+    same(&daemon, "first");
+    let source = daemon.source();
+    for round in 0..30 {
+        let directory = source.join(format!("d{round}/e/f/g"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("x"), "x").unwrap();
+        let (old, new) = (source.join(format!("d{round}")), source.join(format!("m{round}")));
+        fs::rename(&old, &new).unwrap();
+        fs::write(new.join("e/f/g/y"), "y").unwrap();
+        if round % 3 == 0 {
+            fs::remove_dir_all(&new).unwrap();
+            fs::create_dir_all(new.join("e/f")).unwrap();
+            fs::write(new.join("e/f/z"), "z").unwrap();
+        }
+    }
+    same(&daemon, "after all");
+}
+
+#[test]
+fn hard_case_2_a_file_with_restored_times_is_sent_all_the_same() {
+    let daemon = Daemon::new().local("local");
+    let file = daemon.source().join("f");
+    fs::write(&file, "AAAA").unwrap();
+    let daemon = daemon.start();
+    same(&daemon, "first");
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, "BBBB").unwrap();
+    File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    same(&daemon, "same size, same time, other content");
+}
+
+#[test]
+fn hard_case_7_what_lies_behind_a_link_is_never_sent() {
+    let secret = tempfile::tempdir().unwrap();
+    fs::write(secret.path().join("x"), "secret").unwrap();
+    let daemon = Daemon::new().root_options("settle: \"300ms\",").local("local");
+    fs::create_dir(daemon.source().join("a")).unwrap();
+    fs::write(daemon.source().join("a/x"), "public").unwrap();
+    let daemon = daemon.start();
+    same(&daemon, "first");
+    fs::write(daemon.source().join("a/x"), "changed").unwrap();
+    fs::remove_dir_all(daemon.source().join("a")).unwrap();
+    symlink(secret.path(), daemon.source().join("a")).unwrap();
+    daemon.flush("");
+    let copy = daemon.path("local/a");
+    assert!(fs::symlink_metadata(&copy).unwrap().file_type().is_symlink());
+}
+
+#[test]
+fn hard_case_11_excluded_files_on_the_mirror_are_left_alone() {
+    let daemon = Daemon::new().root_options("filters: [Exclude(\"*.keep\")],").local("local");
+    fs::create_dir_all(daemon.source().join("d/e")).unwrap();
+    fs::write(daemon.source().join("d/e/f"), "f").unwrap();
+    fs::write(daemon.source().join("mine.keep"), "not sent").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    assert!(!daemon.path("local/mine.keep").exists());
+    fs::write(daemon.path("local/d/e/theirs.keep"), "theirs").unwrap();
+    fs::remove_dir_all(daemon.source().join("d")).unwrap();
+    daemon.flush("");
+    assert_eq!(fs::read(daemon.path("local/d/e/theirs.keep")).unwrap(), b"theirs");
+    assert!(!daemon.path("local/d/e/f").exists());
+    assert_eq!(daemon.mirror_status("local")["state"], "in-sync");
+}
+
+#[test]
+fn an_excluded_directory_is_not_watched() {
+    let daemon = Daemon::new().root_options("filters: [Exclude(\"cache/\")],").local("local");
+    fs::create_dir_all(daemon.source().join("cache/a/b/c")).unwrap();
+    fs::create_dir_all(daemon.source().join("d")).unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    assert_eq!(daemon.status()["roots"][0]["directories"], 2);
+    assert!(!daemon.path("local/cache").exists());
+}
+
+#[test]
+fn hard_case_27_nothing_of_ours_lies_in_the_root() {
+    let daemon = Daemon::new().local("local").start();
+    same(&daemon, "first");
+    same(&daemon, "flushed again");
+    assert_eq!(fs::read_dir(daemon.source()).unwrap().count(), 0);
+}

@@ -1,0 +1,122 @@
+//! The rules of the house: who may import whom, what the rules must not know, how long a file may be.
+
+#![allow(clippy::pedantic, missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file is one noun; past this it is two.
+const LINES_MAX: usize = 650;
+
+/// Each room with the rooms below it that it may import.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("cli", &["control", "actors", "config", "watch", "transport", "core", "types"]),
+    ("control", &["actors", "config", "watch", "transport", "core", "types"]),
+    ("actors", &["config", "watch", "transport", "core", "types"]),
+    ("config", &["watch", "transport", "core", "types"]),
+    ("watch", &["types"]),
+    ("transport", &["types"]),
+    ("core", &["types"]),
+    ("types", &[]),
+];
+
+/// What `core` and `types` must not know: I/O, clocks, actors, logs, hash maps.
+const FORBIDDEN_BELOW: &[&str] = &[
+    "std::fs", "std::net", "std::process", "std::thread", "Instant", "SystemTime", "tokio", "actix",
+    "slog", "rustix", "HashMap", "HashSet", "rand::",
+];
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The lines that are the program's, without its tests and comments.
+fn program_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(index, line)| (index + 1, line))
+}
+
+#[test]
+fn a_room_imports_only_from_rooms_below_it() {
+    for (room, below) in ROOMS {
+        for file in files(&source().join(room)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, line) in program_lines(&text) {
+                for piece in line.split("crate::").skip(1) {
+                    let end = piece.find(|c: char| !c.is_alphanumeric() && c != '_');
+                    let imported = &piece[..end.unwrap_or(piece.len())];
+                    let allowed = imported == *room || below.contains(&imported);
+                    assert!(allowed, "{}:{number}: {room} imports {imported}", file.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rules_know_no_io_no_clock_and_no_actors() {
+    for room in ["core", "types"] {
+        for file in files(&source().join(room)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, line) in program_lines(&text) {
+                for word in FORBIDDEN_BELOW {
+                    assert!(!line.contains(word), "{}:{number}: {word}", file.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rsyncs_options_stand_in_transport_alone() {
+    for file in files(&source()) {
+        if file.starts_with(source().join("transport")) || file.starts_with(source().join("cli")) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in program_lines(&text) {
+            assert!(!line.contains("\"--"), "{}:{number}: an option of rsync", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_and_nothing_is_left_undone() {
+    for file in files(&source()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+        for word in ["FIXME", "TODO", "todo!(", "unimplemented!(", ".unwrap()"] {
+            let program: String = program_lines(&text).map(|(_, line)| line).collect();
+            let is_test = file.file_name().is_some_and(|name| name == "tests.rs");
+            assert!(is_test || !program.contains(word), "{}: {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_test_is_ignored() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for file in files(&tests).into_iter().chain(files(&source())) {
+        let text = fs::read_to_string(&file).unwrap();
+        let mark = ["#[", "ignore"].concat();
+        assert!(!text.contains(&mark), "{}", file.display());
+    }
+}
