@@ -1,7 +1,13 @@
 //! The main job at work, without a server to set up: a sample tree fanned out live to a directory, to a
 //! private rsync daemon and to a host that never answers. `make demo` runs it.
 
-#![allow(missing_docs, clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(
+    clippy::pedantic,
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

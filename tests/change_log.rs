@@ -210,6 +210,7 @@ impl Model {
         self.handed.clear();
         self.seal();
         for m in 0..MIRRORS {
+            self.log.void_tickets(&mirror(m));
             self.take(m, true);
             self.end(m, true, |_| Outcome::Done);
             let mut rounds = 0;
@@ -234,7 +235,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
     #[test]
     fn whatever_happens_every_mirror_ends_with_everything(ops in prop::collection::vec(op(), 1..120)) {
         let mut model = Model::new();

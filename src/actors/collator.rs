@@ -160,7 +160,8 @@ impl CollatorActor {
     /// Looks at the disk, away from this thread, and hands out the result.
     fn make(&mut self, ctx: &mut Context<Self>, mirror: MirrorId, lane: Lane, taken: Taken) {
         let (Some(source), Some(guard)) = (self.source.clone(), self.guard.clone()) else {
-            self.answer(mirror, lane, None);
+            self.answer(mirror.clone(), lane, None);
+            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, taken.ticket));
             return;
         };
         let key = (taken.from, taken.to);
@@ -173,7 +174,7 @@ impl CollatorActor {
             return;
         }
         if shareable {
-            self.forget_shared();
+            self.forget_shared(ctx);
             self.shared.key = Some(key);
         }
         let (path, filter) = (self.root.source.clone(), self.filter.clone());
@@ -199,7 +200,8 @@ impl CollatorActor {
             }
             Err(error) => {
                 error!(act.log, "Making a batch failed"; "why" => %error);
-                act.answer(mirror, lane, None);
+                act.answer(mirror.clone(), lane, None);
+                act.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
             }
         }));
     }
@@ -221,7 +223,10 @@ impl CollatorActor {
         for (mirror, ticket) in askers {
             match judgement {
                 Judgement::Same(_) => self.hand_out(ctx, mirror, lane, ticket, batch.clone()),
-                Judgement::Gone(_) => self.answer(mirror, lane, None),
+                Judgement::Gone(_) => {
+                    self.answer(mirror.clone(), lane, None);
+                    self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
+                }
             }
         }
     }
@@ -252,10 +257,11 @@ impl CollatorActor {
         self.answer(mirror, lane, work);
     }
 
-    fn forget_shared(&mut self) {
+    fn forget_shared(&mut self, ctx: &mut Context<Self>) {
         let waiting = std::mem::take(&mut self.shared).waiting;
-        for (mirror, _) in waiting {
-            self.answer(mirror, Lane::Fresh, None);
+        for (mirror, ticket) in waiting {
+            self.answer(mirror.clone(), Lane::Fresh, None);
+            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
         }
     }
 
@@ -387,7 +393,7 @@ impl Handler<Watching> for CollatorActor {
         self.guard = Some(guard);
         self.source = Some(source);
         self.directories = directories;
-        self.forget_shared();
+        self.forget_shared(ctx);
         self.turn(ctx, super::super::core::collator::Collator::handle_watching);
     }
 }
@@ -395,7 +401,7 @@ impl Handler<Watching> for CollatorActor {
 impl Handler<WatchLost> for CollatorActor {
     type Result = ();
     fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
-        self.forget_shared();
+        self.forget_shared(ctx);
         self.turn(ctx, super::super::core::collator::Collator::handle_watch_lost);
     }
 }
@@ -442,7 +448,7 @@ impl Handler<Applied> for CollatorActor {
         let Applied { mirror, ticket, end } = message;
         if end.outcome != Outcome::Done {
             // A retry looks at the disk anew.
-            self.forget_shared();
+            self.forget_shared(ctx);
         }
         self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
     }

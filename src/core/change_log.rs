@@ -191,6 +191,10 @@ impl ChangeLog {
         let taken = match lane {
             Lane::Walk => {
                 debts.walk_owed?;
+                // A Push that began before the Walk could put old content over what the Walk brought.
+                if debts.fresh.is_some() {
+                    return None;
+                }
                 self.void_walk(id);
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
@@ -198,9 +202,14 @@ impl ChangeLog {
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
+                // Who asks has nothing under way.
+                self.mirrors.get_mut(id)?.fresh = None;
+                let debts = &self.mirrors[id];
+                if debts.walk_waits() {
+                    return None;
+                }
                 let (entries, tried) = self.lacking(now, debts);
                 if entries.is_empty() {
-                    self.mirrors.get_mut(id)?.fresh = None;
                     return None;
                 }
                 let own = !tried.is_empty();
@@ -241,7 +250,19 @@ impl ChangeLog {
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, failed);
                 }
-                Outcome::DeletionsSkipped(failed) => debts.settle_stuck(now, &running, failed),
+                Outcome::DeletionsSkipped(failed) => {
+                    // Deletions are owed for the whole Root, which must not hold up fresh changes.
+                    let mut failed = failed.clone();
+                    let why = failed.first().map(|f| f.reason.clone()).unwrap_or_default();
+                    failed.push(Failed {
+                        path: RelPath::root(),
+                        kinds: Kinds::SUBTREE,
+                        reason: format!("Nothing was deleted, because of: {why}"),
+                    });
+                    debts.walk_owed = None;
+                    debts.cursor = running.to;
+                    debts.settle_stuck(now, &running, &failed);
+                }
                 Outcome::Unattributed(_) | Outcome::Again { .. } => (),
             }
         } else {
@@ -279,13 +300,14 @@ impl ChangeLog {
 
     /// Whether a Walk is owed and none is under way.
     pub fn wants_walk(&self, id: &MirrorId) -> bool {
-        self.mirrors.get(id).is_some_and(|d| d.walk_owed.is_some() && d.walk.is_none())
+        self.mirrors.get(id).is_some_and(|debts| debts.walk_waits() && debts.fresh.is_none())
     }
 
     /// Whether the Mirror lacks something that a push of fresh changes brings, and none is under way.
     pub fn wants_fresh(&self, now: Moment, id: &MirrorId) -> bool {
         self.mirrors.get(id).is_some_and(|debts| {
             debts.fresh.is_none()
+                && !debts.walk_waits()
                 && (self.epochs_above(debts.cursor).any(|(_, record)| !record.paths.is_empty())
                     || debts.stuck.values().any(|stuck| stuck.retry_at <= now))
         })
@@ -480,6 +502,11 @@ impl Debts {
             (None, Some(_)) => None,
             (None, None) => Some(self.cursor),
         }
+    }
+
+    /// A Walk is owed and not under way: it goes before fresh changes, and covers them.
+    fn walk_waits(&self) -> bool {
+        self.walk_owed.is_some() && self.walk.is_none()
     }
 
     fn standpoints(&self) -> impl Iterator<Item = Epoch> + use<> {

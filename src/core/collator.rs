@@ -8,7 +8,7 @@ use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
-use crate::types::outcome::PushEnd;
+use crate::types::outcome::{Blame, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
@@ -160,6 +160,12 @@ impl Collator {
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
+    }
+
+    /// Work that was to be made could not be: it is still owed.
+    pub fn handle_not_made(&mut self, now: Moment, id: &MirrorId, ticket: Ticket) {
+        let why = "the batch could not be made";
+        self.handle_applied(now, id, ticket, &PushEnd::again(Blame::Mirror, why));
     }
 
     /// Seals everything that is known now, also files that are still being written. Returns the Epoch

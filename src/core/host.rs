@@ -203,9 +203,6 @@ impl Host {
             Outcome::DeletionsSkipped(failed) => {
                 let why = format!("Nothing was deleted, because {}", describe(failed));
                 self.handle_success(now, &id, lane, Some(why));
-                let mirror = self.mirrors.get_mut(&id).expect("looked up above");
-                mirror.block_lane(now, lane);
-                mirror.want(lane);
             }
             Outcome::Unattributed(why) => {
                 mirror.pieces = (mirror.pieces * 2).min(1 << 20);

@@ -32,8 +32,6 @@ pub struct Mirror {
 struct LaneState {
     wanted: bool,
     activity: Activity,
-    backoff: Backoff,
-    blocked_until: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,19 +71,14 @@ pub struct MirrorReport {
 impl Mirror {
     /// A Mirror that was never reached.
     pub fn new(id: &MirrorId, retry: RetryPlan) -> Self {
-        let lane = |name: &str| LaneState {
-            wanted: false,
-            activity: Activity::Idle,
-            backoff: Backoff::new(retry, seed_of(&format!("{id} {name}"))),
-            blocked_until: None,
-        };
+        let lane = || LaneState { wanted: false, activity: Activity::Idle };
         Self {
             reached: false,
             pieces: 1,
             report: MirrorReport::default(),
             last_started: Moment::default(),
-            fresh: lane("fresh"),
-            walk: lane("walk"),
+            fresh: lane(),
+            walk: lane(),
             backoff: Backoff::new(retry, seed_of(&id.to_string())),
             blocked_until: None,
         }
@@ -101,11 +94,7 @@ impl Mirror {
         if self.blocked_until.is_some_and(|until| until > now) {
             return None;
         }
-        let ready = |state: &LaneState| {
-            state.wanted
-                && state.activity == Activity::Idle
-                && state.blocked_until.is_none_or(|until| until <= now)
-        };
+        let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
         // Before its directory exists a fresh file would have nowhere to go.
         if self.reached && ready(&self.fresh) {
             return Some(Lane::Fresh);
@@ -116,11 +105,8 @@ impl Mirror {
     /// When a lane that wants work but is blocked becomes free.
     pub fn unblocks_at(&self) -> Option<Moment> {
         let lanes = [&self.fresh, &self.walk];
-        lanes
-            .into_iter()
-            .filter(|state| state.wanted && state.activity == Activity::Idle)
-            .filter_map(|state| self.blocked_until.max(state.blocked_until))
-            .min()
+        let waits = |state: &&LaneState| state.wanted && state.activity == Activity::Idle;
+        lanes.iter().any(waits).then_some(self.blocked_until)?
     }
 
     /// The collator is being asked.
@@ -178,9 +164,6 @@ impl Mirror {
         self.pieces = 1;
         self.blocked_until = None;
         self.backoff.reset();
-        let state = self.lane_mut(lane);
-        state.backoff.reset();
-        state.blocked_until = None;
         match lane {
             Lane::Fresh => self.report.pushes += 1,
             Lane::Walk => self.report.walks += 1,
@@ -192,12 +175,6 @@ impl Mirror {
     /// A failure for which this Mirror waits.
     pub fn block(&mut self, now: Moment) {
         self.blocked_until = Some(now + self.backoff.next_pause());
-    }
-
-    /// A failure for which only this lane waits.
-    pub fn block_lane(&mut self, now: Moment, lane: Lane) {
-        let state = self.lane_mut(lane);
-        state.blocked_until = Some(now + state.backoff.next_pause());
     }
 
     /// Whoever was asked is gone.

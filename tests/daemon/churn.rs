@@ -34,7 +34,10 @@ impl Random {
         let _ = match self.below(11) {
             0 | 1 => fs::create_dir_all(&path),
             2 | 3 => fs::write(&path, text),
-            4 => File::options().append(true).open(&path).and_then(|mut f| f.write_all(text.as_bytes())),
+            4 => File::options()
+                .append(true)
+                .open(&path)
+                .and_then(|mut f| f.write_all(text.as_bytes())),
             5 => fs::rename(&path, &other),
             6 => fs::remove_file(&path),
             7 if self.below(3) == 0 => fs::remove_dir_all(&path),

@@ -71,8 +71,11 @@ fn the_socket_is_the_owners_alone_and_one_daemon_has_it() {
     let daemon = Daemon::new().local("local").start();
     let mode = fs::metadata(daemon.path("sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let second =
-        Command::new(binary()).args(["run", "--config"]).arg(daemon.config_path()).output().unwrap();
+    let second = Command::new(binary())
+        .args(["run", "--config"])
+        .arg(daemon.config_path())
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(69), "{}", text(&second.stderr));
     daemon.flush("");
 }

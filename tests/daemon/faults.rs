@@ -69,9 +69,7 @@ fn a_host_that_comes_back_gets_everything() {
 fn many_files_while_the_only_target_hangs_cost_little() {
     let fake = Fake::hanging();
     let daemon = Daemon::new().mirror("web", &rsyncd_ron(fake.port), "m/site", "").start();
-    wait_for("watching", || {
-        (daemon.status()["roots"][0]["state"] == "watching").then_some(())
-    });
+    wait_for("watching", || (daemon.status()["roots"][0]["state"] == "watching").then_some(()));
     for number in 0..20_000 {
         fs::write(daemon.source().join(format!("f{number}")), "x").unwrap();
     }
@@ -113,5 +111,7 @@ fn children_do_not_outlive_a_killed_daemon() {
     };
     let rsync = wait_for("an rsync", || children().first().cloned());
     daemon.kill();
-    wait_for("its end", || (!std::path::Path::new(&format!("/proc/{rsync}")).exists()).then_some(()));
+    wait_for("its end", || {
+        (!std::path::Path::new(&format!("/proc/{rsync}")).exists()).then_some(())
+    });
 }

@@ -44,7 +44,11 @@ fn a_temporary_name_is_not_sent_when_the_rename_comes_within_settle() {
         fs::rename(source.join(".tmp"), source.join(format!("f{number}"))).unwrap();
     }
     same(&daemon, "renamed into place");
-    assert!(!daemon.log().contains("deletions"), "nothing had to be deleted:\n{}", daemon.log_tail());
+    assert!(
+        !daemon.log().contains("deletions"),
+        "nothing had to be deleted:\n{}",
+        daemon.log_tail()
+    );
 }
 
 #[test]
