@@ -62,6 +62,12 @@ impl Report {
         self.faults.push(Fault { place, key, message: message.into() });
     }
 
+    /// The text is no RON at this place; its line is shown.
+    pub fn syntax_fault(&mut self, offset: usize, message: impl Into<String>) {
+        let place = Some(line_and_column(&self.text, offset));
+        self.faults.push(Fault { place, key: String::new(), message: message.into() });
+    }
+
     /// Something is doubtful at this key path.
     pub fn warning(&mut self, key: impl Into<String>, message: impl Into<String>) {
         let warning = self.at(key.into(), message.into());
@@ -182,5 +188,6 @@ pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 pub fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.into_iter().map(|name| (strsim::jaro_winkler(found, name), name));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.75).then_some(best.1)
+    // Short names are alike by a letter, long ones by most of them.
+    (best.0 > 0.75 || strsim::osa_distance(found, best.1) <= 1).then_some(best.1)
 }

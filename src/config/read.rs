@@ -22,15 +22,15 @@ pub fn parse(text: &str, report: &mut Report) -> Option<File> {
             Err(error) => error,
         };
         let start = patched.original_offset(error.span.start.line, error.span.start.col);
-        let Some(message) = meaning(&error.code) else {
-            report.fault_at(start, format!("{}; the text is not RON here", error.code));
+        let item = report.places().item_at(start).cloned();
+        let (Some(message), Some(item)) = (meaning(&error.code, text, item.as_ref()), item) else {
+            report.syntax_fault(start, format!("{}; the text is not RON here", error.code));
             return None;
         };
-        let Some(item) = report.places().item_at(start).cloned() else {
+        // What is written twice was told before.
+        if !matches!(error.code, Code::DuplicateStructField { .. }) {
             report.fault_at(start, message);
-            return None;
-        };
-        report.fault_at(start, message);
+        }
         patched.blank_out(&item);
     }
     None
@@ -40,17 +40,24 @@ pub fn parse(text: &str, report: &mut Report) -> Option<File> {
 fn report_duplicates(report: &mut Report) {
     let items = report.places().items().to_vec();
     let mut keys = std::collections::BTreeMap::new();
+    let mut second = 0..0;
     for item in items {
         let is_named = item.value > item.start;
+        // Everything in something that is written twice is.
+        if second.contains(&item.start) {
+            continue;
+        }
         if is_named && let Some(first) = keys.insert(item.key.clone(), item.start) {
             let line = report.line_of(first);
             report.fault_at(item.start, format!("Written twice, first in line {line}; remove one"));
+            second = item.start..item.end;
         }
     }
 }
 
 /// Says what a fault of meaning means; none for faults of syntax.
-fn meaning(code: &Code) -> Option<String> {
+fn meaning(code: &Code, text: &str, item: Option<&Item>) -> Option<String> {
+    let is_quoted = item.is_some_and(|item| text[item.value..].starts_with('"'));
     let unknown = |what: &str, found: &str, expected: &[&'static str]| {
         let meant = match suggestion(found, expected.iter().copied()) {
             Some(meant) => format!("; did you mean `{meant}`?"),
@@ -80,6 +87,7 @@ fn meaning(code: &Code) -> Option<String> {
         Code::InvalidValueForType { expected, found } => {
             format!("Expected {expected}, found {found}")
         }
+        Code::ExpectedIdentifier if is_quoted => "Expected a name without quotes".into(),
         Code::Message(message) => message.clone(),
         _ => return None,
     })

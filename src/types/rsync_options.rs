@@ -6,7 +6,7 @@ macro_rules! options {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
         /// rsync's own options. What is none follows from `archive`, or is rsync's default.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[serde(default, deny_unknown_fields, rename = "Rsync")]
         pub struct RsyncOptions {
             $($(#[$doc])* pub $name: Option<$type>,)*
             /// More options, each as rsync takes it, such as `--skip-compress=gz/jpg`.
