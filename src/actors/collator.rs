@@ -116,7 +116,8 @@ impl CollatorActor {
         match effect {
             Effect::Nudge(mirror, lane) => {
                 if let Some(host) = self.hosts.get(&mirror.host) {
-                    tell(&host.work_waits, WorkWaits { mirror, lane });
+                    let walked = self.core.has_walked(&mirror);
+                    tell(&host.work_waits, WorkWaits { mirror, lane, walked });
                 }
             }
             Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),

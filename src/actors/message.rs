@@ -94,6 +94,8 @@ pub struct WorkWaits {
     pub mirror: MirrorId,
     /// Which kind.
     pub lane: Lane,
+    /// Whether it was walked, so that its directory exists: a new actor of the host can't know.
+    pub walked: bool,
 }
 
 /// Transfer to collator: what does this Mirror lack? Lost with the collator, whose successor tells of

@@ -253,7 +253,12 @@ impl Drop for TransferActor {
 impl Handler<WorkWaits> for TransferActor {
     type Result = ();
     fn handle(&mut self, message: WorkWaits, ctx: &mut Self::Context) {
-        self.turn(ctx, |core, now| core.handle_nudge(now, &message.mirror, message.lane));
+        self.turn(ctx, |core, now| {
+            if message.walked {
+                core.handle_walked(&message.mirror);
+            }
+            core.handle_nudge(now, &message.mirror, message.lane);
+        });
     }
 }
 

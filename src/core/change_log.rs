@@ -303,6 +303,11 @@ impl ChangeLog {
         self.mirrors.get(id).is_some_and(|debts| debts.walk_waits() && debts.fresh.is_none())
     }
 
+    /// Whether it was never walked, or is in doubt since.
+    pub fn owes_walk(&self, id: &MirrorId) -> bool {
+        self.mirrors.get(id).is_none_or(|debts| debts.walk_owed.is_some())
+    }
+
     /// Whether the Mirror lacks something that a push of fresh changes brings, and none is under way.
     pub fn wants_fresh(&self, now: Moment, id: &MirrorId) -> bool {
         self.mirrors.get(id).is_some_and(|debts| {

@@ -168,6 +168,11 @@ impl Collator {
         self.handle_applied(now, id, ticket, &PushEnd::again(Blame::Mirror, why));
     }
 
+    /// Whether a Walk of this Mirror has been done, so that its directory exists.
+    pub fn has_walked(&self, id: &MirrorId) -> bool {
+        !self.log.owes_walk(id)
+    }
+
     /// Seals everything that is known now, also files that are still being written. Returns the Epoch
     /// that a Mirror must have reached to hold it.
     pub fn handle_mark(&mut self, now: Moment) -> Epoch {

@@ -127,6 +127,14 @@ impl Host {
         }
     }
 
+    /// The mirror's directory exists: it was walked, perhaps by this actor's predecessor.
+    pub fn handle_walked(&mut self, id: &MirrorId) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.reached = true;
+            mirror.report.reached = true;
+        }
+    }
+
     /// A collator answers with work.
     pub fn handle_batch(
         &mut self,
