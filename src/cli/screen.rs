@@ -110,15 +110,11 @@ pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 
         };
         revision = status.revision;
         let shown = lines.lines();
-        let terminal = match terminal.as_mut() {
-            Some(terminal) => terminal,
-            None => match open_terminal(&status) {
-                Ok(new) => terminal.insert(new),
-                // A terminal that can't be drawn on ends nothing.
-                Err(_) => return std::future::pending().await,
-            },
-        };
-        drop(terminal.draw(|frame| picture(frame, &status, &shown, show)));
+        // A terminal that can't be drawn on ends nothing.
+        let opened = terminal.get_or_insert_with(|| open_terminal(&status).ok());
+        if let Some(terminal) = opened {
+            drop(terminal.draw(|frame| picture(frame, &status, &shown, show)));
+        }
         if show == Show::Pass
             && let Some(failed) = pass_made(&status)
         {
