@@ -92,7 +92,8 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Subtrees => &[LIST, VANISHED, "--recursive"],
         StepKind::SubtreesWritten => &[LIST, VANISHED, "--recursive", "--ignore-times"],
         StepKind::Missing => &[LIST, "--delete-missing-args", "--recursive"],
-        StepKind::Walk => &["--recursive"],
+        // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
+        StepKind::Walk => &["--recursive", "--relative"],
     });
     if step.delete && !matches!(step.kind, StepKind::Root | StepKind::Written | StepKind::Touched) {
         flags.push("--delete");

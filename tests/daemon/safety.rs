@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::support::Daemon;
+use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
+use crate::support::{Daemon, is_root};
 
 #[test]
 fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
@@ -61,4 +62,26 @@ fn deletions_are_kept_from_mirrors_that_want_none() {
     daemon.flush("");
     assert!(daemon.path("never/f").exists() && daemon.path("never/g").exists());
     assert!(!daemon.path("local/f").exists());
+}
+
+#[test]
+fn hard_case_15_a_walk_does_not_make_a_vanished_target_anew_on_any_kind_of_daemon() {
+    let without = "use chroot = no\nmunge symlinks = no";
+    // Only root can have a chroot.
+    let kinds = if is_root() { vec!["use chroot = yes", without] } else { vec![without] };
+    for chroot in kinds {
+        let server = Rsyncd::start_with(chroot);
+        let daemon = Daemon::new().mirror("web", &server.ron(), "m/site", "");
+        fs::write(daemon.source().join("f"), "f").unwrap();
+        let daemon = daemon.start();
+        daemon.flush("");
+        fs::remove_dir_all(server.path("site")).unwrap();
+        // A source that went away and came back is walked.
+        fs::rename(daemon.source(), daemon.path("away")).unwrap();
+        daemon.wait_for_mirror("web", "halted", |mirror| mirror["state"] == "halted");
+        fs::rename(daemon.path("away"), daemon.source()).unwrap();
+        let status = daemon.wait_for_mirror("web", "an error", |m| m["state"] == "retrying");
+        assert!(status["last_error"].as_str().unwrap().contains("vanished"), "{status:#}");
+        assert!(!server.path("site").exists());
+    }
 }
