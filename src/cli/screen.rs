@@ -118,6 +118,8 @@ pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 
         if show == Show::Pass
             && let Some(failed) = pass_made(&status)
         {
+            // The shell's prompt goes below the picture.
+            crate::cli::say("");
             return i32::from(failed > 0);
         }
         tokio::time::sleep(FRAME).await;
