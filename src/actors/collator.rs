@@ -14,6 +14,7 @@ use crate::actors::message::{
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
+use crate::actors::shell::Shell;
 use crate::core::batch::{self, Presence};
 use crate::core::change_log::Taken;
 use crate::core::collator::{Collator, Effect};
@@ -52,6 +53,8 @@ pub struct CollatorActor {
 #[derive(Default)]
 struct Live {
     wake: Option<Moment>,
+    /// The board is to be told.
+    report: bool,
     /// Whether the source is being looked at again and again.
     guarding: bool,
 }
@@ -95,41 +98,6 @@ impl CollatorActor {
         }
     }
 
-    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Collator, Moment)) {
-        let now = self.kit.clock.now();
-        self.core.handle_timeout(now);
-        input(&mut self.core, now);
-        let mut report = false;
-        while let Some(effect) = self.core.poll_effect() {
-            match effect {
-                Effect::Report => report = true,
-                other => self.carry_out(other, ctx),
-            }
-        }
-        if report {
-            self.report();
-        }
-        self.arm(ctx);
-    }
-
-    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        match effect {
-            Effect::Nudge(mirror, lane) => {
-                if let Some(host) = self.hosts.get(&mirror.host) {
-                    let walked = self.core.has_walked(&mirror);
-                    tell(&host.work_waits, WorkWaits { mirror, lane, walked });
-                }
-            }
-            Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),
-            Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
-            Effect::Surprise(mirror, path) => {
-                warn!(self.log, "A directory was missing on the mirror; it will be walked";
-                    "mirror" => %mirror, "path" => %path);
-            }
-            Effect::Report => (),
-        }
-    }
-
     fn report(&self) {
         let message = RootReported {
             root: self.root.id.clone(),
@@ -137,19 +105,6 @@ impl CollatorActor {
             directories: self.directories,
         };
         tell(&self.kit.board.root, message);
-    }
-
-    fn arm(&mut self, ctx: &mut Context<Self>) {
-        let now = self.kit.clock.now();
-        let Some(due) = self.core.poll_timeout(now) else { return };
-        if self.live.wake.is_some_and(|armed| armed <= due) {
-            return;
-        }
-        self.live.wake = Some(due);
-        ctx.run_later(due - now, |act, ctx| {
-            act.live.wake = None;
-            act.turn(ctx, |_, _| ());
-        });
     }
 
     fn answer(&self, mirror: MirrorId, lane: Lane, work: Option<Work>) {
@@ -359,6 +314,46 @@ fn look(source: &SourceDir, entries: &[(RelPath, crate::types::change::Kinds)]) 
     entries.iter().map(presence).collect()
 }
 
+impl Shell for CollatorActor {
+    type Rule = Collator;
+
+    fn rule(&mut self) -> Option<&mut Collator> {
+        Some(&mut self.core)
+    }
+
+    fn wake(&mut self) -> &mut Option<Moment> {
+        &mut self.live.wake
+    }
+
+    fn now(&self) -> Moment {
+        self.kit.clock.now()
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Nudge(mirror, lane) => {
+                if let Some(host) = self.hosts.get(&mirror.host) {
+                    let walked = self.core.has_walked(&mirror);
+                    tell(&host.work_waits, WorkWaits { mirror, lane, walked });
+                }
+            }
+            Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),
+            Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
+            Effect::Surprise(mirror, path) => {
+                warn!(self.log, "A directory was missing on the mirror; it will be walked";
+                    "mirror" => %mirror, "path" => %path);
+            }
+            Effect::Report => self.live.report = true,
+        }
+    }
+
+    fn after_effects(&mut self, _: &mut Context<Self>) {
+        if std::mem::take(&mut self.live.report) {
+            self.report();
+        }
+    }
+}
+
 impl Actor for CollatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -395,7 +390,7 @@ impl Handler<Watching> for CollatorActor {
         self.source = Some(source);
         self.directories = directories;
         self.forget_shared(ctx);
-        self.turn(ctx, super::super::core::collator::Collator::handle_watching);
+        self.turn(ctx, Collator::handle_watching);
     }
 }
 
@@ -403,7 +398,7 @@ impl Handler<WatchLost> for CollatorActor {
     type Result = ();
     fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
         self.forget_shared(ctx);
-        self.turn(ctx, super::super::core::collator::Collator::handle_watch_lost);
+        self.turn(ctx, Collator::handle_watch_lost);
     }
 }
 

@@ -10,6 +10,8 @@ pub mod notice;
 pub mod overseer;
 pub mod push;
 pub mod send;
+pub mod shell;
 pub mod slots;
 pub mod transfer;
+pub mod watched;
 pub mod watcher;

@@ -17,6 +17,7 @@ use crate::actors::message::{
 use crate::actors::notice::DeathNotice;
 use crate::actors::push::RunningPush;
 use crate::actors::send::tell;
+use crate::actors::shell::Shell;
 use crate::core::host::{Effect, Host, Note, Push};
 use crate::core::mirror::PushId;
 use crate::core::{steps, verdict};
@@ -47,6 +48,8 @@ pub struct TransferActor {
 #[derive(Default)]
 struct Live {
     wake: Option<Moment>,
+    /// The board is to be told.
+    report: bool,
     running: BTreeMap<PushId, RunningPush>,
 }
 
@@ -80,44 +83,6 @@ impl TransferActor {
         HostLink {
             work_waits: address.clone().recipient(),
             batch_ready: address.clone().recipient(),
-        }
-    }
-
-    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Host, Moment)) {
-        let now = self.kit.clock.now();
-        self.core.handle_timeout(now);
-        input(&mut self.core, now);
-        let mut report = false;
-        while let Some(effect) = self.core.poll_effect() {
-            match effect {
-                Effect::Report => report = true,
-                other => self.carry_out(other, ctx),
-            }
-        }
-        if report {
-            tell(&self.kit.board.host, HostReported { mirrors: self.core.report() });
-        }
-        self.arm(ctx);
-    }
-
-    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        match effect {
-            Effect::Take(mirror, lane) => {
-                if let Some(root) = self.roots.get(&mirror.root) {
-                    tell(&root.take_batch, TakeBatch { mirror, lane });
-                }
-            }
-            Effect::Start(push) => self.start(ctx, push),
-            Effect::Applied(mirror, ticket, end) => {
-                if let Some(root) = self.roots.get(&mirror.root) {
-                    tell(&root.applied, Applied { mirror, ticket, end });
-                }
-            }
-            Effect::Note(note) => self.write_note(&note),
-            Effect::Drained => {
-                tell(&self.kit.overseer.drained, Drained { host: self.host.clone() });
-            }
-            Effect::Report => (),
         }
     }
 
@@ -209,25 +174,54 @@ impl TransferActor {
         self.live.running.remove(&id);
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
     }
-
-    /// Wake-ups are never cancelled: a superseded one fires and changes nothing.
-    fn arm(&mut self, ctx: &mut Context<Self>) {
-        let now = self.kit.clock.now();
-        let Some(due) = self.core.poll_timeout(now) else { return };
-        if self.live.wake.is_some_and(|armed| armed <= due) {
-            return;
-        }
-        self.live.wake = Some(due);
-        ctx.run_later(due - now, |act, ctx| {
-            act.live.wake = None;
-            act.turn(ctx, |_, _| ());
-        });
-    }
 }
 
 /// To tenths of a second, for people.
 fn round(duration: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(duration.as_millis().div_ceil(100) as u64 * 100)
+}
+
+impl Shell for TransferActor {
+    type Rule = Host;
+
+    fn rule(&mut self) -> Option<&mut Host> {
+        Some(&mut self.core)
+    }
+
+    fn wake(&mut self) -> &mut Option<Moment> {
+        &mut self.live.wake
+    }
+
+    fn now(&self) -> Moment {
+        self.kit.clock.now()
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Take(mirror, lane) => {
+                if let Some(root) = self.roots.get(&mirror.root) {
+                    tell(&root.take_batch, TakeBatch { mirror, lane });
+                }
+            }
+            Effect::Start(push) => self.start(ctx, push),
+            Effect::Applied(mirror, ticket, end) => {
+                if let Some(root) = self.roots.get(&mirror.root) {
+                    tell(&root.applied, Applied { mirror, ticket, end });
+                }
+            }
+            Effect::Note(note) => self.write_note(&note),
+            Effect::Drained => {
+                tell(&self.kit.overseer.drained, Drained { host: self.host.clone() });
+            }
+            Effect::Report => self.live.report = true,
+        }
+    }
+
+    fn after_effects(&mut self, _: &mut Context<Self>) {
+        if std::mem::take(&mut self.live.report) {
+            tell(&self.kit.board.host, HostReported { mirrors: self.core.report() });
+        }
+    }
 }
 
 impl Actor for TransferActor {

@@ -1,6 +1,6 @@
 //! One Root's watcher: reads the kernel's queue without waiting for anybody, and watches what is new.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::actors::message::{
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
+use crate::actors::shell::Shell;
+use crate::actors::watched::{LinkSearch, Watch};
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::filter::Filter;
 use crate::core::link_table::LinkTable;
@@ -25,12 +27,9 @@ use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
 use crate::types::plan::{RetryPlan, RootPlan};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError, WatchSet};
 use crate::watch::links;
-use crate::watch::presence::Looker;
 use crate::watch::source;
 
 /// Pauses before watching is tried again. A watcher that lived longer than the longest starts afresh.
@@ -63,30 +62,6 @@ struct Live {
     cookies: BTreeMap<u64, oneshot::Sender<()>>,
     /// Cookies that came back, but for explorations that had begun before.
     ripening: Vec<(JobId, oneshot::Sender<()>)>,
-}
-
-struct Watch {
-    watches: WatchSet,
-    table: WatchTable,
-    source: SourceDir,
-    cookie_wd: i32,
-    to_open: VecDeque<Opening>,
-    tasks: usize,
-    links: LinkTable,
-    search: LinkSearch,
-    changes: Vec<Change>,
-    told_exploring: bool,
-}
-
-/// Looking for the other names of files that got a second one.
-#[derive(Default)]
-struct LinkSearch {
-    wanted: BTreeSet<Identity>,
-    /// Names that were looked for in vain, with the link count at that time.
-    searched: BTreeMap<Identity, u64>,
-    running: Option<BTreeSet<Identity>>,
-    /// Written to while they were being looked for.
-    touched: BTreeSet<Identity>,
 }
 
 impl WatcherActor {
@@ -175,53 +150,6 @@ impl WatcherActor {
         error!(self.log, "The root can't be watched"; "why" => &why);
         tell(&self.collator.gone, SourceGone { why });
         self.begin_anew(ctx);
-    }
-
-    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut WatchTable, Moment)) {
-        let now = self.kit.clock.now();
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        watch.table.handle_timeout(now);
-        input(&mut watch.table, now);
-        while let Some(watch) = self.live.watch.as_mut()
-            && let Some(effect) = watch.table.poll_effect()
-        {
-            self.carry_out(effect, ctx);
-        }
-        self.open_next(ctx);
-        self.search_links(ctx);
-        self.tell_changes();
-        self.answer_cookies();
-        self.arm(ctx);
-    }
-
-    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        match effect {
-            Effect::Changed(change) => watch.change(change),
-            Effect::Open(opening) => watch.to_open.push_back(opening),
-            Effect::Unwatch(wd) => watch.watches.unwatch(wd),
-            Effect::Created(path) => watch.created(path),
-            Effect::MovedIn(path) => watch.note_names(&path),
-            Effect::Renamed(from, to) => watch.links.rename(&from, &to),
-            Effect::Went(path) => {
-                watch.links.remove(&path);
-                watch.links.remove_below(&path);
-            }
-            Effect::Volume(path, device) => {
-                tell(&self.collator.volume, VolumeSeen { path, device });
-            }
-            // Looked at when the batch is made; the guard knows the volume.
-            Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),
-            Effect::Complete => self.complete(),
-            Effect::Unreadable(path) => {
-                warn!(self.log, "A directory can't be watched: no permission"; "path" => %path);
-            }
-            Effect::Lost(why) => {
-                warn!(self.log, "Watching begins anew"; "why" => why);
-                tell(&self.collator.lost, WatchLost);
-                self.begin_anew(ctx);
-            }
-        }
     }
 
     fn complete(&mut self) {
@@ -354,20 +282,6 @@ impl WatcherActor {
         tell(&self.collator.changed, Changed { changes, exploring });
     }
 
-    /// Wake-ups are never cancelled: a superseded one fires and changes nothing.
-    fn arm(&mut self, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_ref() else { return };
-        let Some(due) = watch.table.poll_timeout() else { return };
-        if self.live.wake.is_some_and(|armed| armed <= due) {
-            return;
-        }
-        self.live.wake = Some(due);
-        ctx.run_later(due - self.kit.clock.now(), |act, ctx| {
-            act.live.wake = None;
-            act.turn(ctx, |_, _| ());
-        });
-    }
-
     fn handle_cookie(&mut self, name: &[u8]) {
         let number = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
         let asker = number.and_then(|number: u64| self.live.cookies.remove(&number));
@@ -409,76 +323,64 @@ impl WatcherActor {
     }
 }
 
-impl Watch {
-    /// A change, and with it the other names of the same file.
-    fn change(&mut self, change: Change) {
-        let written = change.kinds.intersects(Kinds::CONTENT | Kinds::ATTRS);
-        if written && !change.kinds.contains(Kinds::WENT) {
-            if let Some(inode) = self.links.inode(&change.path)
-                && self.search.is_wanted(inode)
-            {
-                self.search.touched.insert(inode);
-            }
-            let kinds = change.kinds & (Kinds::CONTENT | Kinds::ATTRS | Kinds::OPEN);
-            let others = self.links.others(&change.path).cloned();
-            self.changes.extend(others.map(|path| Change::new(path, kinds)));
-        }
-        self.changes.push(change);
-    }
-
-    /// A name that is not a directory came. One that is being written to is held back until closed.
-    fn created(&mut self, path: RelPath) {
-        let inspection = Looker::new(&self.source).inspect(&path);
-        let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
-        let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
-        self.note_names(&path);
-        self.change(Change::new(path, Kinds::CAME | Kinds::CONTENT | open));
-    }
-
-    /// A file that came may have other names here.
-    fn note_names(&mut self, path: &RelPath) {
-        let Some(inspection) = Looker::new(&self.source).inspect(path) else { return };
-        let (inode, names) = (inspection.identity, inspection.names);
-        if inspection.is_directory || names < 2 {
-            return;
-        }
-        self.links.insert(path.clone(), inode);
-        let known = self.links.count(inode) as u64;
-        if known < names && self.search.searched.get(&inode) != Some(&names) {
-            self.search.searched.insert(inode, names);
-            self.search.wanted.insert(inode);
-        }
-    }
-
-    fn found_names(&mut self, found: Vec<(RelPath, Identity)>) {
-        let searched = self.search.running.take().unwrap_or_default();
-        for (path, inode) in found {
-            if self.links.inode(&path) == Some(inode) {
-                continue;
-            }
-            self.links.insert(path.clone(), inode);
-            let touched = self.search.touched.contains(&inode);
-            let kinds = if touched { Kinds::CONTENT | Kinds::ATTRS } else { Kinds::ATTRS };
-            self.changes.push(Change::new(path, kinds));
-        }
-        self.search.touched.retain(|inode| !searched.contains(inode));
-        if self.search.searched.len() > crate::types::limits::LINK_NAMES_MAX {
-            self.search.searched.clear();
-        }
-    }
-}
-
-impl LinkSearch {
-    fn is_wanted(&self, inode: Identity) -> bool {
-        self.wanted.contains(&inode) || self.running.as_ref().is_some_and(|r| r.contains(&inode))
-    }
-}
-
 fn failure_of(error: rustix::io::Errno) -> OpenFailure {
     use rustix::io::Errno;
     match error {
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::NotThere,
         _ => OpenFailure::Denied,
+    }
+}
+
+impl Shell for WatcherActor {
+    type Rule = WatchTable;
+
+    fn rule(&mut self) -> Option<&mut WatchTable> {
+        self.live.watch.as_mut().map(|watch| &mut watch.table)
+    }
+
+    fn wake(&mut self) -> &mut Option<Moment> {
+        &mut self.live.wake
+    }
+
+    fn now(&self) -> Moment {
+        self.kit.clock.now()
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        match effect {
+            Effect::Changed(change) => watch.change(change),
+            Effect::Open(opening) => watch.to_open.push_back(opening),
+            Effect::Unwatch(wd) => watch.watches.unwatch(wd),
+            Effect::Created(path) => watch.created(path),
+            Effect::MovedIn(path) => watch.note_names(&path),
+            Effect::Renamed(from, to) => watch.links.rename(&from, &to),
+            Effect::Went(path) => {
+                watch.links.remove(&path);
+                watch.links.remove_below(&path);
+            }
+            Effect::Volume(path, device) => {
+                tell(&self.collator.volume, VolumeSeen { path, device });
+            }
+            // Looked at when the batch is made; the guard knows the volume.
+            Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),
+            Effect::Complete => self.complete(),
+            Effect::Unreadable(path) => {
+                warn!(self.log, "A directory can't be watched: no permission"; "path" => %path);
+            }
+            Effect::Lost(why) => {
+                warn!(self.log, "Watching begins anew"; "why" => why);
+                tell(&self.collator.lost, WatchLost);
+                self.begin_anew(ctx);
+            }
+        }
+    }
+
+    fn after_effects(&mut self, ctx: &mut Context<Self>) {
+        self.open_next(ctx);
+        self.search_links(ctx);
+        self.tell_changes();
+        self.answer_cookies();
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use crate::core::backoff::{Backoff, seed_of};
+use crate::core::debts::{Debts, Running};
 use crate::core::open_epoch::remove_below;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
-use crate::types::limits::{COARSEN_CHILDREN_MIN, STUCK_PATHS_MAX};
+use crate::types::limits::COARSEN_CHILDREN_MIN;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Failed, Outcome};
 use crate::types::plan::RetryPlan;
@@ -36,35 +36,6 @@ struct Entry {
 struct Record {
     first_change: Moment,
     paths: BTreeSet<RelPath>,
-}
-
-/// What one Mirror holds and owes.
-#[derive(Debug)]
-struct Debts {
-    cursor: Epoch,
-    walk_owed: Option<Moment>,
-    stuck: BTreeMap<RelPath, Stuck>,
-    fresh: Option<Running>,
-    walk: Option<Running>,
-    retry: RetryPlan,
-}
-
-#[derive(Debug)]
-struct Stuck {
-    kinds: Kinds,
-    reason: String,
-    since: Moment,
-    retry_at: Moment,
-    backoff: Backoff,
-}
-
-/// Work that was handed out.
-#[derive(Debug)]
-struct Running {
-    ticket: Ticket,
-    to: Epoch,
-    /// Stuck paths that this work tries again.
-    tried: BTreeSet<RelPath>,
 }
 
 /// Work handed to a Mirror.
@@ -496,62 +467,6 @@ impl ChangeLog {
         let swallowed = self.swallow(&directory) & Kinds::CONTENT;
         let own = self.forget(&directory).unwrap_or_default();
         self.put(directory, Entry { epoch, kinds: own | swallowed | Kinds::SUBTREE });
-    }
-}
-
-impl Debts {
-    /// The Epoch above which the log must be kept for it; none if a Walk covers everything anyway.
-    fn holds(&self) -> Option<Epoch> {
-        match (&self.walk, self.walk_owed) {
-            (Some(walk), _) => Some(self.cursor.min(walk.to)),
-            (None, Some(_)) => None,
-            (None, None) => Some(self.cursor),
-        }
-    }
-
-    /// A Walk is owed and not under way: it goes before fresh changes, and covers them.
-    fn walk_waits(&self) -> bool {
-        self.walk_owed.is_some() && self.walk.is_none()
-    }
-
-    fn standpoints(&self) -> impl Iterator<Item = Epoch> + use<> {
-        let running = [&self.fresh, &self.walk].map(|r| r.as_ref().map(|r| r.to));
-        std::iter::once(self.cursor).chain(running.into_iter().flatten())
-    }
-
-    fn owe_walk(&mut self, now: Moment) {
-        self.walk_owed.get_or_insert(now);
-    }
-
-    /// Fresh changes up to the end of the work are there, but for those that failed.
-    fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
-        self.cursor = self.cursor.max(running.to);
-        self.settle_stuck(now, running, failed);
-    }
-
-    fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
-        for path in &running.tried {
-            if !failed.iter().any(|f| f.path == *path) {
-                self.stuck.remove(path);
-            }
-        }
-        for Failed { path, kinds, reason } in failed {
-            let retry = self.retry;
-            let stuck = self.stuck.entry(path.clone()).or_insert_with(|| Stuck {
-                kinds: *kinds,
-                reason: String::new(),
-                since: now,
-                retry_at: now,
-                backoff: Backoff::new(retry, seed_of(&path.to_string())),
-            });
-            stuck.kinds |= *kinds;
-            stuck.reason.clone_from(reason);
-            stuck.retry_at = now + stuck.backoff.next_pause();
-        }
-        if self.stuck.len() > STUCK_PATHS_MAX {
-            self.stuck.clear();
-            self.owe_walk(now);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
 use crate::core::open_epoch::{OpenEpoch, Waits};
+use crate::core::rule::Rule;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
@@ -181,35 +182,6 @@ impl Collator {
         self.log.head()
     }
 
-    /// Does what is due; a spurious call changes nothing.
-    pub fn handle_timeout(&mut self, now: Moment) {
-        let held_before = self.open.held_len();
-        self.open.handle_timeout(now);
-        if held_before != self.open.held_len() {
-            self.effects.push_back(Effect::Report);
-        }
-        if self.open.seal_at().is_some_and(|due| due <= now) {
-            self.seal(now);
-        }
-        if let Some((due, id)) = self.log.stuck_due()
-            && due <= now
-        {
-            self.nudge(now, &id);
-        }
-    }
-
-    /// When to call [`Self::handle_timeout`], if nothing else happens.
-    pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
-        // A stuck path that is due already waits for its host to take it, not for the clock.
-        let stuck = self.log.stuck_due().map(|(due, _)| due).filter(|due| *due > now);
-        [self.open.seal_at(), self.open.held_due(), stuck].into_iter().flatten().min()
-    }
-
-    /// The next thing to do; call until none.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
-    }
-
     /// How everything stands.
     pub fn report(&self) -> RootReport {
         let (state, reason) = match &self.phase {
@@ -272,6 +244,36 @@ impl Collator {
         if self.log.wants_walk(id) {
             self.effects.push_back(Effect::Nudge(id.clone(), Lane::Walk));
         }
+    }
+}
+
+impl Rule for Collator {
+    type Effect = Effect;
+
+    fn handle_timeout(&mut self, now: Moment) {
+        let held_before = self.open.held_len();
+        self.open.handle_timeout(now);
+        if held_before != self.open.held_len() {
+            self.effects.push_back(Effect::Report);
+        }
+        if self.open.seal_at().is_some_and(|due| due <= now) {
+            self.seal(now);
+        }
+        if let Some((due, id)) = self.log.stuck_due()
+            && due <= now
+        {
+            self.nudge(now, &id);
+        }
+    }
+
+    fn poll_timeout(&self, now: Moment) -> Option<Moment> {
+        // A stuck path that is due already waits for its host to take it, not for the clock.
+        let stuck = self.log.stuck_due().map(|(due, _)| due).filter(|due| *due > now);
+        [self.open.seal_at(), self.open.held_due(), stuck].into_iter().flatten().min()
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 }
 

@@ -1,17 +1,19 @@
 //! The rules: what to push, when, where to, and what its end means. No I/O, no clock, no actors.
 //!
 //! Rules with time in them have one shape: `handle_*(now, …)` takes what happened, `poll_timeout()`
-//! says when to wake it (a spurious call changes nothing), `poll_effect()` is drained for what to do.
+//! says when to wake it, `poll_effect()` is drained for what to do: [`rule::Rule`].
 
 pub mod backoff;
 pub mod batch;
 pub mod change_log;
 pub mod collator;
+pub mod debts;
 pub mod filter;
 pub mod host;
 pub mod link_table;
 pub mod mirror;
 pub mod open_epoch;
+pub mod rule;
 pub mod safety;
 pub mod steps;
 pub mod verdict;

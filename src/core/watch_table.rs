@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::core::filter::Filter;
+use crate::core::rule::Rule;
 use crate::types::change::{Change, Kinds};
 use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::MOVE_PAIR_WAIT;
@@ -202,24 +203,6 @@ impl WatchTable {
             }
         }
         self.moves = still_waiting;
-    }
-
-    /// Does what is due; a spurious call changes nothing.
-    pub fn handle_timeout(&mut self, now: Moment) {
-        let moves = std::mem::take(&mut self.moves);
-        let (due, waiting) = moves.into_iter().partition(|half| half.deadline <= now);
-        self.moves = waiting;
-        due.into_iter().for_each(|half: HalfMove| self.move_out(half));
-    }
-
-    /// When to call [`Self::handle_timeout`], if nothing else happens.
-    pub fn poll_timeout(&self) -> Option<Moment> {
-        self.moves.iter().map(|half| half.deadline).min()
-    }
-
-    /// The next thing to do; call until none.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
     }
 
     /// A directory was opened and is watched as `wd`. Returns the node to list, if it is to be listed;
@@ -520,6 +503,25 @@ impl WatchTable {
                 (id, Arc::from([].as_slice()))..(NodeId(id.0 + 1), Arc::from([].as_slice()));
             doomed.extend(self.children.range(entries).map(|(_, child)| *child));
         }
+    }
+}
+
+impl Rule for WatchTable {
+    type Effect = Effect;
+
+    fn handle_timeout(&mut self, now: Moment) {
+        let moves = std::mem::take(&mut self.moves);
+        let (due, waiting) = moves.into_iter().partition(|half| half.deadline <= now);
+        self.moves = waiting;
+        due.into_iter().for_each(|half: HalfMove| self.move_out(half));
+    }
+
+    fn poll_timeout(&self, _: Moment) -> Option<Moment> {
+        self.moves.iter().map(|half| half.deadline).min()
+    }
+
+    fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 }
 

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::core::rule::Rule as _;
 use crate::types::plan::Rule;
 
 /// A table over a pretended tree: directories are opened and listed at once, unless told otherwise.
@@ -136,7 +137,7 @@ fn hard_case_24_a_half_that_stays_alone_was_a_move_out_and_its_watches_go() {
         let mut bench = Bench::new(&[], &["a", "a/b", "a/b/c"]);
         bench.event("a", "b", EventMask::MOVED_FROM | DIR, 3);
         if by_time {
-            assert_eq!(bench.table.poll_timeout(), Some(at(10)));
+            assert_eq!(bench.table.poll_timeout(at(1)), Some(at(10)));
             bench.table.handle_timeout(at(10));
         } else {
             bench.table.handle_read_end();

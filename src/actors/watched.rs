@@ -1,0 +1,115 @@
+//! What a watcher holds while it watches, and the other names of hard-linked files.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::core::link_table::LinkTable;
+use crate::core::watch_table::{Opening, WatchTable};
+use crate::types::change::{Change, Kinds};
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::{Identity, SourceDir};
+use crate::watch::inotify::WatchSet;
+use crate::watch::presence::Looker;
+
+/// The kernel's watches, what they stand for, and what was heard and not yet told.
+pub struct Watch {
+    /// The kernel's side.
+    pub watches: WatchSet,
+    /// Which directory each watch stands for.
+    pub table: WatchTable,
+    /// The Root.
+    pub source: SourceDir,
+    /// The watch on the directory of flush cookies.
+    pub cookie_wd: i32,
+    /// Directories that are to be watched.
+    pub to_open: VecDeque<Opening>,
+    /// Tasks that open and list directories.
+    pub tasks: usize,
+    /// Names of files that have more than one.
+    pub links: LinkTable,
+    /// Names that are being looked for.
+    pub search: LinkSearch,
+    /// Heard and not yet told.
+    pub changes: Vec<Change>,
+    /// Whether the collator thinks that new directories are still being watched.
+    pub told_exploring: bool,
+}
+
+/// Looking for the other names of files that got a second one.
+#[derive(Default)]
+pub struct LinkSearch {
+    /// To be looked for next.
+    pub wanted: BTreeSet<Identity>,
+    /// Names that were looked for in vain, with the link count at that time.
+    pub searched: BTreeMap<Identity, u64>,
+    /// Being looked for.
+    pub running: Option<BTreeSet<Identity>>,
+    /// Written to while they were being looked for.
+    pub touched: BTreeSet<Identity>,
+}
+
+impl Watch {
+    /// A change, and with it the other names of the same file.
+    pub fn change(&mut self, change: Change) {
+        let written = change.kinds.intersects(Kinds::CONTENT | Kinds::ATTRS);
+        if written && !change.kinds.contains(Kinds::WENT) {
+            if let Some(inode) = self.links.inode(&change.path)
+                && self.search.is_wanted(inode)
+            {
+                self.search.touched.insert(inode);
+            }
+            let kinds = change.kinds & (Kinds::CONTENT | Kinds::ATTRS | Kinds::OPEN);
+            let others = self.links.others(&change.path).cloned();
+            self.changes.extend(others.map(|path| Change::new(path, kinds)));
+        }
+        self.changes.push(change);
+    }
+
+    /// A name that is not a directory came. One that is being written to is held back until closed.
+    pub fn created(&mut self, path: RelPath) {
+        let inspection = Looker::new(&self.source).inspect(&path);
+        let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
+        let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
+        self.note_names(&path);
+        self.change(Change::new(path, Kinds::CAME | Kinds::CONTENT | open));
+    }
+
+    /// A file that came may have other names here.
+    pub fn note_names(&mut self, path: &RelPath) {
+        let Some(inspection) = Looker::new(&self.source).inspect(path) else { return };
+        let (inode, names) = (inspection.identity, inspection.names);
+        if inspection.is_directory || names < 2 {
+            return;
+        }
+        self.links.insert(path.clone(), inode);
+        let known = self.links.count(inode) as u64;
+        if known < names && self.search.searched.get(&inode) != Some(&names) {
+            self.search.searched.insert(inode, names);
+            self.search.wanted.insert(inode);
+        }
+    }
+
+    /// A search has ended: these names belong to these files.
+    pub fn found_names(&mut self, found: Vec<(RelPath, Identity)>) {
+        let searched = self.search.running.take().unwrap_or_default();
+        for (path, inode) in found {
+            if self.links.inode(&path) == Some(inode) {
+                continue;
+            }
+            self.links.insert(path.clone(), inode);
+            let touched = self.search.touched.contains(&inode);
+            let kinds = if touched { Kinds::CONTENT | Kinds::ATTRS } else { Kinds::ATTRS };
+            self.changes.push(Change::new(path, kinds));
+        }
+        self.search.touched.retain(|inode| !searched.contains(inode));
+        if self.search.searched.len() > crate::types::limits::LINK_NAMES_MAX {
+            self.search.searched.clear();
+        }
+    }
+}
+
+impl LinkSearch {
+    /// Whether other names of this file may come to light.
+    pub fn is_wanted(&self, inode: Identity) -> bool {
+        self.wanted.contains(&inode) || self.running.as_ref().is_some_and(|r| r.contains(&inode))
+    }
+}
