@@ -21,6 +21,7 @@ use crate::core::collator::{Collator, Effect};
 use crate::core::filter::Filter;
 use crate::core::open_epoch::Waits;
 use crate::core::safety::{Guard, Judgement, Sighting};
+use crate::core::shared_batch::{Answer, Asker, SharedBatch};
 use crate::types::batch::Batch;
 use crate::types::change::{Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
@@ -45,7 +46,7 @@ pub struct CollatorActor {
     source: Option<SourceDir>,
     guard: Option<Guard>,
     directories: usize,
-    shared: Shared,
+    shared: SharedBatch,
     live: Live,
     _notice: DeathNotice,
 }
@@ -57,14 +58,6 @@ struct Live {
     report: bool,
     /// Whether the source is being looked at again and again.
     guarding: bool,
-}
-
-/// The batch that Mirrors in step share: made once, while nothing has failed.
-#[derive(Default)]
-struct Shared {
-    key: Option<(Epoch, Epoch)>,
-    made: Option<Arc<Batch>>,
-    waiting: Vec<(MirrorId, Ticket)>,
 }
 
 impl CollatorActor {
@@ -91,7 +84,7 @@ impl CollatorActor {
             source: None,
             guard: None,
             directories: 0,
-            shared: Shared::default(),
+            shared: SharedBatch::default(),
             live: Live::default(),
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
             kit: kit.clone(),
@@ -120,18 +113,19 @@ impl CollatorActor {
             self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, taken.ticket));
             return;
         };
-        let key = (taken.from, taken.to);
-        let shareable = !taken.own && !taken.walk;
-        if shareable && self.shared.key == Some(key) {
-            match self.shared.made.clone() {
-                Some(made) => self.hand_out(ctx, mirror, lane, taken.ticket, made),
-                None => self.shared.waiting.push((mirror, taken.ticket)),
+        let mut making = None;
+        if !taken.own && !taken.walk {
+            let asker = (mirror.clone(), taken.ticket);
+            match self.shared.handle_ask((taken.from, taken.to), asker) {
+                Answer::Batch(made) => {
+                    return self.hand_out(ctx, mirror, lane, taken.ticket, made);
+                }
+                Answer::Wait => return,
+                Answer::Make { making: number, forgotten } => {
+                    making = Some(number);
+                    self.turn_away(ctx, forgotten);
+                }
             }
-            return;
-        }
-        if shareable {
-            self.forget_shared(ctx);
-            self.shared.key = Some(key);
         }
         let (path, filter) = (self.root.source.clone(), self.filter.clone());
         let ticket = taken.ticket;
@@ -151,13 +145,15 @@ impl CollatorActor {
         });
         ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
             Ok((judgement, batch)) => {
-                let shared = shareable && act.shared.key == Some(key);
-                act.handle_made(ctx, (mirror, lane, ticket), shared, &judgement, &batch);
+                let waiting = making.map(|number| act.shared.handle_made(number, &batch));
+                let askers = std::iter::once((mirror, ticket)).chain(waiting.into_iter().flatten());
+                act.handle_made(ctx, lane, askers.collect(), &judgement, &batch);
             }
             Err(error) => {
                 error!(act.log, "Making a batch failed"; "why" => %error);
                 act.answer(mirror.clone(), lane, None);
                 act.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
+                act.forget_shared(ctx);
             }
         }));
     }
@@ -165,16 +161,11 @@ impl CollatorActor {
     fn handle_made(
         &mut self,
         ctx: &mut Context<Self>,
-        (mirror, lane, ticket): (MirrorId, Lane, Ticket),
-        shared: bool,
+        lane: Lane,
+        askers: Vec<Asker>,
         judgement: &Judgement,
         batch: &Arc<Batch>,
     ) {
-        let mut askers = vec![(mirror, ticket)];
-        if shared {
-            askers.append(&mut self.shared.waiting);
-            self.shared.made = Some(batch.clone());
-        }
         self.judge(ctx, judgement);
         for (mirror, ticket) in askers {
             match judgement {
@@ -214,8 +205,13 @@ impl CollatorActor {
     }
 
     fn forget_shared(&mut self, ctx: &mut Context<Self>) {
-        let waiting = std::mem::take(&mut self.shared).waiting;
-        for (mirror, ticket) in waiting {
+        let waiting = self.shared.forget();
+        self.turn_away(ctx, waiting);
+    }
+
+    /// There is nothing for them now; what they came for is still owed.
+    fn turn_away(&mut self, ctx: &mut Context<Self>, askers: Vec<Asker>) {
+        for (mirror, ticket) in askers {
             self.answer(mirror.clone(), Lane::Fresh, None);
             self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
         }

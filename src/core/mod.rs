@@ -15,6 +15,7 @@ pub mod mirror;
 pub mod open_epoch;
 pub mod rule;
 pub mod safety;
+pub mod shared_batch;
 pub mod steps;
 pub mod verdict;
 pub mod watch_table;

@@ -37,7 +37,7 @@ fn again(blame: Blame, why: String) -> Outcome {
     Outcome::Again { blame, why }
 }
 
-/// What rsync said on standard error, line by line.
+/// What rsync said, line by line.
 struct Said {
     failed: Vec<Failed>,
     unattributed: Vec<String>,
@@ -57,11 +57,11 @@ impl Said {
             no_space: false,
             lines: Vec::new(),
         };
-        if end.stderr_cut {
+        if end.messages_cut {
             said.unattributed.push("there were more messages than are kept".into());
         }
-        let replaced = end.stderr.lines().any(|line| line.contains_str("could not make way for"));
-        for line in end.stderr.lines().filter(|line| !line.trim_ascii().is_empty()) {
+        let replaced = end.messages.lines().any(|line| line.contains_str("could not make way for"));
+        for line in end.messages.lines().filter(|line| !line.trim_ascii().is_empty()) {
             said.read_line(step, line, &end.prefixes, replaced);
         }
         said
@@ -288,8 +288,8 @@ mod tests {
     fn ended(exit: Exit, stderr: &str) -> StepEnd {
         StepEnd {
             exit,
-            stderr: stderr.into(),
-            stderr_cut: false,
+            messages: stderr.into(),
+            messages_cut: false,
             created_directories: vec![],
             bytes_sent: 0,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],

@@ -2,9 +2,17 @@
 
 use bstr::ByteSlice;
 
-use crate::types::limits::SURPRISES_MAX;
+use crate::types::limits::{STDERR_BYTES_MAX, SURPRISES_MAX};
 use crate::types::name::decode_rsync;
 use crate::types::rel_path::RelPath;
+
+/// Messages of consequence that rsync counts as information, and so writes to standard output. No other
+/// line can begin so: those with names begin with what was done to them.
+const MESSAGES: [&[u8]; 3] = [
+    b"cannot delete non-empty directory: ",
+    b"IO error encountered -- skipping file deletion",
+    b"Deletions stopped due to --max-delete limit",
+];
 
 /// Reads rsync's output piece by piece; expects `--out-format=%i %n` and `--info=stats1,progress2`.
 #[derive(Default)]
@@ -14,6 +22,10 @@ pub struct Output {
     pub created_directories: Vec<RelPath>,
     /// Bytes that rsync says it sent.
     pub bytes_sent: u64,
+    /// Lines that belong to what it said on standard error.
+    pub messages: Vec<u8>,
+    /// Whether there were more of them than are kept.
+    pub messages_cut: bool,
     /// Part that is done, as rsync knows it.
     pub progress: Option<f32>,
 }
@@ -43,6 +55,13 @@ impl Output {
             let number = rest.split(|b| *b == b' ').find(|field| !field.is_empty());
             let number = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
             self.bytes_sent = number.unwrap_or(self.bytes_sent);
+        } else if MESSAGES.iter().any(|message| line.starts_with(message)) {
+            if self.messages.len() + line.len() < STDERR_BYTES_MAX {
+                self.messages.extend_from_slice(line);
+                self.messages.push(b'\n');
+            } else {
+                self.messages_cut = true;
+            }
         } else if let Some(percent) = progress(line) {
             self.progress = Some(percent);
         }
@@ -71,12 +90,15 @@ mod tests {
 
     #[test]
     fn created_directories_bytes_and_progress_are_read_from_pieces() {
-        let text = b".d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
-            0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\n\nsent 5123 bytes  received 35 bytes  \
+        let text =
+            b".d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
+            0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\ncannot delete non-empty \
+            directory: d\n\nsent 5123 bytes  received 35 bytes  \
             10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
         let mut output = Output::default();
         text.chunks(7).for_each(|piece| output.take(piece));
         assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
+        assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
         assert_eq!(output.bytes_sent, 5123);
         assert_eq!(output.progress, Some(0.5));
     }

@@ -78,8 +78,8 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
     job.process.set(None);
     StepEnd {
         exit: ended.exit,
-        stderr: ended.stderr,
-        stderr_cut: ended.stderr_cut,
+        messages: [output.messages, ended.stderr].concat(),
+        messages_cut: output.messages_cut || ended.stderr_cut,
         created_directories: output.created_directories,
         bytes_sent: output.bytes_sent,
         prefixes: prefixes(&job.source, host, mirror),
@@ -89,8 +89,8 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
 fn not_connected(why: String) -> StepEnd {
     StepEnd {
         exit: Exit::Code(255),
-        stderr: why.into_bytes(),
-        stderr_cut: false,
+        messages: why.into_bytes(),
+        messages_cut: false,
         created_directories: Vec::new(),
         bytes_sent: 0,
         prefixes: Vec::new(),

@@ -40,13 +40,19 @@ impl Batch {
         self.present.len() + self.subtrees.len() + self.missing.len()
     }
 
-    /// Whether `path` is named, or lies below a subtree, or above a named path: a directory that a
-    /// push of this batch may rightly create on a mirror.
+    /// Whether `path` is named or lies below a subtree: a directory that a push of this batch may
+    /// rightly create on a mirror.
     pub fn accounts_for(&self, path: &RelPath) -> bool {
         self.walk
-            || self.present.iter().any(|p| p.path == *path)
-            || self.subtrees.iter().any(|s| s.path == *path || path.is_below(&s.path))
+            || named(&self.present, path)
+            || named(&self.subtrees, path)
+            || path.ancestors().any(|above| named(&self.subtrees, &above))
     }
+}
+
+/// Whether a path stands in a sorted list.
+fn named(list: &[Present], path: &RelPath) -> bool {
+    list.binary_search_by(|entry| entry.path.cmp(path)).is_ok()
 }
 
 /// A dirty path as the log hands it out.

@@ -63,11 +63,11 @@ pub enum Exit {
 pub struct StepEnd {
     /// Exit code or signal.
     pub exit: Exit,
-    /// What it said on standard error, or why it could not be started; cut at
+    /// What it said besides what it did, a line each, or why it could not be started; cut at
     /// [`crate::types::limits::STDERR_BYTES_MAX`].
-    pub stderr: Vec<u8>,
-    /// Whether `stderr` was cut, so that something is unread.
-    pub stderr_cut: bool,
+    pub messages: Vec<u8>,
+    /// Whether `messages` were cut, so that something is unread.
+    pub messages_cut: bool,
     /// Directories that it created on the mirror.
     pub created_directories: Vec<RelPath>,
     /// Bytes that it says it sent.

@@ -65,3 +65,26 @@ pub fn list(directory: impl AsFd) -> Result<Listing, Errno> {
     }
     Ok(listing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::source;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn hard_case_23_a_directory_behind_a_link_is_never_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        std::fs::create_dir_all(root.join("real/below")).unwrap();
+        std::fs::create_dir_all(outside.join("below")).unwrap();
+        symlink(&outside, root.join("link")).unwrap();
+        symlink("real", root.join("inner")).unwrap();
+        let root = source::open(&root).unwrap();
+        assert!(open(&root, &"real/below".into()).is_ok());
+        for path in ["link", "link/below", "inner", "inner/below"] {
+            let error = open(&root, &path.into()).unwrap_err();
+            assert!(matches!(error, Errno::LOOP | Errno::NOTDIR), "{path}: {error}");
+        }
+    }
+}

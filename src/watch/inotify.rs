@@ -106,3 +106,34 @@ fn plain(event: EventOwned) -> KernelEvent {
         name: event.name.map(|name| name.as_bytes().to_vec()).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn hard_case_23_a_directory_keeps_its_watch_whatever_its_name_has_become() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut watches, mut events) = open().unwrap();
+            let opened = std::fs::File::open(&old).unwrap();
+            // Swapped between opening and watching: what was opened is watched, not what has its name.
+            std::fs::rename(&old, &new).unwrap();
+            std::fs::create_dir(&old).unwrap();
+            let wd = watches.watch(opened.as_fd()).unwrap();
+            let again = std::fs::File::open(&new).unwrap();
+            assert_eq!(watches.watch(again.as_fd()).unwrap(), wd);
+            std::fs::write(old.join("unheard"), "x").unwrap();
+            std::fs::write(new.join("heard"), "x").unwrap();
+            let heard = events.next().await.unwrap().unwrap();
+            assert!(
+                heard.iter().all(|event| event.wd == wd && event.name == b"heard"),
+                "{heard:?}"
+            );
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! What the real rsync does with our steps, and what its ends are taken for.
+
+#![allow(clippy::pedantic, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mirrorball::config;
+use mirrorball::core::verdict::{self, Verdict};
+use mirrorball::transport::rsync::RsyncTransport;
+use mirrorball::transport::{Job, Transport};
+use mirrorball::types::outcome::Outcome;
+use mirrorball::types::plan::Plan;
+use mirrorball::types::step::{Step, StepEnd, StepKind};
+use mirrorball::watch::source;
+
+/// A source and a local mirror of it, and rsync between them.
+struct Bench {
+    dir: tempfile::TempDir,
+    plan: Plan,
+    rules: Option<PathBuf>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("mb-transport-").tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("source")).unwrap();
+        fs::create_dir(at("mirror")).unwrap();
+        let text = format!(
+            "Config(state_dir: {:?}, hosts: {{\"disk\": Local}}, roots: {{\"site\": Root(source: {:?}, \
+             mirrors: [(host: \"disk\", path: {:?})])}})",
+            at("state"),
+            at("source"),
+            at("mirror")
+        );
+        let (plan, _) = config::load_text(Path::new("test"), &text).unwrap();
+        Self { dir, plan, rules: None }
+    }
+
+    fn source(&self, name: &str) -> PathBuf {
+        self.dir.path().join("source").join(name)
+    }
+
+    fn mirror(&self, name: &str) -> PathBuf {
+        self.dir.path().join("mirror").join(name)
+    }
+
+    /// Runs one step with deletions allowed.
+    fn run(&self, kind: StepKind, paths: &[&str]) -> (StepEnd, Verdict) {
+        let paths = paths.iter().map(|path| (*path).into()).collect();
+        let step = Step { kind, paths, held: vec![], delete: true };
+        let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
+        let job = Job {
+            step: step.clone(),
+            source: source::open(&root.source).unwrap(),
+            mirror: Arc::new(root.mirrors[0].clone()),
+            rules: self.rules.clone(),
+            on_progress: Rc::new(|_| ()),
+            process: Rc::default(),
+        };
+        let transport = RsyncTransport::new(host, &self.plan.state_dir);
+        let end = actix::System::new().block_on(transport.run(job));
+        let verdict = verdict::judge(&step, &end);
+        (end, verdict)
+    }
+
+    fn outcome(&self, kind: StepKind, paths: &[&str]) -> Outcome {
+        self.run(kind, paths).1.outcome
+    }
+}
+
+fn failed(outcome: &Outcome) -> Vec<String> {
+    match outcome {
+        Outcome::Partly(failed) => failed.iter().map(|f| f.path.to_string()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn hard_case_12_a_listed_entry_that_has_vanished_is_no_failure() {
+    let bench = Bench::new();
+    fs::write(bench.source("there"), "x").unwrap();
+    for kind in
+        [StepKind::Written, StepKind::Touched, StepKind::Subtrees, StepKind::SubtreesWritten]
+    {
+        let (end, verdict) = bench.run(kind, &["gone", "there"]);
+        assert_eq!(verdict.outcome, Outcome::Done, "{kind:?}: {end:?}");
+        assert!(bench.mirror("there").exists());
+    }
+    assert!(!bench.mirror("gone").exists());
+}
+
+#[test]
+fn hard_case_13_what_can_not_be_made_is_named_and_the_rest_is_done() {
+    let mut bench = Bench::new();
+    let rules = bench.dir.path().join("rules");
+    fs::write(&rules, b"- *.keep\0").unwrap();
+    bench.rules = Some(rules);
+    fs::create_dir(bench.mirror("in-the-way")).unwrap();
+    fs::write(bench.mirror("in-the-way/theirs.keep"), "theirs").unwrap();
+    for name in ["in-the-way", "good"] {
+        fs::write(bench.source(name), "x").unwrap();
+    }
+    assert_eq!(failed(&bench.outcome(StepKind::Written, &["good", "in-the-way"])), ["in-the-way"]);
+    assert!(bench.mirror("good").exists() && bench.mirror("in-the-way/theirs.keep").exists());
+}
+
+#[test]
+fn hard_case_11_what_is_excluded_keeps_its_directory_and_that_is_done() {
+    let mut bench = Bench::new();
+    let rules = bench.dir.path().join("rules");
+    fs::write(&rules, b"- *.keep\0").unwrap();
+    bench.rules = Some(rules);
+    fs::create_dir(bench.mirror("d")).unwrap();
+    for name in ["d/theirs.keep", "d/ours"] {
+        fs::write(bench.mirror(name), "x").unwrap();
+    }
+    let (end, verdict) = bench.run(StepKind::Missing, &["d"]);
+    assert_eq!(verdict.outcome, Outcome::Done, "{end:?}");
+    assert_eq!(verdict.notes.len(), 1, "{end:?}");
+    assert!(bench.mirror("d/theirs.keep").exists() && !bench.mirror("d/ours").exists());
+}
+
+#[test]
+fn a_directory_that_is_not_there_says_so() {
+    let bench = Bench::new();
+    fs::write(bench.source("f"), "x").unwrap();
+    fs::remove_dir(bench.mirror("")).unwrap();
+    let outcome = bench.outcome(StepKind::Written, &["f"]);
+    let Outcome::Again { why, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("vanished"), "{why}");
+    assert!(!bench.mirror("").exists());
+}
+
+#[test]
+fn hard_case_13_an_unreadable_directory_leaves_deletions_owed() {
+    if support::is_root() {
+        // Root reads everything; as any other user this is tested with the daemon too.
+        return;
+    }
+    let bench = Bench::new();
+    fs::create_dir_all(bench.source("d/unreadable")).unwrap();
+    fs::set_permissions(bench.source("d/unreadable"), fs::Permissions::from_mode(0)).unwrap();
+    fs::create_dir_all(bench.mirror("d/old")).unwrap();
+    let outcome = bench.outcome(StepKind::Subtrees, &["d"]);
+    fs::set_permissions(bench.source("d/unreadable"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(failed(&outcome).contains(&"d".to_string()), "{outcome:?}");
+    assert!(bench.mirror("d/old").exists());
+}
