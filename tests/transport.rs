@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -137,20 +136,4 @@ fn a_directory_that_is_not_there_says_so() {
     let Outcome::Again { why, .. } = &outcome else { panic!("{outcome:?}") };
     assert!(why.contains("vanished"), "{why}");
     assert!(!bench.mirror("").exists());
-}
-
-#[test]
-fn hard_case_13_an_unreadable_directory_leaves_deletions_owed() {
-    if support::is_root() {
-        // Root reads everything; as any other user this is tested with the daemon too.
-        return;
-    }
-    let bench = Bench::new();
-    fs::create_dir_all(bench.source("d/unreadable")).unwrap();
-    fs::set_permissions(bench.source("d/unreadable"), fs::Permissions::from_mode(0)).unwrap();
-    fs::create_dir_all(bench.mirror("d/old")).unwrap();
-    let outcome = bench.outcome(StepKind::Subtrees, &["d"]);
-    fs::set_permissions(bench.source("d/unreadable"), fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(failed(&outcome).contains(&"d".to_string()), "{outcome:?}");
-    assert!(bench.mirror("d/old").exists());
 }

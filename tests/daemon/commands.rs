@@ -95,3 +95,25 @@ fn flush_refuses_what_it_does_not_know() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("@nobody"));
 }
+
+#[test]
+fn hard_case_28_names_of_any_bytes_come_through_status_and_back() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = b"bad\xff\\ \n\"name";
+    let name = std::path::Path::new(std::ffi::OsStr::from_bytes(name));
+    let daemon = Daemon::new().root_options("filters: [Exclude(\"*.keep\")],").local("local");
+    fs::create_dir(daemon.source().join(name)).unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    // What is excluded keeps the directory on the mirror, so the file can't take its place.
+    fs::write(daemon.path("local").join(name).join("theirs.keep"), "x").unwrap();
+    fs::remove_dir(daemon.source().join(name)).unwrap();
+    fs::write(daemon.source().join(name), "now a file").unwrap();
+    let status = daemon.wait_for_mirror("local", "a stuck path", |m| {
+        m["stuck"].as_array().is_some_and(|stuck| !stuck.is_empty())
+    });
+    let shown = status["stuck"][0]["path"].as_str().unwrap();
+    assert_eq!(shown, r#"bad\xFF\\ \n"name"#);
+    let back = mirrorball::types::name::unescape(shown);
+    assert_eq!(back, name.as_os_str().as_bytes());
+}

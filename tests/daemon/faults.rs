@@ -102,6 +102,26 @@ fn a_host_that_comes_back_gets_everything() {
 }
 
 #[test]
+fn hard_case_9_a_retry_brings_what_has_come_meanwhile_in_one_push() {
+    let mut server = Rsyncd::start();
+    let daemon = Daemon::new().mirror("web", &server.ron(), "m/site", "").start();
+    daemon.flush("");
+    let before = daemon.mirror_status("web")["pushes"].as_u64();
+    server.stop();
+    fs::write(daemon.source().join("a"), "a").unwrap();
+    daemon.wait_for_mirror("web", "a failed push", |m| m["state"] == "retrying");
+    fs::write(daemon.source().join("b"), "b").unwrap();
+    fs::remove_file(daemon.source().join("a")).unwrap();
+    // b, a, and the directory that holds them.
+    daemon.wait_for_mirror("web", "both changes", |m| m["pending_paths"].as_u64() >= Some(2));
+    server.start_again();
+    daemon.flush("");
+    assert!(!server.path("site/a").exists() && server.path("site/b").exists());
+    let after = daemon.mirror_status("web")["pushes"].as_u64();
+    assert_eq!(after, before.map(|pushes| pushes + 1));
+}
+
+#[test]
 fn many_files_while_the_only_target_hangs_cost_little() {
     let fake = Fake::hanging();
     let daemon = Daemon::new().mirror("web", &rsyncd_ron(fake.port), "m/site", "").start();

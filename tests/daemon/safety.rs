@@ -1,10 +1,13 @@
 //! Nothing leaves a source that is not what it was.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, is_root};
+use crate::support::{Daemon, NOBODY, is_root};
 
 #[test]
 fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
@@ -84,4 +87,92 @@ fn hard_case_15_a_walk_does_not_make_a_vanished_target_anew_on_any_kind_of_daemo
         assert!(status["last_error"].as_str().unwrap().contains("vanished"), "{status:#}");
         assert!(!server.path("site").exists());
     }
+}
+
+/// A directory that only its owner may read, and its owner is nobody.
+fn set_readable(path: &Path, readable: bool) {
+    let mode = if readable { 0o755 } else { 0o000 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn hard_case_13_deletions_that_were_skipped_for_an_unreadable_directory_are_made_up_for() {
+    let daemon = Daemon::new().by_nobody().local("local");
+    let (old, new) = (daemon.source().join("d"), daemon.path("new"));
+    for (directory, file) in [(&old, "old"), (&new, "fresh")] {
+        fs::create_dir_all(directory.join("u")).unwrap();
+        fs::write(directory.join(file), "x").unwrap();
+        if is_root() {
+            for path in [directory.clone(), directory.join("u"), directory.join(file)] {
+                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+    }
+    let daemon = daemon.start();
+    daemon.flush("");
+    set_readable(&new.join("u"), false);
+    fs::rename(&old, daemon.path("away")).unwrap();
+    fs::rename(&new, &old).unwrap();
+    daemon.wait_for_mirror("local", "a stuck path", |m| {
+        m["stuck"].as_array().is_some_and(|stuck| !stuck.is_empty())
+    });
+    assert_ne!(daemon.mirror_status("local")["state"], "in-sync");
+    set_readable(&old.join("u"), true);
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "made up for");
+}
+
+/// A file system of its own, as long as it is mounted.
+struct Volume(std::path::PathBuf);
+
+impl Volume {
+    /// None without the right to mount.
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(at).output().unwrap();
+        mounted.status.success().then(|| Self(at.into()))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily, because whatever still looks at it must not keep the test from ending.
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}
+
+#[test]
+fn hard_case_8_a_nested_volume_that_is_unmounted_deletes_nothing() {
+    let daemon = Daemon::new().local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let at = daemon.source().join("up/volume");
+    let Some(volume) = Volume::mount(&at) else {
+        assert!(!is_root() || !may_mount(), "mounting failed");
+        println!("not tested: no right to mount");
+        return;
+    };
+    fs::create_dir(at.join("d")).unwrap();
+    fs::write(at.join("d/precious"), "p").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    assert!(daemon.path("local/up/volume/d/precious").exists());
+    drop(volume);
+    fs::write(daemon.source().join("up/other"), "o").unwrap();
+    daemon
+        .wait_for_mirror("local", "other paths go on", |_| daemon.path("local/up/other").exists());
+    let status = daemon.mirror_status("local");
+    assert_ne!(status["state"], "in-sync", "{status:#}");
+    assert!(daemon.path("local/up/volume/d/precious").exists());
+    let volume = Volume::mount(&at).unwrap();
+    // It is another file system now; the same directory with content of its own.
+    fs::write(at.join("back"), "b").unwrap();
+    drop(volume);
+}
+
+/// Whether the kernel lets this process mount at all.
+fn may_mount() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() & (1 << 21) != 0
 }

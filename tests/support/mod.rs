@@ -14,11 +14,15 @@ pub mod servers;
 pub mod tree;
 
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// A user without rights.
+pub const NOBODY: u32 = 65534;
 
 /// How long a fact may take to come true before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,6 +72,7 @@ pub struct Daemon {
     mirrors: String,
     root_options: String,
     environment: Vec<(String, String)>,
+    by_nobody: bool,
 }
 
 impl Daemon {
@@ -82,7 +87,14 @@ impl Daemon {
             mirrors: String::new(),
             root_options: String::new(),
             environment: Vec::new(),
+            by_nobody: false,
         }
+    }
+
+    /// The daemon shall not be root, who may read everything. Nothing may be in the source yet.
+    pub fn by_nobody(mut self) -> Self {
+        self.by_nobody = is_root();
+        self
     }
 
     pub fn source(&self) -> PathBuf {
@@ -147,7 +159,14 @@ impl Daemon {
     pub fn start_again(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(binary())
+        let mut command = Command::new(binary());
+        if self.by_nobody {
+            for path in [self.dir.path(), &self.source()] {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let child = command
             .args(["run", "--config"])
             .arg(self.config_path())
             .envs(self.environment.iter().cloned())
