@@ -25,7 +25,7 @@ use crate::core::shared_batch::{Answer, Asker, SharedBatch};
 use crate::types::batch::Batch;
 use crate::types::change::{Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
-use crate::types::limits::GUARD_INTERVAL;
+use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Outcome, PushEnd};
 use crate::types::plan::RootPlan;
@@ -44,7 +44,7 @@ pub struct CollatorActor {
     hosts: BTreeMap<HostId, HostLink>,
     watcher: Option<WatcherLink>,
     source: Option<SourceDir>,
-    guard: Option<Guard>,
+    guard: Guard,
     directories: usize,
     shared: SharedBatch,
     live: Live,
@@ -56,8 +56,8 @@ struct Live {
     wake: Option<Moment>,
     /// The board is to be told.
     report: bool,
-    /// Whether the source is being looked at again and again.
-    guarding: bool,
+    /// The next look at the source.
+    look: Option<SpawnHandle>,
 }
 
 impl CollatorActor {
@@ -82,7 +82,7 @@ impl CollatorActor {
             hosts: BTreeMap::new(),
             watcher: None,
             source: None,
-            guard: None,
+            guard: Guard::default(),
             directories: 0,
             shared: SharedBatch::default(),
             live: Live::default(),
@@ -108,7 +108,7 @@ impl CollatorActor {
 
     /// Looks at the disk, away from this thread, and hands out the result.
     fn make(&mut self, ctx: &mut Context<Self>, mirror: MirrorId, lane: Lane, taken: Taken) {
-        let (Some(source), Some(guard)) = (self.source.clone(), self.guard.clone()) else {
+        let Some(source) = self.source.clone() else {
             self.answer(mirror.clone(), lane, None);
             self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, taken.ticket));
             return;
@@ -128,6 +128,7 @@ impl CollatorActor {
             }
         }
         let (path, filter) = (self.root.source.clone(), self.filter.clone());
+        let guard = self.guard.clone();
         let ticket = taken.ticket;
         let task = tokio::task::spawn_blocking(move || {
             let judgement = guard.judge(&sight(&path, &source, &guard));
@@ -166,7 +167,7 @@ impl CollatorActor {
         judgement: &Judgement,
         batch: &Arc<Batch>,
     ) {
-        self.judge(ctx, judgement);
+        self.judge(ctx, judgement.clone());
         for (mirror, ticket) in askers {
             match judgement {
                 Judgement::Same(_) => self.hand_out(ctx, mirror, lane, ticket, batch.clone()),
@@ -218,63 +219,60 @@ impl CollatorActor {
     }
 
     /// The source was looked at: what does that mean?
-    fn judge(&mut self, ctx: &mut Context<Self>, judgement: &Judgement) {
+    fn judge(&mut self, ctx: &mut Context<Self>, judgement: Judgement) {
         match judgement {
-            Judgement::Gone(why) => {
-                let why = format!(
-                    "{why}: {}. Nothing is pushed until it is back; restart mirrorball to take it as it \
-                     is now",
-                    self.root.source.display()
-                );
-                error!(self.log, "The root is halted"; "why" => &why);
-                self.turn(ctx, |core, now| core.handle_halt(now, why));
-                self.guard_source(ctx);
+            Judgement::Gone(why) => self.halt(ctx, &why),
+            Judgement::Same(_) if self.core.halted().is_some() => {
+                if let Some(watcher) = &self.watcher {
+                    info!(self.log, "The source is back; it is watched anew");
+                    tell(&watcher.watch_anew, WatchAnew);
+                }
             }
-            Judgement::Same(held) if !held.is_empty() => {
-                let held = held.clone();
+            Judgement::Same(held) => {
+                if let Some(watcher) = &self.watcher {
+                    for path in self.core.unmounted().iter().filter(|path| !held.contains(path)) {
+                        tell(&watcher.explore, Explore { path: path.clone() });
+                    }
+                }
                 self.turn(ctx, |core, now| core.handle_unmounted(now, held));
-                self.guard_source(ctx);
             }
-            Judgement::Same(_) => (),
         }
     }
 
-    /// Looks again and again, until everything is back.
-    fn guard_source(&mut self, ctx: &mut Context<Self>) {
-        if self.live.guarding {
-            return;
+    fn halt(&mut self, ctx: &mut Context<Self>, why: &str) {
+        let source = self.root.source.display();
+        let why = format!(
+            "{why}: {source}. Nothing is pushed and nothing deleted until it is back; to take what is \
+             there now, restart mirrorball"
+        );
+        if self.core.halted() != Some(why.as_str()) {
+            error!(self.log, "The root is halted"; "why" => &why);
+            self.turn(ctx, |core, now| core.handle_halt(now, why));
         }
-        self.live.guarding = true;
-        ctx.run_later(GUARD_INTERVAL, |act, ctx| {
-            act.live.guarding = false;
+    }
+
+    /// Looks at the source again and again: a parent that is renamed, or a file system mounted over
+    /// it, raises no event. More often while it is not what it was.
+    fn guard_source(&mut self, ctx: &mut Context<Self>) {
+        let troubled = self.core.halted().is_some() || !self.core.unmounted().is_empty();
+        let pause = if troubled { GUARD_INTERVAL } else { GUARD_IDLE_INTERVAL };
+        self.live.look.map(|look| ctx.cancel_future(look));
+        self.live.look = Some(ctx.run_later(pause, |act, ctx| {
+            act.live.look = None;
             act.look_again(ctx);
-        });
+        }));
     }
 
     fn look_again(&mut self, ctx: &mut Context<Self>) {
-        let (Some(source), Some(guard), Some(watcher)) = (&self.source, &self.guard, &self.watcher)
-        else {
-            return;
-        };
-        let judgement = guard.judge(&sight(&self.root.source, source, guard));
-        let halted = self.core.report().state == crate::types::status::RootState::Halted;
-        match judgement {
-            Judgement::Gone(_) => self.guard_source(ctx),
-            Judgement::Same(_) if halted => {
-                info!(self.log, "The source is back");
-                tell(&watcher.watch_anew, WatchAnew);
+        let Some(source) = self.source.clone() else { return self.guard_source(ctx) };
+        let (path, guard) = (self.root.source.clone(), self.guard.clone());
+        let task = tokio::task::spawn_blocking(move || guard.judge(&sight(&path, &source, &guard)));
+        ctx.spawn(task.into_actor(self).map(|judgement, act, ctx| {
+            if let Ok(judgement) = judgement {
+                act.judge(ctx, judgement);
             }
-            Judgement::Same(held) => {
-                for path in guard.volumes().filter(|path| !held.contains(path)) {
-                    tell(&watcher.explore, Explore { path: path.clone() });
-                }
-                let still_held = !held.is_empty();
-                self.turn(ctx, |core, now| core.handle_unmounted(now, held));
-                if still_held {
-                    self.guard_source(ctx);
-                }
-            }
-        }
+            act.guard_source(ctx);
+        }));
     }
 
     /// The way to this collator for its watcher.
@@ -376,17 +374,16 @@ impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
         let Watching { source, directories } = message;
-        // The guard may have been told of volumes already, while the tree was explored.
-        let volumes = self.guard.take();
-        let mut guard = Guard::new(source.identity());
-        if let Some(old) = volumes {
-            guard.adopt_volumes(&old);
-        }
-        self.guard = Some(guard);
+        let is_root = self.guard.handle_watching(source.identity());
         self.source = Some(source);
         self.directories = directories;
         self.forget_shared(ctx);
-        self.turn(ctx, Collator::handle_watching);
+        if is_root {
+            self.turn(ctx, Collator::handle_watching);
+        } else {
+            self.halt(ctx, "The source is another directory than the one that was mirrored");
+        }
+        self.guard_source(ctx);
     }
 }
 
@@ -394,6 +391,7 @@ impl Handler<WatchLost> for CollatorActor {
     type Result = ();
     fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
         self.forget_shared(ctx);
+        self.guard.handle_watch_lost();
         self.turn(ctx, Collator::handle_watch_lost);
     }
 }
@@ -401,20 +399,19 @@ impl Handler<WatchLost> for CollatorActor {
 impl Handler<SourceGone> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: SourceGone, ctx: &mut Self::Context) {
+        self.guard.handle_watch_lost();
         self.turn(ctx, |core, now| {
             core.handle_watch_lost(now);
             core.handle_halt(now, message.why);
         });
+        self.guard_source(ctx);
     }
 }
 
 impl Handler<VolumeSeen> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: VolumeSeen, _: &mut Self::Context) {
-        // Before the first `Watching` nobody knows yet who the Root is; that is told with it.
-        let unknown = crate::types::source_dir::Identity { device: 0, inode: 0 };
-        let guard = self.guard.get_or_insert_with(|| Guard::new(unknown));
-        guard.handle_volume(message.path, message.device);
+        self.guard.handle_volume(message.path, message.device);
     }
 }
 

@@ -126,6 +126,19 @@ impl Collator {
         self.effects.push_back(Effect::Report);
     }
 
+    /// Why the Root is halted; none if it is not.
+    pub fn halted(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Halted { why, .. } => Some(why),
+            Phase::Opening { .. } | Phase::Watching => None,
+        }
+    }
+
+    /// The nested volumes that were said to be not mounted.
+    pub fn unmounted(&self) -> &[RelPath] {
+        self.unmounted.as_ref().map_or(&[], |(_, directories)| directories)
+    }
+
     /// A host has a new actor: it knows of no work, and what its predecessor had is void.
     pub fn handle_new_host(&mut self, now: Moment, host: &HostId) {
         let ids: Vec<MirrorId> =

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::Identity;
 
-/// What is known of a Root: who it is, and which volumes are mounted below it.
-#[derive(Debug, Clone)]
+/// What is known of a Root: who it is, and which volumes are mounted below it. Who it is, is what was
+/// watched first; another directory at its path is never taken for it.
+#[derive(Clone, Debug, Default)]
 pub struct Guard {
-    root: Identity,
+    root: Option<Identity>,
     volumes: BTreeMap<RelPath, u64>,
+    /// Seen while the tree is explored, before it is known whether it is the Root's.
+    exploring: Vec<(RelPath, u64)>,
 }
 
 /// What was found now.
@@ -31,20 +34,24 @@ pub enum Judgement {
 }
 
 impl Guard {
-    /// A Root as it was when its watching began.
-    pub fn new(root: Identity) -> Self {
-        Self { root, volumes: BTreeMap::new() }
-    }
-
-    /// A directory below the Root was seen on a device of its own.
+    /// A directory below was seen on a device of its own.
     pub fn handle_volume(&mut self, path: RelPath, device: u64) {
-        self.volumes.insert(path, device);
+        self.exploring.push((path, device));
     }
 
-    /// Takes over what an earlier guard of the same Root has seen.
-    pub fn adopt_volumes(&mut self, earlier: &Self) {
-        let known = earlier.volumes.iter().map(|(path, device)| (path.clone(), *device));
-        self.volumes.extend(known);
+    /// What was explored so far is void.
+    pub fn handle_watch_lost(&mut self) {
+        self.exploring.clear();
+    }
+
+    /// All of this directory is watched. Returns whether it is the Root, so that it may be pushed.
+    pub fn handle_watching(&mut self, found: Identity) -> bool {
+        if *self.root.get_or_insert(found) != found {
+            self.exploring.clear();
+            return false;
+        }
+        self.volumes.extend(self.exploring.drain(..));
+        true
     }
 
     /// The directories to look at for a [`Sighting`].
@@ -54,14 +61,17 @@ impl Guard {
 
     /// Compares what was found with what is known.
     pub fn judge(&self, sighting: &Sighting) -> Judgement {
+        let Some(known) = self.root else {
+            return Judgement::Gone("The source was never watched".into());
+        };
         match sighting.root {
             None => return Judgement::Gone("The source directory is not there".into()),
-            Some(found) if found.device != self.root.device => {
+            Some(found) if found.device != known.device => {
                 return Judgement::Gone(
                     "Another file system is mounted at the source, or its own was unmounted".into(),
                 );
             }
-            Some(found) if found != self.root => {
+            Some(found) if found != known => {
                 return Judgement::Gone(
                     "The source is another directory than the one that was watched".into(),
                 );
@@ -84,8 +94,9 @@ mod tests {
     const ROOT: Identity = Identity { device: 1, inode: 2 };
 
     fn judge(root: Option<Identity>, volume: Option<u64>) -> Judgement {
-        let mut guard = Guard::new(ROOT);
+        let mut guard = Guard::default();
         guard.handle_volume("vol".into(), 7);
+        assert!(guard.handle_watching(ROOT));
         guard.judge(&Sighting { root, volumes: vec![("vol".into(), volume)] })
     }
 
@@ -103,5 +114,16 @@ mod tests {
     fn hard_case_8_a_volume_that_is_not_mounted_is_held() {
         assert_eq!(judge(Some(ROOT), Some(1)), Judgement::Same(vec!["vol".into()]));
         assert_eq!(judge(Some(ROOT), None), Judgement::Same(vec!["vol".into()]));
+    }
+
+    #[test]
+    fn hard_case_8_another_directory_at_the_roots_place_is_never_taken_for_it() {
+        let mut guard = Guard::default();
+        assert!(guard.handle_watching(ROOT));
+        guard.handle_watch_lost();
+        guard.handle_volume("other".into(), 7);
+        assert!(!guard.handle_watching(Identity { inode: 3, ..ROOT }));
+        assert_eq!(guard.volumes().count(), 0);
+        assert!(guard.handle_watching(ROOT));
     }
 }

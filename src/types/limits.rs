@@ -54,6 +54,10 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 /// How often a root that went away, or a nested volume that is not mounted, is looked for again.
 pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often a root is looked at while nothing happens: for what raises no event, such as a parent that is
+/// renamed.
+pub const GUARD_IDLE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
 pub const STALL_AFTER: Duration = Duration::from_secs(2);
 

@@ -25,6 +25,39 @@ fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_
 }
 
 #[test]
+fn hard_case_8_another_directory_at_the_sources_place_empties_no_mirror() {
+    let daemon = Daemon::new().local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::rename(daemon.source(), daemon.path("away")).unwrap();
+    fs::create_dir(daemon.source()).unwrap();
+    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    fs::write(daemon.source().join("other"), "o").unwrap();
+    let output = daemon.verb(&["flush", "--timeout", "1s"]);
+    assert!(!output.status.success(), "a flush is not done while nothing is pushed");
+    assert!(daemon.path("local/f").exists() && !daemon.path("local/other").exists());
+    fs::remove_dir_all(daemon.source()).unwrap();
+    fs::rename(daemon.path("away"), daemon.source()).unwrap();
+    daemon.wait_for_mirror("local", "in sync again", |mirror| mirror["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "back again");
+}
+
+#[test]
+fn hard_case_26_a_parent_that_was_renamed_is_noticed_without_any_event() {
+    let daemon = Daemon::new();
+    let parent = daemon.path("source");
+    let daemon = daemon.below("real").local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::rename(&parent, daemon.path("away")).unwrap();
+    fs::create_dir_all(daemon.source()).unwrap();
+    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    assert!(daemon.path("local/f").exists());
+}
+
+#[test]
 fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
     let daemon = Daemon::new().local("local");
     fs::write(daemon.source().join("f"), "f").unwrap();
@@ -164,10 +197,25 @@ fn hard_case_8_a_nested_volume_that_is_unmounted_deletes_nothing() {
     let status = daemon.mirror_status("local");
     assert_ne!(status["state"], "in-sync", "{status:#}");
     assert!(daemon.path("local/up/volume/d/precious").exists());
-    let volume = Volume::mount(&at).unwrap();
-    // It is another file system now; the same directory with content of its own.
-    fs::write(at.join("back"), "b").unwrap();
-    drop(volume);
+}
+
+#[test]
+fn hard_case_8_a_volume_that_is_mounted_while_running_is_watched_too() {
+    let daemon = Daemon::new().local("local");
+    let at = daemon.source().join("volume");
+    fs::create_dir(&at).unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    let Some(_volume) = Volume::mount(&at) else {
+        assert!(!is_root() || !may_mount(), "mounting failed");
+        println!("not tested: no right to mount");
+        return;
+    };
+    fs::write(at.join("before"), "b").unwrap();
+    daemon.wait_for_mirror("local", "it is seen", |_| daemon.path("local/volume/before").exists());
+    fs::write(at.join("after"), "a").unwrap();
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "with the volume");
 }
 
 /// Whether the kernel lets this process mount at all.

@@ -73,6 +73,7 @@ pub struct Daemon {
     root_options: String,
     environment: Vec<(String, String)>,
     by_nobody: bool,
+    below: &'static str,
 }
 
 impl Daemon {
@@ -88,6 +89,7 @@ impl Daemon {
             root_options: String::new(),
             environment: Vec::new(),
             by_nobody: false,
+            below: "",
         }
     }
 
@@ -97,8 +99,15 @@ impl Daemon {
         self
     }
 
+    /// The source shall lie deeper by this directory.
+    pub fn below(mut self, name: &'static str) -> Self {
+        self.below = name;
+        std::fs::create_dir(self.source()).unwrap();
+        self
+    }
+
     pub fn source(&self) -> PathBuf {
-        self.dir.path().join("source")
+        self.dir.path().join("source").join(self.below)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
