@@ -1,9 +1,10 @@
 //! One Root's collator: the shell around [`crate::core::collator::Collator`], and the maker of batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::prelude::*;
+use futures_util::StreamExt;
 use slog::{Logger, debug, error, info, o, warn};
 
 use crate::actors::kit::Kit;
@@ -31,6 +32,7 @@ use crate::types::outcome::{Outcome, PushEnd};
 use crate::types::plan::RootPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
+use crate::watch::mounts;
 use crate::watch::presence::{Found, Looker};
 use crate::watch::source;
 
@@ -56,6 +58,8 @@ struct Live {
     wake: Option<Moment>,
     /// The board is to be told.
     report: bool,
+    /// Where file systems were mounted below the Root at the last look.
+    mounted: BTreeSet<RelPath>,
     /// The next look at the source.
     look: Option<SpawnHandle>,
 }
@@ -266,13 +270,31 @@ impl CollatorActor {
     fn look_again(&mut self, ctx: &mut Context<Self>) {
         let Some(source) = self.source.clone() else { return self.guard_source(ctx) };
         let (path, guard) = (self.root.source.clone(), self.guard.clone());
-        let task = tokio::task::spawn_blocking(move || guard.judge(&sight(&path, &source, &guard)));
-        ctx.spawn(task.into_actor(self).map(|judgement, act, ctx| {
-            if let Ok(judgement) = judgement {
+        let task = tokio::task::spawn_blocking(move || {
+            let mounted = mounts::below(&path).unwrap_or_default();
+            (guard.judge(&sight(&path, &source, &guard)), mounted)
+        });
+        ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
+            if let Ok((judgement, mounted)) = looked {
                 act.judge(ctx, judgement);
+                act.explore_mounts(mounted);
             }
             act.guard_source(ctx);
         }));
+    }
+
+    /// A file system that was mounted below the Root raised no event there.
+    fn explore_mounts(&mut self, mounted: BTreeSet<RelPath>) {
+        let Some(watcher) = self.watcher.as_ref().filter(|_| self.core.halted().is_none()) else {
+            return;
+        };
+        for path in mounted.difference(&self.live.mounted) {
+            if self.guard.is_unknown_volume(path) {
+                info!(self.log, "A file system was mounted below the root"; "path" => %path);
+                tell(&watcher.explore, Explore { path: path.clone() });
+            }
+        }
+        self.live.mounted = mounted;
     }
 
     /// The way to this collator for its watcher.
@@ -351,6 +373,12 @@ impl Shell for CollatorActor {
 impl Actor for CollatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
+        match mounts::changes() {
+            Ok(changes) => drop(ctx.add_stream(changes.map(|()| Mounted))),
+            Err(error) => {
+                warn!(self.log, "Mounts are only looked at now and then"; "why" => %error);
+            }
+        }
         self.turn(ctx, |_, _| ());
         self.report();
     }
@@ -360,6 +388,20 @@ impl Supervised for CollatorActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.live = Live::default();
     }
+}
+
+/// Something was mounted or unmounted somewhere.
+struct Mounted;
+
+impl StreamHandler<Mounted> for CollatorActor {
+    fn handle(&mut self, _: Mounted, ctx: &mut Self::Context) {
+        if self.core.is_watching() {
+            self.look_again(ctx);
+        }
+    }
+
+    // The slow look goes on when the kernel tells no more.
+    fn finished(&mut self, _: &mut Self::Context) {}
 }
 
 impl Handler<Changed> for CollatorActor {

@@ -27,6 +27,7 @@ use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
 use crate::types::plan::{RetryPlan, RootPlan};
+use crate::types::rel_path::RelPath;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError, WatchSet};
 use crate::watch::links;
@@ -45,6 +46,8 @@ pub struct WatcherActor {
     collator: CollatorLink,
     backoff: Backoff,
     live: Live,
+    /// Directories opened at once by one task: fewer, where descriptors were short.
+    chunk: usize,
     next_cookie: u64,
     _notice: DeathNotice,
 }
@@ -83,6 +86,7 @@ impl WatcherActor {
             collator,
             backoff: Backoff::new(RETRY, seed_of(root.id.as_str())),
             live: Live::default(),
+            chunk: EXPLORE_CHUNK,
             next_cookie: 0,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
         }
@@ -167,7 +171,7 @@ impl WatcherActor {
             && watch.tasks < EXPLORE_TASKS_MAX
             && !watch.to_open.is_empty()
         {
-            let count = watch.to_open.len().min(EXPLORE_CHUNK);
+            let count = watch.to_open.len().min(self.chunk);
             let chunk: Vec<Opening> = watch.to_open.drain(..count).collect();
             watch.tasks += 1;
             let source = watch.source.clone();
@@ -192,12 +196,15 @@ impl WatcherActor {
     ) {
         let mut to_list = Vec::new();
         let mut failure = None;
-        let Some(watch) = self.live.watch.as_mut() else { return };
         for (opening, opened) in opened {
+            let Some(watch) = self.live.watch.as_mut() else { return };
             let opened = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
-                    watch.table.handle_failed(&opening, failure_of(error));
+                    match failure_of(error) {
+                        Some(failure_kind) => watch.table.handle_failed(&opening, failure_kind),
+                        None => failure = Some(self.unopened("open", &opening.path, error)),
+                    }
                     continue;
                 }
             };
@@ -207,7 +214,7 @@ impl WatcherActor {
                     let node = watch.table.handle_opened(&opening, wd, opened.device);
                     to_list.extend(node.map(|node| (opening.job, node, opened.fd)));
                 }
-                Err(WatchError::Io(_)) => {
+                Err(WatchError::Denied) => {
                     watch.table.handle_failed(&opening, OpenFailure::Denied);
                 }
                 Err(error) => failure = Some(error.to_string()),
@@ -218,7 +225,7 @@ impl WatcherActor {
             return;
         }
         let task = tokio::task::spawn_blocking(move || {
-            let list = |(job, node, fd)| (job, node, explore::list(fd).unwrap_or_default());
+            let list = |(job, node, fd)| (job, node, explore::list(fd));
             to_list.into_iter().map(list).collect::<Vec<_>>()
         });
         ctx.spawn(task.into_actor(self).map(|listed, act, ctx| match listed {
@@ -228,10 +235,26 @@ impl WatcherActor {
         self.turn(ctx, |_, _| ());
     }
 
-    fn handle_listed(&mut self, listed: Vec<(JobId, NodeId, Listing)>, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        watch.tasks -= 1;
+    fn handle_listed(
+        &mut self,
+        listed: Vec<(JobId, NodeId, Result<Listing, rustix::io::Errno>)>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(watch) = self.live.watch.as_mut() {
+            watch.tasks -= 1;
+        }
         for (job, node, listing) in listed {
+            let Some(watch) = self.live.watch.as_mut() else { return };
+            let listing = match listing {
+                Ok(listing) => listing,
+                // Deleted meanwhile, or its permissions were taken away: an event says so.
+                Err(error) if failure_of(error).is_some() => Listing::default(),
+                Err(error) => {
+                    let path = watch.table.path(node).unwrap_or_else(RelPath::root);
+                    let why = self.unopened("list", &path, error);
+                    return self.fail(ctx, why);
+                }
+            };
             if let Some(directory) = watch.table.path(node) {
                 for (name, inode) in listing.links {
                     let path = directory.join(&name);
@@ -243,6 +266,18 @@ impl WatcherActor {
             watch.table.handle_listed(job, node, listing.directories);
         }
         self.turn(ctx, |_, _| ());
+    }
+
+    /// A directory could not be looked into, for a reason that is not its own. Where descriptors are
+    /// short, the next try asks for fewer at once.
+    fn unopened(&mut self, what: &str, path: &RelPath, error: rustix::io::Errno) -> String {
+        use rustix::io::Errno;
+        let mut why = format!("Cannot {what} the directory {path}: {error}");
+        if matches!(error, Errno::MFILE | Errno::NFILE) {
+            self.chunk = (self.chunk / 2).max(1);
+            why.push_str("; allow more open files (ulimit -n, or LimitNOFILE= for systemd)");
+        }
+        why
     }
 
     fn search_links(&mut self, ctx: &mut Context<Self>) {
@@ -323,11 +358,13 @@ impl WatcherActor {
     }
 }
 
-fn failure_of(error: rustix::io::Errno) -> OpenFailure {
+/// What is to be thought of an open that failed; none if it says nothing about the directory.
+fn failure_of(error: rustix::io::Errno) -> Option<OpenFailure> {
     use rustix::io::Errno;
     match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => OpenFailure::NotThere,
-        _ => OpenFailure::Denied,
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => Some(OpenFailure::NotThere),
+        Errno::ACCESS | Errno::PERM => Some(OpenFailure::Denied),
+        _ => None,
     }
 }
 

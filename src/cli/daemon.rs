@@ -29,6 +29,7 @@ where
     L: FnOnce(&Running) -> F,
     F: Future<Output = i32> + 'static,
 {
+    allow_many_files();
     let _lock = lock(&plan.state_dir)?;
     let plan = Arc::new(plan);
     // Bound before anything starts, so that a second daemon fails before it does harm.
@@ -66,6 +67,14 @@ where
         drop(std::fs::remove_file(socket));
     }
     code
+}
+
+/// As many open files as the system allows: exploring a tree and many hosts take some.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, the old limit does, only slower.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// One daemon for one state directory: two would push against each other.

@@ -1,5 +1,6 @@
 //! The routes: what is asked, and how it is answered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,23 +101,18 @@ async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
         let error = format!("No mirror is selected by {selector}");
         return HttpResponse::NotFound().json(Refused { error });
     }
-    let selected = |id: &&RootId| match &selector {
-        Selector::Root(root) | Selector::Mirror(root, _) => id.as_str() == root,
-        Selector::Host(_) | Selector::All => true,
-    };
-    let roots: Vec<RootId> = api.plan.roots.keys().filter(selected).cloned().collect();
-    let marks = match api.overseer.send(Marks { roots }).await {
-        Ok(Ok(marks)) => marks,
-        Ok(Err(error)) => return HttpResponse::Conflict().json(Refused { error }),
-        Err(_) => return ending(),
-    };
-    let wait = wait_for(&api.board, &selector, &marks);
-    let timed_out = tokio::time::timeout(Duration::from_millis(request.timeout_ms), wait).await;
-    if timed_out.is_ok() {
+    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
+    let roots: BTreeSet<RootId> =
+        mirrors.filter(|id| selector.selects(id)).map(|id| id.root.clone()).collect();
+    let roots: Vec<RootId> = roots.into_iter().collect();
+    let timeout = Duration::from_millis(request.timeout_ms);
+    let mut marks = None;
+    if tokio::time::timeout(timeout, barrier(&api, &selector, roots, &mut marks)).await.is_ok() {
         return HttpResponse::Ok().json(Flushed { done: true, laggards: Vec::new() });
     }
     match api.board.send(StatusSince { revision: 0 }).await {
         Ok(status) => {
+            let marks = marks.unwrap_or_default();
             let laggards = laggards(&status, &selector, &marks).map(describe).collect();
             HttpResponse::Ok().json(Flushed { done: false, laggards })
         }
@@ -124,13 +120,31 @@ async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
     }
 }
 
-async fn wait_for(board: &Addr<BoardActor>, selector: &Selector, marks: &[(RootId, Epoch)]) {
+/// Returns when everything that changed before the call is on all selected mirrors. `marks` are the
+/// Epochs that they must have reached, as soon as that is known: a root that is not watched now has
+/// none before it is watched again.
+async fn barrier(
+    api: &Api,
+    selector: &Selector,
+    roots: Vec<RootId>,
+    marks: &mut Option<Vec<(RootId, Epoch)>>,
+) {
     let mut revision = 0;
-    while let Ok(status) = board.send(StatusSince { revision }).await {
-        if laggards(&status, selector, marks).next().is_none() {
+    while let Ok(status) = api.board.send(StatusSince { revision }).await {
+        revision = status.revision;
+        if marks.is_none() {
+            *marks =
+                api.overseer.send(Marks { roots: roots.clone() }).await.ok().and_then(Result::ok);
+            if marks.is_some() {
+                // This status is older than the marks.
+                revision = 0;
+            }
+            continue;
+        }
+        let known = marks.as_deref().unwrap_or_default();
+        if laggards(&status, selector, known).next().is_none() {
             return;
         }
-        revision = status.revision;
     }
     // The daemon ends; whether everything is there will never be known.
     std::future::pending::<()>().await;
@@ -142,12 +156,13 @@ fn laggards<'a>(
     marks: &'a [(RootId, Epoch)],
 ) -> impl Iterator<Item = &'a MirrorStatus> {
     let lacks = |mirror: &MirrorStatus| {
+        // What is in sync now holds everything, marks included, also those of a log that was lost.
         let mark = marks.iter().find(|(root, _)| *root == mirror.root).map(|(_, mark)| *mark);
-        // A mirror at epoch zero of a root at epoch zero holds everything only when it was walked.
-        let walked = mirror.epoch > Epoch::default() || mirror.state == MirrorState::InSync;
-        mark.is_some_and(|mark| mirror.epoch < mark) || !walked || mirror.stuck_total > 0
+        let holds =
+            mark.is_some_and(|mark| mirror.epoch >= mark && mirror.epoch > Epoch::default());
+        mirror.state != MirrorState::InSync && (!holds || mirror.stuck_total > 0)
     };
-    status.mirrors.iter().filter(move |mirror| selector.selects(mirror) && lacks(mirror))
+    status.mirrors.iter().filter(move |mirror| selector.selects(&mirror.id) && lacks(mirror))
 }
 
 fn describe(mirror: &MirrorStatus) -> String {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::types::ids::MirrorId;
 use crate::types::plan::Plan;
-use crate::types::status::MirrorStatus;
 
 /// A root, a host, a mirror, or everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Selector {
 
 impl Selector {
     /// Whether this mirror is meant.
-    pub fn selects(&self, mirror: &MirrorStatus) -> bool {
+    pub fn selects(&self, mirror: &MirrorId) -> bool {
         let is_root = |name: &str| mirror.root.as_str() == name;
         let is_host = |name: &str| mirror.host.as_str() == name;
         match self {
@@ -34,13 +34,8 @@ impl Selector {
 
     /// Whether anything in the plan is meant.
     pub fn is_known(&self, plan: &Plan) -> bool {
-        let mut mirrors = plan.roots.values().flat_map(|root| &root.mirrors).map(|m| &m.id);
-        mirrors.any(|id| match self {
-            Self::All => true,
-            Self::Root(root) => id.root.as_str() == root,
-            Self::Host(host) => id.host.as_str() == host,
-            Self::Mirror(root, host) => id.root.as_str() == root && id.host.as_str() == host,
-        })
+        let mut mirrors = plan.roots.values().flat_map(|root| &root.mirrors);
+        mirrors.any(|mirror| self.selects(&mirror.id))
     }
 }
 

@@ -289,6 +289,11 @@ impl ChangeLog {
         })
     }
 
+    /// Whether anybody has work that was handed out.
+    pub fn is_working(&self) -> bool {
+        self.mirrors.values().any(|debts| debts.fresh.is_some() || debts.walk.is_some())
+    }
+
     /// When the next stuck path of a Mirror that is not busy is due.
     pub fn stuck_due(&self) -> Option<(Moment, MirrorId)> {
         let idle = self.mirrors.iter().filter(|(_, debts)| debts.fresh.is_none());

@@ -87,6 +87,7 @@ impl Collator {
 
     /// The kernel told of changes; `exploring` says whether new directories are still being watched.
     pub fn handle_changed(&mut self, now: Moment, changes: Vec<Change>, exploring: bool) {
+        self.open.handle_pushing(self.log.is_working());
         for change in changes {
             self.open.insert(now, change);
         }
@@ -126,6 +127,11 @@ impl Collator {
         self.effects.push_back(Effect::Report);
     }
 
+    /// Whether all directories are watched.
+    pub fn is_watching(&self) -> bool {
+        matches!(self.phase, Phase::Watching)
+    }
+
     /// Why the Root is halted; none if it is not.
     pub fn halted(&self) -> Option<&str> {
         match &self.phase {
@@ -154,6 +160,7 @@ impl Collator {
     pub fn handle_take(&mut self, now: Moment, id: MirrorId, lane: Lane) {
         let ready = matches!(self.phase, Phase::Watching);
         let taken = if ready { self.log.take(now, &id, lane) } else { None };
+        self.open.handle_pushing(self.log.is_working());
         self.effects.push_back(match taken {
             Some(taken) => Effect::Make(id, lane, taken),
             None => Effect::Nothing(id, lane),
@@ -429,6 +436,19 @@ mod tests {
         assert!(!settled(&collator));
         walk(&mut collator, 6);
         assert!(settled(&collator));
+    }
+
+    #[test]
+    fn what_came_while_a_walk_was_under_way_is_deleted_when_it_goes() {
+        let mut collator = collator();
+        let taken = take(&mut collator, 1, Lane::Walk).expect("the first walk");
+        let created = Change::new("t".into(), Kinds::CAME | Kinds::OPEN | Kinds::CONTENT);
+        collator.handle_changed(at(2), vec![created], false);
+        collator.handle_applied(at(3), &mirror(), taken.ticket, &end(Outcome::Done));
+        collator.handle_changed(at(4), vec![Change::new("t".into(), Kinds::WENT)], false);
+        collator.handle_timeout(at(60));
+        let taken = take(&mut collator, 61, Lane::Fresh).expect("the walk may have sent it");
+        assert!(taken.entries.iter().any(|(path, _)| *path == "t".into()));
     }
 
     #[test]

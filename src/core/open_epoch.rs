@@ -29,12 +29,15 @@ pub struct OpenEpoch {
     first_change: Moment,
     last_change: Moment,
     held: BTreeMap<RelPath, Held>,
+    /// A push is under way: a recursive one sends what it finds, also names that come meanwhile.
+    pushing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Opened {
     kinds: Kinds,
-    /// The name did not exist when this Epoch opened, so if it goes away again nothing has changed.
+    /// The name came in this Epoch and no mirror can have it, so if it goes away again nothing has
+    /// changed.
     fresh: bool,
 }
 
@@ -56,7 +59,17 @@ impl OpenEpoch {
             first_change: zero,
             last_change: zero,
             held: BTreeMap::new(),
+            pushing: false,
         }
+    }
+
+    /// Whether any push is under way. What came before or during it may be on a mirror.
+    pub fn handle_pushing(&mut self, pushing: bool) {
+        if pushing && !self.pushing {
+            self.changes.values_mut().for_each(|opened| opened.fresh = false);
+            self.held.values_mut().for_each(|held| held.fresh = false);
+        }
+        self.pushing = pushing;
     }
 
     /// Folds one change in.
@@ -73,7 +86,7 @@ impl OpenEpoch {
                 now,
                 path,
                 (old | kinds) - Kinds::OPEN,
-                fresh || kinds.contains(Kinds::CAME),
+                fresh || (kinds.contains(Kinds::CAME) && !self.pushing),
             );
         } else if let Some(held) = self.held.get_mut(&path) {
             // Attributes of a file that is still being written go with its content.
@@ -166,7 +179,8 @@ impl OpenEpoch {
             held.last_write = now;
             return;
         }
-        let fresh = kinds.contains(Kinds::CAME) && !self.changes.contains_key(&path);
+        let fresh =
+            kinds.contains(Kinds::CAME) && !self.pushing && !self.changes.contains_key(&path);
         if self.held.len() >= HELD_FILES_MAX {
             self.dirty(now, path, kinds - Kinds::OPEN, fresh);
             return;
@@ -287,6 +301,19 @@ mod tests {
             (2, "d/file", Kinds::CONTENT),
         ]);
         assert_eq!(paths(&mut epoch), ["d", "d/file"]);
+    }
+
+    #[test]
+    fn a_name_that_a_push_may_have_found_is_deleted_when_it_goes() {
+        let mut before = epoch(&[(0, "t", CREATED), (1, "u", Kinds::CAME | Kinds::CONTENT)]);
+        before.handle_pushing(true);
+        before.insert(at(2), Change::new("v".into(), CREATED));
+        before.handle_pushing(false);
+        before.insert(at(3), Change::new("w".into(), CREATED));
+        for name in ["t", "u", "v", "w"] {
+            before.insert(at(4), Change::new(name.into(), Kinds::WENT));
+        }
+        assert_eq!(paths(&mut before), [".", "t", "u", "v"]);
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Guard {
         true
     }
 
+    /// Whether a volume that is mounted here was never seen.
+    pub fn is_unknown_volume(&self, path: &RelPath) -> bool {
+        !self.volumes.contains_key(path) && !self.exploring.iter().any(|(known, _)| known == path)
+    }
+
     /// The directories to look at for a [`Sighting`].
     pub fn volumes(&self) -> impl Iterator<Item = &RelPath> {
         self.volumes.keys()

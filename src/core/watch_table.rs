@@ -65,7 +65,7 @@ pub enum Effect {
     Unmounted(RelPath),
     /// Everything below the Root is watched.
     Complete,
-    /// A directory can't be watched, for want of permission.
+    /// A directory can't be opened, for want of permission; rsync can't either, and says so.
     Unreadable(RelPath),
     /// Events were lost, or the Root itself went away: watch everything anew.
     Lost(&'static str),
@@ -172,6 +172,9 @@ impl WatchTable {
     /// Explores a directory again, because what lies there may be another volume now.
     pub fn handle_remounted(&mut self, path: &RelPath) {
         let Some(parent) = path.parent().and_then(|p| self.find(&p)) else { return };
+        if self.filter.excludes_entry(path, true) {
+            return;
+        }
         self.forget_entry(parent, path.name());
         self.explore(Some((parent, path.name().into())), Kinds::SUBTREE);
     }
@@ -349,7 +352,14 @@ impl WatchTable {
         } else if mask.contains(EventMask::MODIFY) {
             self.change(path, Kinds::CONTENT | Kinds::OPEN);
         } else if mask.contains(EventMask::ATTRIB) {
-            self.change(path, Kinds::ATTRS);
+            let is_watched = self.children.contains_key(&(node, event.name.as_slice().into()));
+            if is_directory && !is_watched {
+                // It could not be opened before; its new permissions may allow it.
+                let kinds = Kinds::ATTRS | Kinds::SUBTREE;
+                self.explore(Some((node, event.name.as_slice().into())), kinds);
+            } else {
+                self.change(path, Kinds::ATTRS);
+            }
         }
     }
 

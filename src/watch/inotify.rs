@@ -31,6 +31,9 @@ pub enum WatchError {
         /// A limit that helps.
         suggested: u64,
     },
+    /// Only who may read a directory may watch it.
+    #[error("no permission to watch the directory")]
+    Denied,
     /// Anything else.
     #[error("cannot watch the directory: {0}")]
     Io(#[from] io::Error),
@@ -70,6 +73,8 @@ impl WatchSet {
             if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) {
                 let limit = watches_max().unwrap_or_default();
                 WatchError::OutOfWatches { limit, suggested: (limit * 4).max(1_048_576) }
+            } else if error.kind() == io::ErrorKind::PermissionDenied {
+                WatchError::Denied
             } else {
                 WatchError::Io(error)
             }

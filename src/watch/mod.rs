@@ -4,5 +4,6 @@
 pub mod explore;
 pub mod inotify;
 pub mod links;
+pub mod mounts;
 pub mod presence;
 pub mod source;

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, wait_for};
+use crate::support::{Daemon, NOBODY, is_root, wait_for};
 
 fn same(daemon: &Daemon, context: &str) {
     daemon.flush("");
@@ -157,4 +157,59 @@ fn hard_case_27_nothing_of_ours_lies_in_the_root() {
     same(&daemon, "first");
     same(&daemon, "flushed again");
     assert_eq!(fs::read_dir(daemon.source()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_name_that_a_push_found_by_itself_is_deleted_when_it_goes() {
+    let daemon = Daemon::new().local("local").start();
+    same(&daemon, "first");
+    let source = daemon.source();
+    for round in 0..10 {
+        let directory = source.join(format!("d{round}"));
+        fs::create_dir(&directory).unwrap();
+        // The new directory's push may find the file, though it is open and so not pushed itself.
+        let part = directory.join("x.part");
+        let mut file = File::create(&part).unwrap();
+        let copy = daemon.path("local").join(format!("d{round}"));
+        wait_for("the directory", || copy.exists().then_some(()));
+        file.write_all(b"a").unwrap();
+        drop(file);
+        fs::rename(&part, directory.join("x")).unwrap();
+    }
+    same(&daemon, "renamed into place");
+}
+
+#[test]
+fn a_directory_that_becomes_readable_is_watched_from_then_on() {
+    let daemon = Daemon::new().by_nobody().local("local");
+    let directory = daemon.source().join("d");
+    fs::create_dir(&directory).unwrap();
+    if is_root() {
+        chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o000)).unwrap();
+    let daemon = daemon.start();
+    daemon.wait_for_mirror("local", "a stuck path", |m| m["stuck_total"].as_u64() > Some(0));
+    assert_ne!(daemon.mirror_status("local")["state"], "in-sync");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    same(&daemon, "readable");
+    fs::write(directory.join("new"), "n").unwrap();
+    if is_root() {
+        chown(directory.join("new"), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    same(&daemon, "and watched");
+}
+
+#[test]
+fn a_shortage_of_descriptors_leaves_no_directory_unwatched() {
+    let daemon = Daemon::new().descriptors_max(64).local("local");
+    for number in 0..300 {
+        fs::create_dir_all(daemon.source().join(format!("d{number}/e"))).unwrap();
+    }
+    let daemon = daemon.start();
+    daemon.flush("");
+    for number in 0..300 {
+        fs::write(daemon.source().join(format!("d{number}/e/f")), "f").unwrap();
+    }
+    same(&daemon, "all watched");
 }

@@ -74,6 +74,7 @@ pub struct Daemon {
     environment: Vec<(String, String)>,
     by_nobody: bool,
     below: &'static str,
+    descriptors_max: Option<u64>,
 }
 
 impl Daemon {
@@ -90,12 +91,19 @@ impl Daemon {
             environment: Vec::new(),
             by_nobody: false,
             below: "",
+            descriptors_max: None,
         }
     }
 
     /// The daemon shall not be root, who may read everything. Nothing may be in the source yet.
     pub fn by_nobody(mut self) -> Self {
         self.by_nobody = is_root();
+        self
+    }
+
+    /// The daemon may have no more open files than this.
+    pub fn descriptors_max(mut self, max: u64) -> Self {
+        self.descriptors_max = Some(max);
         self
     }
 
@@ -168,7 +176,15 @@ impl Daemon {
     pub fn start_again(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = Command::new(binary());
+        let mut command = match self.descriptors_max {
+            None => Command::new(binary()),
+            Some(max) => {
+                let mut limited = Command::new("sh");
+                let script = format!("ulimit -n {max}; exec \"$0\" \"$@\"");
+                limited.arg("-c").arg(script).arg(binary());
+                limited
+            }
+        };
         if self.by_nobody {
             for path in [self.dir.path(), &self.source()] {
                 std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
