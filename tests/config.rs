@@ -17,7 +17,7 @@ fn surroundings() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
     fs::create_dir_all(path.join("source/sub")).unwrap();
-    fs::create_dir_all(path.join("other")).unwrap();
+    fs::create_dir_all(path.join("other/b")).unwrap();
     symlink("source", path.join("link")).unwrap();
     for (name, content) in
         [("file", ""), ("rules", "*.o\n[open\n# comment\n"), ("open-secret", "s")]

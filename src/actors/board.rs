@@ -13,7 +13,7 @@ use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
-use crate::types::plan::Plan;
+use crate::types::plan::{MirrorPlan, Plan};
 use crate::types::status::{MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath};
 
 /// Puts together what collators and transfers report.
@@ -64,7 +64,7 @@ impl BoardActor {
             version: env!("CARGO_PKG_VERSION").to_string(),
             actor_restarts: self.restarts_total,
             roots: self.plan.roots.keys().map(|id| self.root_status(id)).collect(),
-            mirrors: mirrors.map(|mirror| self.mirror_status(now, &mirror.id)).collect(),
+            mirrors: mirrors.map(|mirror| self.mirror_status(now, mirror)).collect(),
         }
     }
 
@@ -84,7 +84,8 @@ impl BoardActor {
         }
     }
 
-    fn mirror_status(&self, now: Moment, id: &MirrorId) -> MirrorStatus {
+    fn mirror_status(&self, now: Moment, mirror: &MirrorPlan) -> MirrorStatus {
+        let id = &mirror.id;
         let root = self.roots.get(&id.root).map(|reported| &reported.report);
         let standing = root.and_then(|report| report.mirrors.iter().find(|(m, ..)| m == id));
         let (standing, settled) = match standing {
@@ -99,6 +100,7 @@ impl BoardActor {
             id: id.clone(),
             root: id.root.clone(),
             host: id.host.clone(),
+            target: self.plan.hosts[&id.host].kind.target(&mirror.path),
             state: state(halted, settled, standing, &host),
             pending_paths: standing.map_or(0, |s| s.pending as u64),
             lag_seconds: match (settled, standing) {

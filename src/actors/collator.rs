@@ -1,6 +1,7 @@
 //! One Root's collator: the shell around [`crate::core::collator::Collator`], and the maker of batches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -28,6 +29,7 @@ use crate::types::change::{Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
 use crate::types::moment::Moment;
+use crate::types::name::Escaped;
 use crate::types::outcome::{Outcome, PushEnd};
 use crate::types::plan::RootPlan;
 use crate::types::rel_path::RelPath;
@@ -225,7 +227,7 @@ impl CollatorActor {
     /// The source was looked at: what does that mean?
     fn judge(&mut self, ctx: &mut Context<Self>, judgement: Judgement) {
         match judgement {
-            Judgement::Gone(why) => self.halt(ctx, &why),
+            Judgement::Gone(why) => self.halt_until_back(ctx, &why),
             Judgement::Same(_) if self.core.halted().is_some() => {
                 if let Some(watcher) = &self.watcher {
                     info!(self.log, "The source is back; it is watched anew");
@@ -243,12 +245,16 @@ impl CollatorActor {
         }
     }
 
-    fn halt(&mut self, ctx: &mut Context<Self>, why: &str) {
-        let source = self.root.source.display();
+    fn halt_until_back(&mut self, ctx: &mut Context<Self>, why: &str) {
+        let source = Escaped(self.root.source.as_os_str().as_bytes());
         let why = format!(
             "{why}: {source}. Nothing is pushed and nothing deleted until it is back; to take what is \
              there now, restart mirrorball"
         );
+        self.halt(ctx, why);
+    }
+
+    fn halt(&mut self, ctx: &mut Context<Self>, why: String) {
         if self.core.halted() != Some(why.as_str()) {
             error!(self.log, "The root is halted"; "why" => &why);
             self.turn(ctx, |core, now| core.handle_halt(now, why));
@@ -423,7 +429,8 @@ impl Handler<Watching> for CollatorActor {
         if is_root {
             self.turn(ctx, Collator::handle_watching);
         } else {
-            self.halt(ctx, "The source is another directory than the one that was mirrored");
+            let why = "The source is another directory than the one that was mirrored";
+            self.halt_until_back(ctx, why);
         }
         self.guard_source(ctx);
     }
@@ -442,10 +449,16 @@ impl Handler<SourceGone> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: SourceGone, ctx: &mut Self::Context) {
         self.guard.handle_watch_lost();
-        self.turn(ctx, |core, now| {
-            core.handle_watch_lost(now);
-            core.handle_halt(now, message.why);
-        });
+        // The first reason says more than that watching fails because of it.
+        if let Some(why) = self.core.halted().map(String::from) {
+            self.turn(ctx, |core, now| {
+                core.handle_watch_lost(now);
+                core.handle_halt(now, why);
+            });
+        } else {
+            self.turn(ctx, Collator::handle_watch_lost);
+            self.halt(ctx, message.why);
+        }
         self.guard_source(ctx);
     }
 }

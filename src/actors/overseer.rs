@@ -194,6 +194,14 @@ impl OverseerActor {
         deaths.len() >= DEATHS_MAX
     }
 
+    /// Told to end: what a daemon is for, and what a single pass failed by.
+    fn stopped_code(&self) -> i32 {
+        match self.kit.mode {
+            Mode::Live => 0,
+            Mode::Once => 1,
+        }
+    }
+
     /// Ends the system. Dropping the actors ends their processes' groups.
     fn end(&mut self, code: i32) {
         self.roots.clear();
@@ -244,15 +252,16 @@ impl Handler<Stop> for OverseerActor {
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         if self.draining.is_some() {
             info!(self.log, "Ending at once");
-            self.end(0);
+            self.end(self.stopped_code());
             return;
         }
-        info!(self.log, "Ending: what runs may finish"; "within" => ?DRAIN_WAIT);
+        info!(self.log, "Ending: what runs may finish; told again, it ends at once";
+            "within" => ?DRAIN_WAIT);
         self.draining = Some(self.hosts.keys().cloned().collect());
         for actor in self.hosts.values() {
             tell_actor(&actor.transfer, Drain);
         }
-        ctx.run_later(DRAIN_WAIT, |act, _| act.end(0));
+        ctx.run_later(DRAIN_WAIT, |act, _| act.end(act.stopped_code()));
     }
 }
 
@@ -262,7 +271,7 @@ impl Handler<Drained> for OverseerActor {
         let Some(draining) = self.draining.as_mut() else { return };
         draining.retain(|host| *host != message.host);
         if draining.is_empty() {
-            self.end(0);
+            self.end(self.stopped_code());
         }
     }
 }

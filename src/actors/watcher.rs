@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{Logger, debug, error, info, o, warn};
+use slog::{Logger, debug, info, o, warn};
 use tokio::sync::oneshot;
 
 use crate::actors::kit::{Kit, Mode};
@@ -26,6 +27,7 @@ use crate::types::change::{Change, Epoch, Kinds};
 use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
+use crate::types::name::Escaped;
 use crate::types::plan::{RetryPlan, RootPlan};
 use crate::types::rel_path::RelPath;
 use crate::watch::explore::{self, Listing, Opened};
@@ -93,7 +95,7 @@ impl WatcherActor {
     }
 
     fn begin(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
-        let at = self.root.source.display().to_string();
+        let at = Escaped(self.root.source.as_os_str().as_bytes()).to_string();
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
         if self.kit.mode == Mode::Once {
@@ -151,7 +153,6 @@ impl WatcherActor {
     }
 
     fn fail(&mut self, ctx: &mut Context<Self>, why: String) {
-        error!(self.log, "The root can't be watched"; "why" => &why);
         tell(&self.collator.gone, SourceGone { why });
         self.begin_anew(ctx);
     }
@@ -160,7 +161,7 @@ impl WatcherActor {
         let Some(watch) = self.live.watch.as_ref() else { return };
         let (directories, source) = (watch.table.len(), watch.source.clone());
         info!(self.log, "Watching"; "directories" => directories,
-            "source" => %self.root.source.display());
+            "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
         tell(&self.collator.watching, Watching { source, directories });
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::exit_code::ExitCode;
+use crate::cli::table::count;
 use crate::cli::{ConfigArg, say, say_error};
 use crate::config::{self, survey};
 
@@ -20,18 +21,20 @@ pub struct CheckArgs {
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (plan, mut report) = config::load(&args.config.config)?;
     survey::survey(&plan, &mut report);
-    for warning in report.warning_lines() {
-        say_error(&warning);
-    }
+    let warnings = report.warning_lines();
     if args.deny_warnings {
         report.deny_warnings()?;
     }
+    for warning in warnings {
+        say_error(&warning);
+    }
     let mirrors: usize = plan.roots.values().map(|root| root.mirrors.len()).sum();
     say(&format!(
-        "{}: good: {} roots, {} hosts, {mirrors} mirrors",
+        "{}: good: {}, {}, {}",
         args.config.config.display(),
-        plan.roots.len(),
-        plan.hosts.len(),
+        count(plan.roots.len() as u64, "root", "roots"),
+        count(plan.hosts.len() as u64, "host", "hosts"),
+        count(mirrors as u64, "mirror", "mirrors"),
     ));
     Ok(ExitCode::Ok)
 }

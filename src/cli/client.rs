@@ -112,8 +112,14 @@ async fn exchange(
     Err(refusal(status, &body))
 }
 
+/// The daemon did not understand what was asked, such as a selector that selects nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRequest(String);
+
 fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
     match serde_json::from_slice::<Refused>(body) {
+        Ok(refused) if status.is_client_error() => BadRequest(refused.error).into(),
         Ok(refused) => anyhow::anyhow!("{}", refused.error),
         Err(_) => anyhow::anyhow!("The daemon answered {status}"),
     }

@@ -95,7 +95,7 @@ fn lock(state_dir: &Path) -> anyhow::Result<File> {
 }
 
 fn listen_to_signals(overseer: &Addr<OverseerActor>, log: &Logger) -> anyhow::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
         let mut signals = signal(kind)?;
         let (overseer, log) = (overseer.clone(), log.clone());
         actix_rt::spawn(async move {

@@ -14,8 +14,8 @@ use crate::control::api::{Flush, Flushed};
 pub struct FlushArgs {
     #[command(flatten)]
     daemon: DaemonArg,
-    /// root, @host or root@host; all mirrors without it
-    selector: Option<String>,
+    /// root, @host or root@host, any number; all mirrors without
+    selectors: Vec<String>,
     /// Give up after this long, and name the mirrors that lag
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -24,7 +24,7 @@ pub struct FlushArgs {
 /// Exits with 1 if a mirror still lags.
 pub fn flush(args: &FlushArgs) -> anyhow::Result<ExitCode> {
     let request = Flush {
-        selector: args.selector.clone(),
+        selectors: args.selectors.clone(),
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
     };
     let answer = Client::find(&args.daemon)?.post("/flush", &request)?;

@@ -1,9 +1,11 @@
 //! Making the log: for a terminal, as JSON, or into the few lines below the live table.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context as _;
 use slog::{Drain, Level, LevelFilter, Logger, o};
 use slog_async::{Async, AsyncGuard, OverflowStrategy};
 
@@ -51,10 +53,25 @@ impl Write for LastLines {
     }
 }
 
-/// A log on standard error; `verbose` raises the level.
-pub fn to_stderr(plan: LogPlan, verbose: u8) -> Log {
+/// A log as the plan has it; `verbose` raises the level.
+pub fn from_plan(plan: &LogPlan, verbose: u8) -> anyhow::Result<Log> {
+    let Some(path) = &plan.file else { return Ok(to_stderr(plan.level, plan.format, verbose)) };
     let level = level(plan.level, verbose);
-    match plan.format {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("Cannot write the log to {}", path.display()))?;
+    Ok(match plan.format {
+        LogFormat::Terminal => {
+            let decorator = slog_term::PlainSyncDecorator::new(file);
+            build(slog_term::FullFormat::new(decorator).build(), level)
+        }
+        LogFormat::Json => build(slog_json::Json::default(file), level),
+    })
+}
+
+/// A log on standard error; `verbose` raises the level.
+pub fn to_stderr(level_plan: LogLevel, format: LogFormat, verbose: u8) -> Log {
+    let level = level(level_plan, verbose);
+    match format {
         LogFormat::Terminal => {
             let decorator = slog_term::TermDecorator::new().stderr().build();
             build(slog_term::FullFormat::new(decorator).build(), level)

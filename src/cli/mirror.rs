@@ -5,41 +5,46 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, ValueEnum};
 
 use crate::actors::kit::Mode;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::{self, LastLines};
 use crate::cli::screen::{self, Show};
+use crate::cli::table::Naming;
 use crate::cli::target::{self, HostOptions};
 use crate::cli::{daemon, say, say_error, table};
-use crate::config::fault::Report;
+use crate::config::fault::{Fault, Report};
 use crate::config::file::{Control, File, Filter, HostLimits, Mirror, Root};
 use crate::config::resolve;
-use crate::types::plan::{DeleteMode, LogFormat, LogLevel, LogPlan, Plan};
+use crate::types::plan::{DeleteMode, LogFormat, LogLevel, Plan};
 use crate::types::rsync_options::RsyncOptions;
+
+const TARGET_HELP: &str = "Where to: /path, [user@]host:path, [user@]host::module[/path] or \
+                           rsync://[user@]host[:port]/module[/path]";
 
 /// Arguments of `mirror`.
 #[derive(Args, Debug)]
 pub struct MirrorArgs {
     /// The tree to mirror; its contents go into each target
     source: PathBuf,
-    /// Where to: /path, [user@]host:path, [user@]`host::module`[/path] or
-    /// rsync://[user@]host[:port]/module[/path]
-    #[arg(required = true)]
+    #[arg(required = true, help = TARGET_HELP)]
     targets: Vec<String>,
     /// Make one pass, with a progress bar, and exit: 0 if all targets are equal then
     #[arg(long)]
     once: bool,
-    /// Leave out what matches this rsync pattern
+    /// Leave out what matches this rsync pattern; of these rules the first that matches decides
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Mirror what matches this rsync pattern, whatever a later rule says
+    /// Mirror what matches this rsync pattern
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
     /// Leave out what matches the patterns in this file
     #[arg(long, value_name = "FILE")]
     exclude_from: Vec<PathBuf>,
+    /// Mirror what matches the patterns in this file
+    #[arg(long, value_name = "FILE")]
+    include_from: Vec<PathBuf>,
     /// Quiet time before changes are pushed
     #[arg(long, value_name = "TIME", default_value = "50ms")]
     settle: String,
@@ -80,10 +85,12 @@ enum Delete {
 }
 
 /// Mirrors until told to end, or once.
-pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
+///
+/// `matches` are the same arguments as clap found them, for their order.
+pub fn mirror(args: &MirrorArgs, matches: &ArgMatches, verbose: u8) -> anyhow::Result<ExitCode> {
     // Whatever happens, nothing of ours stays behind.
     let state = tempfile::Builder::new().prefix("mirrorball-").tempdir()?;
-    let plan = match plan(args, state.path()) {
+    let plan = match plan(args, matches, state.path()) {
         Ok(plan) => plan,
         Err(message) => {
             say_error(&message);
@@ -94,10 +101,10 @@ pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let (mode, show) = if args.once { (Mode::Once, Show::Pass) } else { (Mode::Live, Show::Live) };
     let lines = LastLines::default();
     let log = if on_terminal {
-        logging::to_lines(lines.clone(), LogLevel::Warning, verbose)
+        logging::to_lines(lines.clone(), LogLevel::Info, verbose)
     } else {
         let level = if args.once { LogLevel::Warning } else { LogLevel::Info };
-        logging::to_stderr(LogPlan { level, format: LogFormat::Terminal }, verbose)
+        logging::to_stderr(level, LogFormat::Terminal, verbose)
     };
     let narrator = log.logger.clone();
     let code = daemon::run_plan(plan, mode, &log.logger, |running| {
@@ -109,7 +116,7 @@ pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
                 screen::narrate(board, narrator).await
             } else {
                 let (status, code) = screen::wait_for_pass(board).await;
-                say(&table::text(&status));
+                say(&table::text(&status, Naming::Target));
                 code
             }
         }
@@ -118,7 +125,7 @@ pub fn mirror(args: &MirrorArgs, verbose: u8) -> anyhow::Result<ExitCode> {
 }
 
 /// The same plan as a configuration file would give, checked by the same rules.
-fn plan(args: &MirrorArgs, state_dir: &Path) -> Result<Plan, String> {
+fn plan(args: &MirrorArgs, matches: &ArgMatches, state_dir: &Path) -> Result<Plan, String> {
     let text = |path: &Path| {
         let absolute = absolute(path).map_err(|e| format!("Cannot use {}: {e}", path.display()))?;
         let text = absolute.to_str().map(String::from);
@@ -160,11 +167,16 @@ fn plan(args: &MirrorArgs, state_dir: &Path) -> Result<Plan, String> {
         });
         hosts.insert(name, target.host);
     }
-    let mut filters: Vec<Filter> = args.include.iter().cloned().map(Filter::Include).collect();
-    filters.extend(args.exclude.iter().cloned().map(Filter::Exclude));
-    for file in &args.exclude_from {
-        filters.push(Filter::ExcludeFrom(text(file)?));
-    }
+    let file = |path: &PathBuf| text(path);
+    let mut filters: Vec<(usize, Filter)> = Vec::new();
+    filters.extend(indexed(matches, "include", &args.include, |p| Ok(Filter::Include(p.clone())))?);
+    filters.extend(indexed(matches, "exclude", &args.exclude, |p| Ok(Filter::Exclude(p.clone())))?);
+    let from = &args.include_from;
+    filters.extend(indexed(matches, "include_from", from, |p| Ok(Filter::IncludeFrom(file(p)?)))?);
+    let from = &args.exclude_from;
+    filters.extend(indexed(matches, "exclude_from", from, |p| Ok(Filter::ExcludeFrom(file(p)?)))?);
+    filters.sort_by_key(|(index, _)| *index);
+    let filters = filters.into_iter().map(|(_, filter)| filter).collect();
     let name = args.source.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_owned()));
     let name =
         name.map_or_else(|| "root".into(), |name| target::plain_name(&name.to_string_lossy()));
@@ -188,6 +200,31 @@ fn plan(args: &MirrorArgs, state_dir: &Path) -> Result<Plan, String> {
     resolve_arguments(&file, args.socket.is_some())
 }
 
+/// The values of an option with their places on the command line.
+fn indexed<'a, T>(
+    matches: &ArgMatches,
+    option: &str,
+    values: &'a [T],
+    filter: impl Fn(&'a T) -> Result<Filter, String>,
+) -> Result<Vec<(usize, Filter)>, String> {
+    let indices = matches.indices_of(option).into_iter().flatten();
+    indices.zip(values).map(|(index, value)| Ok((index, filter(value)?))).collect()
+}
+
+/// A fault, in the words of the command line instead of a configuration's.
+fn as_argument(fault: &Fault) -> String {
+    let field = fault.key.rsplit('.').next().unwrap_or(&fault.key);
+    let field = field.split('[').next().unwrap_or(field);
+    let argument = match field {
+        "source" => "SOURCE".to_string(),
+        "path" | "address" | "user" | "mirrors" => "TARGET".to_string(),
+        "Include" | "Exclude" | "IncludeFrom" | "ExcludeFrom" | "filters" => "filters".to_string(),
+        "extra" => "--rsync-option".to_string(),
+        other => format!("--{}", other.replace('_', "-")),
+    };
+    format!("error: {argument}: {}", fault.message)
+}
+
 fn resolve_arguments(file: &File, has_socket: bool) -> Result<Plan, String> {
     let mut report = Report::new(Path::new("mirror"), "");
     let plan = resolve::resolve(file, &mut report);
@@ -198,6 +235,9 @@ fn resolve_arguments(file: &File, has_socket: bool) -> Result<Plan, String> {
             }
             Ok(plan)
         }
-        _ => Err(report.into_faults().to_string()),
+        _ => {
+            let faults: Vec<String> = report.into_faults().faults.iter().map(as_argument).collect();
+            Err(faults.join("\n"))
+        }
     }
 }

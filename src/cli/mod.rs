@@ -16,7 +16,7 @@ pub mod target;
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::exit_code::ExitCode;
 
@@ -71,8 +71,9 @@ pub struct DaemonArg {
 
 /// Runs the program. Messages are on standard error; the code says how it ended.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let parsed = Args::command().try_get_matches();
+    let (args, matches) = match parsed.and_then(|m| Ok((Args::from_arg_matches(&m)?, m))) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
             // Where even that can't be written, the code still says it.
@@ -81,7 +82,10 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match args.verb {
-        Verb::Mirror(mirror) => mirror::mirror(&mirror, args.verbose),
+        Verb::Mirror(mirror) => {
+            let matches = matches.subcommand_matches("mirror").expect("the verb was parsed so");
+            mirror::mirror(&mirror, matches, args.verbose)
+        }
         Verb::Run(config) => run::run(&config, args.verbose),
         Verb::Check(check) => check::check(&check),
         Verb::Status(status) => status::status(&status),
@@ -91,6 +95,8 @@ pub fn main() -> ExitCode {
     ended.unwrap_or_else(|error| {
         let code = if error.is::<client::Unreachable>() || error.is::<daemon::AlreadyRunning>() {
             ExitCode::Unavailable
+        } else if error.is::<client::BadRequest>() {
+            ExitCode::Usage
         } else if error.is::<crate::config::fault::Faults>() {
             ExitCode::Config
         } else {

@@ -9,8 +9,8 @@ use crate::config;
 
 /// Runs until told to end.
 pub fn run(args: &ConfigArg, verbose: u8) -> anyhow::Result<ExitCode> {
-    let (plan, report) = config::load(&args.config)?;
-    let log = logging::to_stderr(plan.log, verbose);
+    let (plan, report) = config::load_to_run(&args.config)?;
+    let log = logging::from_plan(&plan.log, verbose)?;
     for warning in report.warning_lines() {
         warn!(log.logger, "{}", warning);
     }

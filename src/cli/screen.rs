@@ -1,6 +1,6 @@
 //! Showing a running plan: a live table on a terminal, a few lines in a log elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::actors::board::BoardActor;
 use crate::actors::message::StatusSince;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::LastLines;
-use crate::cli::table;
+use crate::cli::table::{self, Naming};
+use crate::types::ids::MirrorId;
 use crate::types::status::{MirrorState, Status};
 
 /// Between two pictures, at least.
@@ -35,24 +36,26 @@ pub fn code(code: i32) -> ExitCode {
     }
 }
 
-/// Logs when a mirror comes to stand elsewhere. Never ends.
+/// Logs when a mirror has come to be in sync, after its start or after trouble, which the actors log
+/// themselves. Never ends.
 pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
-    let mut known: BTreeMap<String, MirrorState> = BTreeMap::new();
+    let mut in_sync: BTreeSet<MirrorId> = BTreeSet::new();
     let mut revision = 0;
     while let Ok(status) = board.send(StatusSince { revision }).await {
         revision = status.revision;
         for mirror in &status.mirrors {
-            // Each push would be a line otherwise; what is new is whether it is in sync at all.
-            let id = mirror.id.to_string();
-            let is_news = match (known.get(&id), mirror.state) {
-                (None, _) => true,
-                (Some(MirrorState::InSync | MirrorState::Pushing), MirrorState::Pushing) => false,
-                (Some(old), new) => *old != new,
-            };
-            if is_news {
-                known.insert(id, mirror.state);
-                info!(log, "The mirror is {}", mirror.state.name(); "mirror" => %mirror.id,
-                    "epoch" => %mirror.epoch);
+            match mirror.state {
+                MirrorState::InSync if in_sync.insert(mirror.id.clone()) => {
+                    info!(log, "In sync"; "mirror" => %mirror.id);
+                }
+                // An everyday push is no news.
+                MirrorState::InSync | MirrorState::Pushing => (),
+                MirrorState::Waiting
+                | MirrorState::Walking
+                | MirrorState::Retrying
+                | MirrorState::Halted => {
+                    in_sync.remove(&mirror.id);
+                }
             }
         }
     }
@@ -96,6 +99,7 @@ pub async fn wait_for_pass(board: Addr<BoardActor>) -> (Arc<Status>, i32) {
 /// Draws the table below what the terminal shows already, until the end.
 pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 {
     let mut terminal = None;
+    let mut lines_shown = Lines::default();
     let mut revision = 0;
     loop {
         // Lags grow while nothing happens.
@@ -110,10 +114,10 @@ pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 
         };
         revision = status.revision;
         let shown = lines.lines();
-        // A terminal that can't be drawn on ends nothing.
-        let opened = terminal.get_or_insert_with(|| open_terminal(&status).ok());
-        if let Some(terminal) = opened {
-            drop(terminal.draw(|frame| picture(frame, &status, &shown, show)));
+        match terminal.get_or_insert_with(|| open_terminal(&status).ok()) {
+            Some(terminal) => drop(terminal.draw(|frame| picture(frame, &status, &shown, show))),
+            // A terminal that does not say where its cursor is gets lines instead of a picture.
+            None => lines_shown.say(&status),
         }
         if show == Show::Pass
             && let Some(failed) = pass_made(&status)
@@ -129,6 +133,20 @@ pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 
     }
 }
 
+/// The table, each time that a mirror's state is another.
+#[derive(Default)]
+struct Lines(Vec<MirrorState>);
+
+impl Lines {
+    fn say(&mut self, status: &Status) {
+        let now: Vec<MirrorState> = status.mirrors.iter().map(|mirror| mirror.state).collect();
+        if now != self.0 {
+            self.0 = now;
+            crate::cli::say(&table::text(status, Naming::Target));
+        }
+    }
+}
+
 fn open_terminal(status: &Status) -> io::Result<Terminal<CrosstermBackend<io::Stdout>>> {
     let rows = status.mirrors.len().min(ROWS_MAX) as u16;
     let headlines = 2 + status.roots.len().min(4) as u16;
@@ -138,7 +156,7 @@ fn open_terminal(status: &Status) -> io::Result<Terminal<CrosstermBackend<io::St
 
 fn picture(frame: &mut Frame, status: &Status, lines: &[String], show: Show) {
     let rows = status.mirrors.len().min(ROWS_MAX) as u16 + 1;
-    let headline = table::headline(status);
+    let headline = table::headline(status, Naming::Target);
     let height = headline.lines().count() as u16;
     let [top, gauge, middle, bottom] = Layout::vertical([
         Constraint::Length(height),
@@ -152,27 +170,31 @@ fn picture(frame: &mut Frame, status: &Status, lines: &[String], show: Show) {
         let bar = Gauge::default().gauge_style(colour(Color::Green)).ratio(overall(status));
         frame.render_widget(bar, gauge);
     }
-    frame.render_widget(mirror_table(status), middle);
+    frame.render_widget(mirror_table(status, usize::from(frame.area().width)), middle);
     let text: String = lines.iter().map(String::as_str).collect();
     frame.render_widget(Paragraph::new(text).style(styled(Modifier::DIM, None)), bottom);
 }
 
-fn mirror_table(status: &Status) -> Table<'static> {
+fn mirror_table(status: &Status, width: usize) -> Table<'static> {
+    let names = status.mirrors.iter().map(|mirror| mirror.target.chars().count());
+    let name_width = names.max().unwrap_or(6).clamp(6, 40);
+    let room = width.saturating_sub(name_width + 12 + 7 + 8 + 4 * 2);
     let row = |mirror: &crate::types::status::MirrorStatus| {
-        let [id, state, lag, pending, what] = table::cells(mirror);
+        let [name, state, lag, pending, what] = table::cells(mirror, Naming::Target);
+        let name = table::elide(&name, name_width);
         let state = Cell::from(state).style(colour(state_colour(mirror.state)));
-        Row::new([Cell::from(id), state, Cell::from(lag), Cell::from(pending), Cell::from(what)])
+        let what = Cell::from(table::elide(&what, room));
+        Row::new([Cell::from(name), state, Cell::from(lag), Cell::from(pending), what])
     };
-    let names = status.mirrors.iter().map(|mirror| mirror.id.to_string().chars().count());
     let widths = [
-        Constraint::Length(names.max().unwrap_or(6).clamp(6, 40) as u16),
+        Constraint::Length(name_width as u16),
         Constraint::Length(12),
         Constraint::Length(7),
         Constraint::Length(8),
         Constraint::Fill(1),
     ];
     Table::new(status.mirrors.iter().take(ROWS_MAX).map(row), widths)
-        .header(Row::new(table::HEAD).style(styled(Modifier::UNDERLINED, None)))
+        .header(Row::new(Naming::Target.head()).style(styled(Modifier::UNDERLINED, None)))
         .column_spacing(2)
 }
 

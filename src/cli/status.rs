@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::table::Naming;
 use crate::cli::{DaemonArg, say, table};
 use crate::types::status::Status;
 
@@ -28,7 +29,7 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         say(&serde_json::to_string_pretty(&status)?);
     } else {
-        say(&table::text(&status));
+        say(&table::text(&status, Naming::Mirror));
     }
     let max_lag = args.max_lag.map(|lag| lag.as_secs_f64());
     let lags = |max: f64| status.mirrors.iter().any(|mirror| mirror.lag_seconds > max);

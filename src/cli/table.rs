@@ -4,11 +4,36 @@ use std::time::Duration;
 
 use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
 
-/// The columns' heads.
-pub const HEAD: [&str; 5] = ["MIRROR", "STATE", "LAG", "PENDING", "WHAT HAPPENS"];
+/// How mirrors are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `root@host`, as selectors do.
+    Mirror,
+    /// By the target that a command line gave.
+    Target,
+}
 
-/// One mirror's cells, in the order of [`HEAD`].
-pub fn cells(mirror: &MirrorStatus) -> [String; 5] {
+impl Naming {
+    /// The name of a mirror.
+    pub fn of(self, mirror: &MirrorStatus) -> String {
+        match self {
+            Self::Mirror => mirror.id.to_string(),
+            Self::Target => mirror.target.clone(),
+        }
+    }
+
+    /// The columns' heads.
+    pub fn head(self) -> [&'static str; 5] {
+        let name = match self {
+            Self::Mirror => "MIRROR",
+            Self::Target => "TARGET",
+        };
+        [name, "STATE", "LAG", "PENDING", "WHAT HAPPENS"]
+    }
+}
+
+/// One mirror's cells, in the order of [`Naming::head`].
+pub fn cells(mirror: &MirrorStatus, naming: Naming) -> [String; 5] {
     let state = match mirror.progress {
         Some(progress) if mirror.state == MirrorState::Walking => {
             format!("{} {:.0}%", mirror.state.name(), progress * 100.0)
@@ -19,11 +44,14 @@ pub fn cells(mirror: &MirrorStatus) -> [String; 5] {
         MirrorState::InSync => "-".to_string(),
         _ => short_duration(mirror.lag_seconds),
     };
-    [mirror.id.to_string(), state, lag, mirror.pending_paths.to_string(), what_happens(mirror)]
+    [naming.of(mirror), state, lag, mirror.pending_paths.to_string(), what_happens(mirror)]
 }
 
 /// Why it is not in sync, and what comes next; how much was sent, if it is.
 fn what_happens(mirror: &MirrorStatus) -> String {
+    if mirror.state == MirrorState::Halted {
+        return "see above".into();
+    }
     let mut parts = Vec::new();
     if let Some(error) = &mirror.last_error {
         parts.push(error.clone());
@@ -37,21 +65,40 @@ fn what_happens(mirror: &MirrorStatus) -> String {
     }
     if parts.is_empty() {
         let bytes = bytesize::ByteSize::b(mirror.bytes_sent);
-        let count = mirror.pushes + mirror.walks;
-        parts.push(format!("{count} pushes, {bytes} sent"));
+        let (pushes, walks) =
+            (count(mirror.pushes, "push", "pushes"), count(mirror.walks, "walk", "walks"));
+        parts.push(format!("{walks}, {pushes}, {bytes} sent"));
     }
     parts.join("; ")
 }
 
+/// `1 push`, `2 pushes`.
+pub fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// Cuts a text to a width in the middle: what rsync says begins with a name and ends with the reason.
+pub fn elide(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || width < 8 {
+        return text.to_string();
+    }
+    let head = (width - 1) / 3;
+    let tail = width - 1 - head;
+    let begin: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{begin}…{end}")
+}
+
 /// What stands out, first: how many mirrors are in sync, and how far the worst lags.
-pub fn headline(status: &Status) -> String {
+pub fn headline(status: &Status, naming: Naming) -> String {
     let total = status.mirrors.len();
     let in_sync = status.mirrors.iter().filter(|m| m.state == MirrorState::InSync).count();
     let worst = status.mirrors.iter().max_by(|a, b| a.lag_seconds.total_cmp(&b.lag_seconds));
-    let mut line = format!("{in_sync} of {total} mirrors in sync");
+    let mut line = format!("{in_sync} of {} in sync", count(total as u64, "mirror", "mirrors"));
     if let Some(worst) = worst.filter(|worst| worst.state != MirrorState::InSync) {
         let lag = short_duration(worst.lag_seconds);
-        line.push_str(&format!(", worst {lag} on {}", worst.id));
+        line.push_str(&format!(", worst {lag} on {}", naming.of(worst)));
     }
     for root in status.roots.iter().filter(|root| root.state != RootState::Watching) {
         let reason = root.reason.as_deref().unwrap_or("its directories are being watched");
@@ -65,9 +112,9 @@ pub fn headline(status: &Status) -> String {
 }
 
 /// The whole status as lines.
-pub fn text(status: &Status) -> String {
-    let rows: Vec<[String; 5]> = status.mirrors.iter().map(cells).collect();
-    let mut widths = HEAD.map(|head| head.chars().count());
+pub fn text(status: &Status, naming: Naming) -> String {
+    let rows: Vec<[String; 5]> = status.mirrors.iter().map(|m| cells(m, naming)).collect();
+    let mut widths = naming.head().map(|head| head.chars().count());
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -77,7 +124,7 @@ pub fn text(status: &Status) -> String {
         let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
-    let mut lines = vec![headline(status), line(HEAD)];
+    let mut lines = vec![headline(status, naming), line(naming.head())];
     lines.extend(rows.iter().map(|row| line(row.each_ref().map(String::as_str))));
     lines.join("\n")
 }
@@ -104,6 +151,7 @@ mod tests {
         MirrorStatus {
             root: id.root.clone(),
             host: id.host.clone(),
+            target: format!("{host}::site"),
             id,
             state,
             pending_paths: 3,
@@ -125,6 +173,12 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_keep_their_beginning_and_their_end() {
+        assert_eq!(elide("web: something: Connection refused", 22), "web: so…ection refused");
+        assert_eq!(elide("short", 22), "short");
+    }
+
+    #[test]
     fn the_table_says_what_stands_out_first() {
         let failing = MirrorStatus {
             last_error: Some("Connection refused".into()),
@@ -138,8 +192,9 @@ mod tests {
         let expected = "\
 1 of 2 mirrors in sync, worst 4m12s on site@web2
 MIRROR     STATE     LAG    PENDING  WHAT HAPPENS
-site@web1  in-sync   -      3        3 pushes, 2.0 KiB sent
+site@web1  in-sync   -      3        1 walk, 2 pushes, 2.0 KiB sent
 site@web2  retrying  4m12s  3        Connection refused; next try in 4.0s";
-        assert_eq!(text(&status), expected);
+        assert_eq!(text(&status, Naming::Mirror), expected);
+        assert!(text(&status, Naming::Target).contains("\nweb2::site  retrying"));
     }
 }

@@ -24,6 +24,8 @@ pub struct Report {
     places: Places,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
+    /// Faults of the moment, which a daemon waits out.
+    absences: Vec<Fault>,
 }
 
 /// A configuration that can't be used.
@@ -46,7 +48,19 @@ impl Report {
             places: Places::scan(text),
             faults: Vec::new(),
             warnings: Vec::new(),
+            absences: Vec::new(),
         }
+    }
+
+    /// Something is not there at this key path, but may come, such as a disk that is mounted later.
+    pub fn absence(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        let absence = self.at(key.into(), message.into());
+        self.absences.push(absence);
+    }
+
+    /// Takes what is not there for doubtful instead of wrong.
+    pub fn allow_absences(&mut self) {
+        self.warnings.append(&mut self.absences);
     }
 
     /// Something is wrong at this key path.
@@ -86,7 +100,7 @@ impl Report {
 
     /// Whether something is wrong.
     pub fn has_faults(&self) -> bool {
-        !self.faults.is_empty()
+        !self.faults.is_empty() || !self.absences.is_empty()
     }
 
     /// What is doubtful.
@@ -102,11 +116,13 @@ impl Report {
     /// Treats warnings as faults.
     pub fn deny_warnings(mut self) -> Result<(), Faults> {
         self.faults.append(&mut self.warnings);
+        self.faults.append(&mut self.absences);
         if self.faults.is_empty() { Ok(()) } else { Err(self.into_faults()) }
     }
 
     /// Ends the collecting.
     pub fn into_faults(mut self) -> Faults {
+        self.faults.append(&mut self.absences);
         self.faults.sort();
         self.faults.dedup();
         Faults { file: self.file, text: self.text, faults: self.faults, warnings: self.warnings }

@@ -43,6 +43,8 @@ pub struct Log {
     pub level: Option<LogLevel>,
     /// `Terminal` (default) or `Json`.
     pub format: Option<LogFormat>,
+    /// Where it is written; default: standard error.
+    pub file: Option<String>,
 }
 
 /// Bounds over all hosts.

@@ -20,11 +20,29 @@ pub fn load(path: &Path) -> Result<(Plan, Report), Faults> {
     load_text(path, &text)
 }
 
+/// The same for a daemon that starts: a source that is not there is waited for, so that one disk that
+/// is not mounted stops no other root.
+pub fn load_to_run(path: &Path) -> Result<(Plan, Report), Faults> {
+    let text = read_text(path)?;
+    let (plan, mut report) = read(path, &text)?;
+    report.allow_absences();
+    good(plan, report)
+}
+
 /// The same for a text; `path` is only its name in faults.
 pub fn load_text(path: &Path, text: &str) -> Result<(Plan, Report), Faults> {
+    let (plan, report) = read(path, text)?;
+    good(plan, report)
+}
+
+fn read(path: &Path, text: &str) -> Result<(Option<Plan>, Report), Faults> {
     let mut report = Report::new(path, text);
     let Some(file) = read::parse(text, &mut report) else { return Err(report.into_faults()) };
     let plan = resolve::resolve(&file, &mut report);
+    Ok((plan, report))
+}
+
+fn good(plan: Option<Plan>, report: Report) -> Result<(Plan, Report), Faults> {
     match plan {
         Some(plan) if !report.has_faults() => Ok((plan, report)),
         _ => Err(report.into_faults()),

@@ -14,6 +14,7 @@ pub fn check(plan: &Plan, report: &mut Report) {
     check_nested_roots(plan, report);
     check_targets_in_sources(plan, report);
     check_targets_in_targets(plan, report);
+    check_targets_over_others(plan, report);
     check_rings(plan, report);
 }
 
@@ -30,12 +31,15 @@ fn real(path: &Path) -> PathBuf {
 }
 
 fn check_own_files(plan: &Plan, report: &mut Report) {
-    let socket = plan.control.socket.clone();
-    let own = [("state_dir", Some(plan.state_dir.clone())), ("control.socket", socket)];
+    let own = [
+        ("state_dir", Some(plan.state_dir.clone())),
+        ("control.socket", plan.control.socket.clone()),
+        ("log.file", plan.log.file.clone()),
+    ];
     for (key, path) in own {
         let Some(path) = path.map(|path| real(&path)) else { continue };
         for root in plan.roots.values() {
-            if path.starts_with(&root.source) {
+            if path.starts_with(real(&root.source)) {
                 let source = root.source.display();
                 let why = format!("It lies inside the root {} ({source}); move it out", root.id);
                 report.fault(key, why);
@@ -47,8 +51,9 @@ fn check_own_files(plan: &Plan, report: &mut Report) {
 fn check_nested_roots(plan: &Plan, report: &mut Report) {
     for inner in plan.roots.values() {
         for outer in plan.roots.values().filter(|outer| outer.id != inner.id) {
-            let same = inner.source == outer.source;
-            if inner.source.starts_with(&outer.source) && (!same || inner.id > outer.id) {
+            let (within, around) = (real(&inner.source), real(&outer.source));
+            let same = within == around;
+            if within.starts_with(&around) && (!same || inner.id > outer.id) {
                 let key = format!("roots.{}.source", inner.id);
                 let how = if same { "is the same as" } else { "lies inside" };
                 let remedy = "give one root both sets of mirrors, or keep the inner one out";
@@ -63,16 +68,38 @@ fn check_targets_in_sources(plan: &Plan, report: &mut Report) {
         let Some(target) = local_target(plan, mirror) else { continue };
         let key = format!("roots.{}.mirrors[{index}].path", root.id);
         let (target_name, source) = (target.display(), root.source.display());
-        if target.starts_with(&root.source) {
+        if target.starts_with(real(&root.source)) {
             let why = "it would be mirrored into itself without end";
             report
                 .fault(key, format!("The target {target_name} lies inside its own source: {why}"));
-        } else if root.source.starts_with(&target) {
+        } else if real(&root.source).starts_with(&target) {
             let why = "a walk would delete the source";
             report.fault(
                 key,
                 format!("The source {source} lies inside the target {target_name}: {why}"),
             );
+        }
+    }
+}
+
+/// A walk deletes what the source does not have: other sources and our own files among it.
+fn check_targets_over_others(plan: &Plan, report: &mut Report) {
+    let mut precious: Vec<(String, PathBuf)> =
+        vec![("the state directory".into(), real(&plan.state_dir))];
+    precious.extend(plan.control.socket.iter().map(|path| ("the socket".into(), real(path))));
+    for (root, index, mirror) in all_mirrors(plan) {
+        let Some(target) = local_target(plan, mirror) else { continue };
+        let others = plan.roots.values().filter(|other| other.id != root.id);
+        let sources = others.map(|other| (format!("root {}", other.id), real(&other.source)));
+        for (what, path) in sources.chain(precious.iter().cloned()) {
+            // A target that is another root's source is a chain, which may be meant.
+            if path.starts_with(&target) && path != target {
+                let key = format!("roots.{}.mirrors[{index}].path", root.id);
+                let (path, target) = (path.display(), target.display());
+                let why =
+                    format!("The target {target} holds {what} ({path}): a walk would delete it");
+                report.fault(key, why);
+            }
         }
     }
 }
@@ -85,13 +112,13 @@ fn check_targets_in_targets(plan: &Plan, report: &mut Report) {
         let (machine, path) = match &host.kind {
             HostKind::Local => ("local".to_string(), real(Path::new(&mirror.path))),
             HostKind::Rsyncd { address, port, .. } => {
-                (format!("rsyncd {} {port}", address.to_lowercase()), PathBuf::from(&mirror.path))
+                (format!("rsyncd {} {port}", machine(address)), plain(&mirror.path))
             }
             HostKind::Ssh { address, user, port, .. } => {
                 let user = if mirror.path.starts_with('/') { None } else { user.clone() };
                 let port = port.unwrap_or(22);
-                let machine = format!("ssh {user:?} {} {port}", address.to_lowercase());
-                (machine, PathBuf::from(&mirror.path))
+                let name = format!("ssh {user:?} {} {port}", machine(address));
+                (name, plain(&mirror.path))
             }
         };
         let key = format!("roots.{}.mirrors[{index}].path", root.id);
@@ -112,14 +139,24 @@ fn check_targets_in_targets(plan: &Plan, report: &mut Report) {
     }
 }
 
+/// A machine's name as the resolver sees it.
+fn machine(address: &str) -> String {
+    address.trim_end_matches('.').to_lowercase()
+}
+
+/// A path on another machine without what makes no difference.
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| *part != std::path::Component::CurDir).collect()
+}
+
 /// A root whose mirror is (part of) another root, and so on back to the first, would never end.
 fn check_rings(plan: &Plan, report: &mut Report) {
     let mut feeds: BTreeMap<RootId, BTreeSet<RootId>> = BTreeMap::new();
     for (root, _, mirror) in all_mirrors(plan) {
         let Some(target) = local_target(plan, mirror) else { continue };
         let touched = plan.roots.values().filter(|other| {
-            other.id != root.id
-                && (target.starts_with(&other.source) || other.source.starts_with(&target))
+            let source = real(&other.source);
+            other.id != root.id && (target.starts_with(&source) || source.starts_with(&target))
         });
         feeds.entry(root.id.clone()).or_default().extend(touched.map(|other| other.id.clone()));
     }

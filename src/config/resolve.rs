@@ -69,6 +69,7 @@ pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
         log: LogPlan {
             level: file.log.level.unwrap_or(LogLevel::Info),
             format: file.log.format.unwrap_or(LogFormat::Terminal),
+            file: file.log.file.as_deref().map(|path| absolute(path, "log.file", report)),
         },
         pushes_max: at_least_one(file.limits.pushes_max, 32, "limits.pushes_max", report),
         walks_max: at_least_one(file.limits.walks_max, 2, "limits.walks_max", report),
@@ -221,11 +222,11 @@ fn source_of(source: Option<&str>, key: &str, report: &mut Report) -> PathBuf {
         return PathBuf::from("/nonexistent");
     };
     let path = absolute(source, &key, report);
-    match path.canonicalize() {
-        Ok(real) if real.is_dir() => return real,
+    match path.metadata() {
+        Ok(found) if found.is_dir() => (),
         Ok(_) => report.fault(key, format!("{source} is not a directory")),
         Err(_) if !path.is_absolute() => (),
-        Err(error) => report.fault(key, format!("Cannot open the source {source}: {error}")),
+        Err(error) => report.absence(key, format!("Cannot open the source {source}: {error}")),
     }
     path
 }

@@ -15,7 +15,7 @@ use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::selector::Selector;
 use crate::types::change::Epoch;
-use crate::types::ids::RootId;
+use crate::types::ids::{MirrorId, RootId};
 use crate::types::plan::Plan;
 use crate::types::status::{MirrorState, MirrorStatus, Status};
 
@@ -40,9 +40,9 @@ pub struct Since {
 /// `POST /flush`: answers when everything that changed before now is on the selected mirrors.
 #[derive(Deserialize, Serialize)]
 pub struct Flush {
-    /// `root`, `@host` or `root@host`; everything without it.
-    pub selector: Option<String>,
-    /// How long to wait; 0: only until the changes are sealed.
+    /// Each `root`, `@host` or `root@host`; everything without any.
+    pub selectors: Vec<String>,
+    /// How long to wait at most.
     pub timeout_ms: u64,
 }
 
@@ -93,27 +93,31 @@ fn ending() -> HttpResponse {
 }
 
 async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
-    let selector = match request.selector.as_deref().map(str::parse::<Selector>).transpose() {
-        Ok(selector) => selector.unwrap_or(Selector::All),
+    let selectors: Result<Vec<Selector>, String> =
+        request.selectors.iter().map(|text| text.parse()).collect();
+    let selectors = match selectors {
+        Ok(selectors) if selectors.is_empty() => vec![Selector::All],
+        Ok(selectors) => selectors,
         Err(error) => return HttpResponse::BadRequest().json(Refused { error }),
     };
-    if !selector.is_known(&api.plan) {
-        let error = format!("No mirror is selected by {selector}");
+    if let Some(unknown) = selectors.iter().find(|selector| !selector.is_known(&api.plan)) {
+        let error = format!("No mirror is selected by {unknown}; `status` names them all");
         return HttpResponse::NotFound().json(Refused { error });
     }
+    let selected = |id: &MirrorId| selectors.iter().any(|selector| selector.selects(id));
     let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
     let roots: BTreeSet<RootId> =
-        mirrors.filter(|id| selector.selects(id)).map(|id| id.root.clone()).collect();
+        mirrors.filter(|id| selected(id)).map(|id| id.root.clone()).collect();
     let roots: Vec<RootId> = roots.into_iter().collect();
     let timeout = Duration::from_millis(request.timeout_ms);
     let mut marks = None;
-    if tokio::time::timeout(timeout, barrier(&api, &selector, roots, &mut marks)).await.is_ok() {
+    if tokio::time::timeout(timeout, barrier(&api, selected, roots, &mut marks)).await.is_ok() {
         return HttpResponse::Ok().json(Flushed { done: true, laggards: Vec::new() });
     }
     match api.board.send(StatusSince { revision: 0 }).await {
         Ok(status) => {
             let marks = marks.unwrap_or_default();
-            let laggards = laggards(&status, &selector, &marks).map(describe).collect();
+            let laggards = laggards(&status, selected, &marks).map(describe).collect();
             HttpResponse::Ok().json(Flushed { done: false, laggards })
         }
         Err(_) => ending(),
@@ -125,7 +129,7 @@ async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
 /// none before it is watched again.
 async fn barrier(
     api: &Api,
-    selector: &Selector,
+    selected: impl Fn(&MirrorId) -> bool,
     roots: Vec<RootId>,
     marks: &mut Option<Vec<(RootId, Epoch)>>,
 ) {
@@ -142,7 +146,7 @@ async fn barrier(
             continue;
         }
         let known = marks.as_deref().unwrap_or_default();
-        if laggards(&status, selector, known).next().is_none() {
+        if laggards(&status, &selected, known).next().is_none() {
             return;
         }
     }
@@ -152,7 +156,7 @@ async fn barrier(
 
 fn laggards<'a>(
     status: &'a Status,
-    selector: &'a Selector,
+    selected: impl Fn(&MirrorId) -> bool + 'a,
     marks: &'a [(RootId, Epoch)],
 ) -> impl Iterator<Item = &'a MirrorStatus> {
     let lacks = |mirror: &MirrorStatus| {
@@ -162,7 +166,7 @@ fn laggards<'a>(
             mark.is_some_and(|mark| mirror.epoch >= mark && mirror.epoch > Epoch::default());
         mirror.state != MirrorState::InSync && (!holds || mirror.stuck_total > 0)
     };
-    status.mirrors.iter().filter(move |mirror| selector.selects(&mirror.id) && lacks(mirror))
+    status.mirrors.iter().filter(move |mirror| selected(&mirror.id) && lacks(mirror))
 }
 
 fn describe(mirror: &MirrorStatus) -> String {

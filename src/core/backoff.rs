@@ -50,11 +50,6 @@ impl Backoff {
         self.inner.reset();
     }
 
-    /// Failures since the last success.
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// splitmix64: from 0 to 1, different at each call, the same for the same seed.
     fn next_random(&mut self) -> f64 {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -46,11 +46,6 @@ impl Filter {
         })
     }
 
-    /// The rules as they were given.
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-
     /// Whether the rules keep this path out, judged with every directory above it.
     pub fn excludes(&self, path: &RelPath, is_directory: bool) -> bool {
         if self.matchers.is_empty() || path.is_root() {

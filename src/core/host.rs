@@ -271,6 +271,7 @@ impl Host {
         let note = match (but, previous) {
             (None, Some(_)) => Some(Note::Recovered { mirror: id.clone(), failures }),
             (Some(why), previous) => {
+                mirror.report.failures = failures + 1;
                 mirror.report.last_error = Some(why.clone());
                 let retry_at = None;
                 (previous.as_ref() != Some(&why)).then(|| Note::Failed {

@@ -3,7 +3,7 @@
 use bstr::ByteSlice;
 
 use crate::types::change::Kinds;
-use crate::types::name::decode_rsync;
+use crate::types::name::{Escaped, decode_rsync};
 use crate::types::outcome::{Blame, Failed, Outcome};
 use crate::types::rel_path::RelPath;
 use crate::types::step::{Exit, Step, StepEnd, StepKind};
@@ -68,8 +68,7 @@ impl Said {
     }
 
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
-        // What comes from other machines must not steer the terminal that shows it.
-        let text = line.to_str_lossy().trim().replace(char::is_control, "?");
+        let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
         if text.starts_with("rsync error:") || text.starts_with("rsync warning:") {
             return;
         }
@@ -137,6 +136,12 @@ impl Said {
         });
         match step.paths.as_slice() {
             [_] => Outcome::Partly(self.all_of(step, &why)),
+            // Nothing is gained by walking again from the start: the Root is compared once more later.
+            [] if step.kind == StepKind::Walk => {
+                let root = RelPath::root();
+                let whole = Failed { path: root, kinds: Kinds::SUBTREE, reason: why };
+                Outcome::Partly(self.failed.iter().cloned().chain([whole]).collect())
+            }
             [] => again(Blame::Mirror, why),
             _ => Outcome::Unattributed(why),
         }
@@ -198,6 +203,11 @@ fn names_in(line: &[u8]) -> Vec<Vec<u8>> {
         line.split(|b| *b == b'"').skip(1).step_by(2).map(decode_rsync).collect();
     if let (Some(open), Some(close)) = (line.find_byte(b'('), line.find(b") failed")) {
         names.extend((open < close).then(|| decode_rsync(&line[open + 1..close])));
+    }
+    if let Some(name) = line.strip_prefix(b"ERROR: ").or(line.strip_prefix(b"WARNING: "))
+        && let Some(end) = name.find(b" failed verification")
+    {
+        names.push(decode_rsync(&name[..end]));
     }
     if line.starts_with(b"could not make way for") || line.starts_with(b"skipping") {
         names.extend(line.find(b": ").map(|at| decode_rsync(line[at + 2..].trim_ascii_end())));
@@ -325,6 +335,18 @@ mod tests {
         assert_eq!(failed(&one), ["d/a"]);
         let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
         assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+    }
+
+    #[test]
+    fn a_walk_with_a_failure_nobody_can_attribute_is_compared_once_more_and_not_walked_for_ever() {
+        let odd = verdict(StepKind::Walk, &[], 23, "rsync: something odd happened\n");
+        assert_eq!(failed(&odd), ["."]);
+    }
+
+    #[test]
+    fn a_file_that_changed_while_it_was_sent_is_named() {
+        let stderr = "ERROR: d/a failed verification -- update discarded.\n";
+        assert_eq!(failed(&verdict(StepKind::Written, &["d/a", "d/b"], 23, stderr)), ["d/a"]);
     }
 
     #[test]

@@ -23,7 +23,13 @@ pub fn arguments(
     let mut add = |argument: &str| arguments.push(argument.into());
     add("--from0");
     add("--out-format=%i %n");
-    add(if step.kind == StepKind::Walk { "--info=stats1,progress2" } else { "--info=stats1" });
+    if step.kind == StepKind::Walk {
+        // Progress is of use only while it is made.
+        add("--info=stats1,progress2");
+        add("--outbuf=N");
+    } else {
+        add("--info=stats1");
+    }
     add("--no-human-readable");
     add("--no-motd");
     add(&format!("--timeout={}", host.timeout.as_secs().max(1)));
@@ -104,19 +110,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
 /// The target operand. It ends in `/.`, so that a directory that has vanished is an error instead of
 /// being made anew; only the first contact may make it.
 fn target(host: &HostPlan, mirror: &MirrorPlan, step: &Step) -> OsString {
-    let at = |user: &Option<String>| user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
-    let bracketed = |address: &str| {
-        if address.contains(':') { format!("[{address}]") } else { address.to_string() }
-    };
-    let mut target = match &host.kind {
-        HostKind::Rsyncd { address, user, .. } => {
-            format!("{}{}::", at(user), bracketed(address))
-        }
-        HostKind::Ssh { address, user, .. } => format!("{}{}:", at(user), bracketed(address)),
-        HostKind::Local => String::new(),
-    }
-    .into_bytes();
-    target.extend_from_slice(mirror.path.as_bytes());
+    let mut target = host.kind.target(&mirror.path).into_bytes();
     if step.kind != StepKind::Root {
         target.extend_from_slice(b"/.");
     }

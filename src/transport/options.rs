@@ -58,7 +58,61 @@ const DELETES: &str = "what is deleted is decided by `delete` and the rules for 
 const FOLLOWS: &str = "links are mirrored, never followed";
 const PARTIAL: &str = "a file would stand under its own name half written";
 
-/// Long options, without the dashes, that are refused, and why.
+/// Long options, without the dashes, that change how files are sent or what is kept of them, and nothing
+/// else. Everything else is refused, with abbreviations and what rsync has yet to invent.
+const ALLOWED: &[&str] = &[
+    "acls",
+    "address",
+    "atimes",
+    "block-size",
+    "blocking-io",
+    "checksum",
+    "checksum-choice",
+    "checksum-seed",
+    "chmod",
+    "chown",
+    "compress",
+    "compress-choice",
+    "compress-level",
+    "crtimes",
+    "delay-updates",
+    "devices",
+    "executability",
+    "fake-super",
+    "fsync",
+    "group",
+    "groupmap",
+    "hard-links",
+    "ipv4",
+    "ipv6",
+    "links",
+    "max-alloc",
+    "numeric-ids",
+    "omit-dir-times",
+    "omit-link-times",
+    "open-noatime",
+    "owner",
+    "perms",
+    "preallocate",
+    "protocol",
+    "secluded-args",
+    "skip-compress",
+    "sparse",
+    "specials",
+    "super",
+    "temp-dir",
+    "times",
+    "usermap",
+    "whole-file",
+    "xattrs",
+    "zc",
+    "zl",
+];
+
+/// Short options that are allowed.
+const ALLOWED_SHORT: &str = "46ADEHJNOSUWXcglopstz";
+
+/// Why options are refused that somebody is likely to try: without the dashes.
 const REFUSED: &[(&str, &str)] = &[
     ("append", PARTIAL),
     ("append-verify", PARTIAL),
@@ -108,6 +162,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("keep-dirlinks", FOLLOWS),
     ("link-dest", OURS),
     ("list-only", "nothing would be pushed, and everything called done"),
+    ("log-file", "mirrorball logs, and the file might lie in a mirror's source"),
     ("log-format", OURS),
     ("max-delete", DELETES),
     ("max-size", LEAVES_OUT),
@@ -121,6 +176,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("only-write-batch", "nothing would be pushed, and everything called done"),
     ("out-format", OURS),
     ("partial", PARTIAL),
+    ("partial-dir", "write it as a field of `rsync`"),
     ("password-file", HOSTS),
     ("port", HOSTS),
     ("progress", OURS),
@@ -129,9 +185,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("read-batch", OURS),
     ("recursive", OURS),
     ("relative", OURS),
+    ("remote-option", "the other side would be told what is refused here"),
     ("remove-sent-files", "it deletes the source"),
     ("remove-source-files", "it deletes the source"),
     ("rsh", HOSTS),
+    ("rsync-path", "write it as a field of `rsync`"),
+    ("safe-links", LEAVES_OUT),
     ("sender", OURS),
     ("server", OURS),
     ("size-only", LEAVES_OUT),
@@ -148,17 +207,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("write-devices", "it writes into devices of the host"),
 ];
 
-/// Short options that are refused, by the long one they stand for.
+/// Short names of long options in [`REFUSED`].
 const REFUSED_SHORT: &[(char, &str)] = &[
-    ('B', ""),
     ('C', "cvs-exclude"),
     ('F', "filter"),
     ('K', "keep-dirlinks"),
     ('L', "copy-links"),
-    ('M', ""),
     ('P', "partial"),
     ('R', "relative"),
-    ('T', ""),
     ('a', "archive"),
     ('b', "backup"),
     ('d', "dirs"),
@@ -178,28 +234,27 @@ const REFUSED_SHORT: &[(char, &str)] = &[
 
 /// Why an `extra` option can't be allowed; none if it can.
 pub fn refusal(extra: &str) -> Option<String> {
+    const UNKNOWN: &str = "it is none of the options that are known to be harmless here";
     if let Some(long) = extra.strip_prefix("--") {
         let name = long.split('=').next().unwrap_or(long);
         let plain = name.strip_prefix("no-").unwrap_or(name);
         if name.is_empty() {
             return Some("it is no option".into());
         }
-        if name.starts_with("no-") && matches!(plain, "r" | "R" | "d" | "implied-dirs") {
-            return Some(OURS.into());
+        if ALLOWED.contains(&plain) {
+            return None;
         }
         let found = REFUSED.iter().find(|(refused, _)| *refused == plain);
-        return found.map(|(_, why)| (*why).to_string());
+        return Some(found.map_or(UNKNOWN, |(_, why)| *why).to_string());
     }
     let Some(short) = extra.strip_prefix('-').filter(|short| !short.is_empty()) else {
         return Some("it is no option: options begin with a dash".into());
     };
-    let (letter, long) = short
-        .chars()
-        .find_map(|letter| REFUSED_SHORT.iter().find(|(refused, _)| *refused == letter))?;
-    let why = REFUSED.iter().find(|(refused, _)| refused == long);
-    Some(match why {
+    let letter = short.chars().find(|letter| !ALLOWED_SHORT.contains(*letter))?;
+    let long = REFUSED_SHORT.iter().find(|(refused, _)| *refused == letter).map(|(_, long)| *long);
+    Some(match long.and_then(|long| REFUSED.iter().find(|(refused, _)| *refused == long)) {
         Some((long, why)) => format!("-{letter} is --{long}: {why}"),
-        None => format!("-{letter} takes a value; write the long option"),
+        None => format!("-{letter} is not known to be harmless here; write the long option"),
     })
 }
 
@@ -238,6 +293,14 @@ mod tests {
             "--partial",
             "--copy-links",
             "-L",
+            "--safe-links",
+            "--remote-option=--delete-excluded",
+            "-M",
+            "--partial-dir=.",
+            "--no-i-d",
+            "--delete-de",
+            "--log-file=x",
+            "--old-args",
         ] {
             assert!(refusal(refused).is_some(), "{refused}");
         }
@@ -248,6 +311,6 @@ mod tests {
 
     #[test]
     fn the_lists_are_sorted_for_their_readers() {
-        assert!(REFUSED.is_sorted() && REFUSED_SHORT.is_sorted());
+        assert!(ALLOWED.is_sorted() && REFUSED.is_sorted() && REFUSED_SHORT.is_sorted());
     }
 }

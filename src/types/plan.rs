@@ -38,12 +38,14 @@ pub struct ControlPlan {
 }
 
 /// What is logged, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPlan {
     /// The least severe level that is written.
     pub level: LogLevel,
     /// For people or for machines.
     pub format: LogFormat,
+    /// Appended to; none: standard error.
+    pub file: Option<PathBuf>,
 }
 
 /// Severity, as in slog.
@@ -127,6 +129,23 @@ pub enum HostKind {
     },
     /// This machine.
     Local,
+}
+
+impl HostKind {
+    /// A path there, as rsync writes targets.
+    pub fn target(&self, path: &str) -> String {
+        let at = |user: &Option<String>| user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+        let bracketed = |address: &str| {
+            if address.contains(':') { format!("[{address}]") } else { address.to_string() }
+        };
+        match self {
+            Self::Rsyncd { address, user, .. } => {
+                format!("{}{}::{path}", at(user), bracketed(address))
+            }
+            Self::Ssh { address, user, .. } => format!("{}{}:{path}", at(user), bracketed(address)),
+            Self::Local => path.to_string(),
+        }
+    }
 }
 
 /// One watched tree.

@@ -62,6 +62,8 @@ pub struct MirrorStatus {
     pub root: RootId,
     /// Its Host.
     pub host: HostId,
+    /// Where it is, as rsync writes targets.
+    pub target: String,
     /// Where it stands.
     pub state: MirrorState,
     /// Paths that are not there yet, as far as known.

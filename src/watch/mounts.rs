@@ -15,9 +15,9 @@ use crate::types::rel_path::RelPath;
 /// One line for each mount, see `proc_pid_mountinfo(5)`.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// The mount points below a directory, relative to it. The path must be free of symbolic links.
+/// The mount points below a directory, relative to it.
 pub fn below(root: &Path) -> io::Result<BTreeSet<RelPath>> {
-    Ok(parse(&std::fs::read(MOUNTS)?, root))
+    Ok(parse(&std::fs::read(MOUNTS)?, &root.canonicalize()?))
 }
 
 /// An item for each change of the mounts; several at once may be one item.

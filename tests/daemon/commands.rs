@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::support::servers::{Rsyncd, Sshd};
+use rustix::process::Signal;
+
+use crate::support::servers::{Fake, Rsyncd, Sshd};
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, binary, text};
+use crate::support::{Daemon, Owned, binary, text, wait_for};
 
 #[test]
 fn one_pass_makes_targets_equal_and_its_code_says_so() {
@@ -92,7 +94,7 @@ fn stop_returns_when_the_daemon_has_ended() {
 fn flush_refuses_what_it_does_not_know() {
     let daemon = Daemon::new().local("local").start();
     let output = daemon.verb(&["flush", "@nobody"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(64));
     assert!(text(&output.stderr).contains("@nobody"));
 }
 
@@ -116,4 +118,87 @@ fn hard_case_28_names_of_any_bytes_come_through_status_and_back() {
     assert_eq!(shown, r#"bad\xFF\\ \n"name"#);
     let back = mirrorball::types::name::unescape(shown);
     assert_eq!(back, name.as_os_str().as_bytes());
+}
+
+#[test]
+fn of_the_rules_on_a_command_line_the_first_that_matches_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for name in ["keep.new", "other.new", "plain"] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let include = ["--include", "keep.new"];
+    let exclude = ["--exclude", "*.new"];
+    for (rules, kept) in [([include, exclude].concat(), true), ([exclude, include].concat(), false)]
+    {
+        let target = dir.path().join(format!("target-{kept}"));
+        let mut pass = Command::new(binary());
+        pass.args(["mirror", "--once"]).args(rules).arg(&source).arg(&target);
+        assert!(pass.output().unwrap().status.success());
+        assert_eq!(target.join("keep.new").exists(), kept);
+        assert!(!target.join("other.new").exists() && target.join("plain").exists());
+    }
+}
+
+#[test]
+fn a_pass_that_was_interrupted_is_no_success() {
+    let fake = Fake::hanging();
+    let dir = tempfile::tempdir().unwrap();
+    let mut pass = Command::new(binary());
+    pass.args(["mirror", "--once"]).arg(dir.path());
+    let target = format!("rsync://127.0.0.1:{}/m", fake.port);
+    let child = pass.arg(target).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Owned(child);
+    wait_for("a connection", || fake.was_connected().then_some(()));
+    let id = rustix::process::Pid::from_raw(child.0.id().cast_signed()).unwrap();
+    // The second one does not wait for what runs.
+    rustix::process::kill_process(id, Signal::INT).unwrap();
+    let status = wait_for("its end", || {
+        let _ = rustix::process::kill_process(id, Signal::INT);
+        child.0.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_source_that_is_not_there_yet_is_a_fault_to_check_and_waited_for_by_the_daemon() {
+    let daemon = Daemon::new().local("local");
+    fs::rename(daemon.source(), daemon.path("away")).unwrap();
+    fs::write(daemon.path("away/f"), "f").unwrap();
+    daemon.write_config();
+    let check = Command::new(binary())
+        .args(["check", "--config"])
+        .arg(daemon.config_path())
+        .output()
+        .unwrap();
+    assert_eq!(check.status.code(), Some(78), "{}", text(&check.stderr));
+    let daemon = daemon.start();
+    let status = daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    assert_eq!(status["epoch"], 0);
+    fs::rename(daemon.path("away"), daemon.source()).unwrap();
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "it came");
+}
+
+#[test]
+fn the_log_can_be_a_file_of_json() {
+    let daemon = Daemon::new().local("local");
+    daemon.write_config();
+    let config = fs::read_to_string(daemon.config_path()).unwrap();
+    let file = daemon.path("daemon.log");
+    let log = format!("log: Log(level: Debug, format: Json, file: {file:?})");
+    let config = config.replace("log: Log(level: Debug)", &log);
+    assert!(config.contains("format: Json"), "{config}");
+    fs::write(daemon.config_path(), config).unwrap();
+    let mut daemon = daemon;
+    daemon.start_again();
+    daemon.flush("");
+    daemon.signal(Signal::HUP);
+    assert_eq!(daemon.wait(), 0, "ended in good order");
+    let log = fs::read_to_string(file).unwrap();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let handing = lines.iter().find(|line| line["msg"] == "Handing out").expect("a batch");
+    assert_eq!((&handing["root"], &handing["mirror"]), (&"site".into(), &"site@local".into()));
 }

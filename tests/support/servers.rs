@@ -158,6 +158,7 @@ impl Sshd {
 pub struct Fake {
     pub port: u16,
     stop: Arc<AtomicBool>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Drop for Fake {
@@ -169,6 +170,11 @@ impl Drop for Fake {
 }
 
 impl Fake {
+    /// Whether anybody came.
+    pub fn was_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
     /// Accepts and never answers.
     pub fn hanging() -> Self {
         Self::accepting(|stream, stop| {
@@ -197,17 +203,19 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = Arc::new(AtomicBool::new(false));
-        let (flag, serve) = (stop.clone(), Arc::new(serve));
+        let connected = Arc::new(AtomicBool::new(false));
+        let (flag, serve, seen) = (stop.clone(), Arc::new(serve), connected.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if flag.load(Ordering::Relaxed) {
                     return;
                 }
+                seen.store(true, Ordering::Relaxed);
                 let (flag, serve) = (flag.clone(), serve.clone());
                 std::thread::spawn(move || serve(stream, flag));
             }
         });
-        Self { port, stop }
+        Self { port, stop, connected }
     }
 }
 
