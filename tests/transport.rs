@@ -128,6 +128,19 @@ fn hard_case_11_what_is_excluded_keeps_its_directory_and_that_is_done() {
 }
 
 #[test]
+fn the_root_itself_is_dated_and_nothing_in_it_is_sent() {
+    let bench = Bench::new();
+    fs::write(bench.source("f"), "x").unwrap();
+    fs::create_dir(bench.source("d")).unwrap();
+    let date = fs::metadata(bench.source("")).unwrap().modified().unwrap();
+    for (kind, paths) in [(StepKind::RootItself, &[""][..]), (StepKind::FirstContact, &[])] {
+        assert_eq!(bench.outcome(kind, paths), Outcome::Done);
+        assert_eq!(fs::metadata(bench.mirror("")).unwrap().modified().unwrap(), date);
+        assert_eq!(fs::read_dir(bench.mirror("")).unwrap().count(), 0, "{kind:?}");
+    }
+}
+
+#[test]
 fn a_directory_that_is_not_there_says_so() {
     let bench = Bench::new();
     fs::write(bench.source("f"), "x").unwrap();

@@ -63,7 +63,7 @@ impl RunningPush {
     pub fn handle_step(&mut self, step: &Step, end: &StepEnd, verdict: Verdict) -> Option<PushEnd> {
         self.bytes_sent += end.bytes_sent;
         self.notes.extend(verdict.notes);
-        if step.kind != StepKind::Root {
+        if step.kind != StepKind::FirstContact {
             self.note_surprises(&end.created_directories);
         }
         match verdict.outcome {

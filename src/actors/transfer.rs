@@ -164,7 +164,7 @@ impl TransferActor {
             self.end(ctx, id, end);
             return;
         }
-        if step.kind == StepKind::Root {
+        if step.kind == StepKind::FirstContact {
             self.turn(ctx, |core, now| core.handle_reached(now, id));
         }
         self.run_next(ctx, id);

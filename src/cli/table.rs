@@ -95,7 +95,7 @@ pub fn headline(status: &Status, naming: Naming) -> String {
     let total = status.mirrors.len();
     let in_sync = status.mirrors.iter().filter(|m| m.state == MirrorState::InSync).count();
     let worst = status.mirrors.iter().max_by(|a, b| a.lag_seconds.total_cmp(&b.lag_seconds));
-    let mut line = format!("{in_sync} of {} in sync", count(total as u64, "mirror", "mirrors"));
+    let mut line = format!("{in_sync} of {total} in sync");
     if let Some(worst) = worst.filter(|worst| worst.state != MirrorState::InSync) {
         let lag = short_duration(worst.lag_seconds);
         line.push_str(&format!(", worst {lag} on {}", naming.of(worst)));
@@ -190,7 +190,7 @@ mod tests {
             ..Status::default()
         };
         let expected = "\
-1 of 2 mirrors in sync, worst 4m12s on site@web2
+1 of 2 in sync, worst 4m12s on site@web2
 MIRROR     STATE     LAG    PENDING  WHAT HAPPENS
 site@web1  in-sync   -      3        1 walk, 2 pushes, 2.0 KiB sent
 site@web2  retrying  4m12s  3        Connection refused; next try in 4.0s";

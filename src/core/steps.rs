@@ -11,7 +11,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, reached: bool, pieces: usize) -> 
     let step = |kind, paths, delete| Step { kind, paths, held: batch.held.clone(), delete };
     let mut steps = Vec::new();
     if !reached {
-        steps.push(step(StepKind::Root, Vec::new(), false));
+        steps.push(step(StepKind::FirstContact, Vec::new(), false));
     }
     if batch.walk {
         steps.push(step(StepKind::Walk, Vec::new(), delete.on_walk()));
@@ -25,9 +25,17 @@ pub fn plan(batch: &Batch, delete: DeleteMode, reached: bool, pieces: usize) -> 
         (StepKind::Subtrees, paths_of(&batch.subtrees, false), on_push),
         (StepKind::Missing, if on_push { batch.missing.clone() } else { Vec::new() }, true),
     ];
-    for (kind, paths, delete) in lists {
+    for (kind, mut paths, delete) in lists {
+        // In a list it would bring along all that is directly in it.
+        if matches!(kind, StepKind::Written | StepKind::Touched) {
+            paths.retain(|path| !path.is_root());
+        }
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
         steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), delete)));
+    }
+    // Last, since everything before changes its times.
+    if batch.present.iter().any(|entry| entry.path.is_root()) {
+        steps.push(step(StepKind::RootItself, vec![RelPath::root()], false));
     }
     steps
 }
@@ -72,10 +80,19 @@ mod tests {
     }
 
     #[test]
+    fn the_root_itself_comes_last_and_alone() {
+        let batch =
+            Batch { present: vec![present("", true), present("a", true)], ..Batch::default() };
+        let steps = plan(&batch, DeleteMode::Always, true, 1);
+        assert_eq!(kinds(&steps), [StepKind::Written, StepKind::RootItself]);
+        assert_eq!(steps[0].paths, ["a".into()]);
+    }
+
+    #[test]
     fn a_walk_makes_the_directory_first_only_where_it_was_never_reached() {
         let walk = Batch { walk: true, ..Batch::default() };
         let steps = plan(&walk, DeleteMode::OnPush, false, 1);
-        assert_eq!(kinds(&steps), [StepKind::Root, StepKind::Walk]);
+        assert_eq!(kinds(&steps), [StepKind::FirstContact, StepKind::Walk]);
         assert!(!steps[1].delete);
         assert_eq!(kinds(&plan(&walk, DeleteMode::Always, true, 1)), [StepKind::Walk]);
     }

@@ -173,8 +173,8 @@ impl Said {
 
 fn retry_kinds(kind: StepKind) -> Kinds {
     match kind {
-        StepKind::Written | StepKind::Root => Kinds::CONTENT,
-        StepKind::Touched => Kinds::ATTRS,
+        StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
+        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Subtrees | StepKind::Walk => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
@@ -188,10 +188,10 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
     let kinds = match step.kind {
         _ if is_directory => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
-        StepKind::Touched => Kinds::ATTRS,
+        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
-        StepKind::Walk | StepKind::Root => Kinds::CONTENT,
+        StepKind::Walk | StepKind::FirstContact => Kinds::CONTENT,
     };
     Some((path, kinds))
 }
@@ -279,7 +279,8 @@ fn remedy(step: &Step, code: i32, lines: &[String]) -> &'static str {
         "; install rsync on the host, or set `rsync_path`"
     } else if said("auth failed") {
         "; check `user` and `password_file`"
-    } else if code == 11 && step.kind != StepKind::Root && said("No such file or directory") {
+    } else if code == 11 && step.kind != StepKind::FirstContact && said("No such file or directory")
+    {
         "; the mirror's directory has vanished: is its disk mounted?"
     } else {
         ""

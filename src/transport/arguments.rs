@@ -72,9 +72,7 @@ pub fn list(step: &Step) -> Vec<u8> {
         return Vec::new();
     }
     let mut list = Vec::new();
-    // The Root's own times change with each entry that comes or goes at the top.
-    let root = step.kind == StepKind::Root || step.paths.iter().any(RelPath::is_root);
-    if root {
+    if step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root) {
         list.extend_from_slice(b"./\0");
     }
     for path in step.paths.iter().filter(|path| !path.is_root()) {
@@ -92,7 +90,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
     // they differ, and in whole seconds what was made just now does not.
     let mut flags = vec!["--modify-window=-1"];
     flags.extend_from_slice(match step.kind {
-        StepKind::Root => &[LIST],
+        StepKind::FirstContact | StepKind::RootItself => &[LIST],
         StepKind::Written => &[LIST, VANISHED, "--ignore-times"],
         StepKind::Touched => &[LIST, VANISHED],
         StepKind::Subtrees => &[LIST, VANISHED, "--recursive"],
@@ -101,7 +99,11 @@ fn flags(step: &Step) -> Vec<&'static str> {
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => &["--recursive", "--relative"],
     });
-    if step.delete && !matches!(step.kind, StepKind::Root | StepKind::Written | StepKind::Touched) {
+    // A listed `./` would bring along what is directly in it.
+    if matches!(step.kind, StepKind::FirstContact | StepKind::RootItself) {
+        flags.push("--filter=- /*");
+    }
+    if step.delete {
         flags.push("--delete");
     }
     flags
@@ -111,7 +113,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
 /// being made anew; only the first contact may make it.
 fn target(host: &HostPlan, mirror: &MirrorPlan, step: &Step) -> OsString {
     let mut target = host.kind.target(&mirror.path).into_bytes();
-    if step.kind != StepKind::Root {
+    if step.kind != StepKind::FirstContact {
         target.extend_from_slice(b"/.");
     }
     OsString::from_vec(target)

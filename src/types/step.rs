@@ -7,7 +7,7 @@ use crate::types::rel_path::RelPath;
 pub struct Step {
     /// What to do.
     pub kind: StepKind,
-    /// The paths it is about; empty for [`StepKind::Root`] and [`StepKind::Walk`].
+    /// The paths it is about; empty for [`StepKind::Walk`] and the two about the Root itself.
     pub paths: Vec<RelPath>,
     /// Directories that this run must neither fill nor empty, whatever is found in them.
     pub held: Vec<RelPath>,
@@ -19,7 +19,7 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepKind {
     /// Makes the mirror's own directory, at first contact; fills nothing.
-    Root,
+    FirstContact,
     /// Sends the listed entries, no matter whether size and time are equal.
     Written,
     /// Sends those of the listed entries whose size, time or attributes differ.
@@ -30,6 +30,8 @@ pub enum StepKind {
     SubtreesWritten,
     /// Deletes the listed entries, which are not in the source.
     Missing,
+    /// Brings the Root's own times and attributes, and nothing that is in it.
+    RootItself,
     /// Makes the whole mirror equal.
     Walk,
 }
@@ -38,7 +40,8 @@ impl StepKind {
     /// One word for logs and errors.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Root => "first contact",
+            Self::FirstContact => "first contact",
+            Self::RootItself => "the root itself",
             Self::Written | Self::Touched => "files",
             Self::Subtrees | Self::SubtreesWritten => "subtrees",
             Self::Missing => "deletions",

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
+use rustix::process::Signal;
+
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, NOBODY, is_root, wait_for};
 
@@ -212,4 +214,23 @@ fn a_shortage_of_descriptors_leaves_no_directory_unwatched() {
         fs::write(daemon.source().join(format!("d{number}/e/f")), "f").unwrap();
     }
     same(&daemon, "all watched");
+}
+
+#[test]
+fn hard_case_27_a_flush_covers_what_is_still_in_the_kernels_queue() {
+    let daemon = Daemon::new().local("local").start();
+    same(&daemon, "first");
+    for round in 0..5 {
+        daemon.signal(Signal::STOP);
+        for number in 0..2000 {
+            fs::write(daemon.source().join(format!("f{number}")), format!("{round}")).unwrap();
+        }
+        std::thread::scope(|scope| {
+            // It asks while the daemon can't have read a single event.
+            let flush = scope.spawn(|| daemon.flush(""));
+            daemon.signal(Signal::CONT);
+            flush.join().unwrap();
+        });
+        assert_same(&daemon.source(), &daemon.path("local"), "flushed");
+    }
 }
