@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn hard_case_7_nothing_is_listed_below_what_has_become_a_link() {
         let below = Presence::Below { blocker: "a".into() };
-        check(&[("a", W | S, FILE), ("a/x", C, below)], &[], "s!a");
+        check(&[("a", W | S, FILE), ("a/x", C, below.clone())], &[], "s!a");
+        check(&[("a/x", C, below)], &[], "s!a");
     }
 
     #[test]

@@ -212,8 +212,8 @@ impl ChangeLog {
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
-            // What was pushed meanwhile may have been undone by the Walk, even by one that broke off.
-            debts.cursor = debts.cursor.min(running.to);
+            // What was pushed meanwhile may have been undone by the Walk: its Cursor goes back to where the
+            // Walk began. After one that broke off the next Walk covers that.
             match outcome {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();

@@ -130,29 +130,44 @@ fn set_readable(path: &Path, readable: bool) {
 
 #[test]
 fn hard_case_13_deletions_that_were_skipped_for_an_unreadable_directory_are_made_up_for() {
-    let daemon = Daemon::new().by_nobody().local("local");
-    let (old, new) = (daemon.source().join("d"), daemon.path("new"));
-    for (directory, file) in [(&old, "old"), (&new, "fresh")] {
-        fs::create_dir_all(directory.join("u")).unwrap();
-        fs::write(directory.join(file), "x").unwrap();
-        if is_root() {
-            for path in [directory.clone(), directory.join("u"), directory.join(file)] {
-                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-            }
+    let daemon = Daemon::new().by_nobody().root_options("settle: \"500ms\",").local("local");
+    let make = |path: &Path, is_directory: bool| {
+        if is_directory {
+            fs::create_dir_all(path).unwrap();
+        } else {
+            fs::write(path, "x").unwrap();
         }
+        if is_root() {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    };
+    let (source, new) = (daemon.source(), daemon.path("new"));
+    // The unreadable one comes before what is to be deleted, so that this is skipped.
+    for (path, is_directory) in [
+        (source.join("d"), true),
+        (source.join("e"), true),
+        (source.join("e/old"), false),
+        (new.clone(), true),
+        (new.join("d"), true),
+        (new.join("d/u"), true),
+        (new.join("e"), true),
+    ] {
+        make(&path, is_directory);
     }
     let daemon = daemon.start();
     daemon.flush("");
-    set_readable(&new.join("u"), false);
-    fs::rename(&old, daemon.path("away")).unwrap();
-    fs::rename(&new, &old).unwrap();
-    daemon.wait_for_mirror("local", "a stuck path", |m| {
-        m["stuck"].as_array().is_some_and(|stuck| !stuck.is_empty())
-    });
+    set_readable(&new.join("d/u"), false);
+    fs::create_dir(daemon.path("away")).unwrap();
+    for name in ["d", "e"] {
+        fs::rename(source.join(name), daemon.path("away").join(name)).unwrap();
+        fs::rename(new.join(name), source.join(name)).unwrap();
+    }
+    daemon.wait_for_mirror("local", "stuck paths", |m| m["stuck_total"].as_u64() > Some(0));
     assert_ne!(daemon.mirror_status("local")["state"], "in-sync");
-    set_readable(&old.join("u"), true);
+    assert!(daemon.path("local/e/old").exists(), "rsync skipped the deletion");
+    set_readable(&source.join("d/u"), true);
     daemon.flush("");
-    assert_same(&daemon.source(), &daemon.path("local"), "made up for");
+    assert_same(&source, &daemon.path("local"), "made up for");
 }
 
 /// A file system of its own, as long as it is mounted.

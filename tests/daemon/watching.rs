@@ -222,7 +222,8 @@ fn hard_case_27_a_flush_covers_what_is_still_in_the_kernels_queue() {
     same(&daemon, "first");
     for round in 0..5 {
         daemon.signal(Signal::STOP);
-        for number in 0..2000 {
+        // Not more than the queue holds, and more than is read at once.
+        for number in 0..5000 {
             fs::write(daemon.source().join(format!("f{number}")), format!("{round}")).unwrap();
         }
         std::thread::scope(|scope| {
