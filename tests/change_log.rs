@@ -403,6 +403,22 @@ fn hard_case_20_what_was_pushed_during_a_walk_is_pushed_again_after_it() {
 }
 
 #[test]
+fn hard_case_20_a_push_that_outlives_the_walk_does_not_hide_what_is_to_be_pushed_again() {
+    let mut log = walked();
+    log.owe_walk(at(1), &mirror(0));
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    seal(&mut log, 3, &["during"]);
+    let first = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(4), &mirror(0), first.ticket, &Outcome::Done);
+    seal(&mut log, 5, &["later"]);
+    let second = log.take(at(5), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(6), &mirror(0), walk.ticket, &Outcome::Done);
+    log.applied(at(7), &mirror(0), second.ticket, &Outcome::Done);
+    let again = log.take(at(8), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["during", "later"]);
+}
+
+#[test]
 fn a_full_log_coarsens_before_anybody_owes_a_walk() {
     let mut log = ChangeLog::new(100);
     log.add_mirror(at(0), mirror(0), RETRY);

@@ -169,7 +169,7 @@ impl ChangeLog {
                 self.void_walk(id);
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
-                self.mirrors.get_mut(id)?.walk = Some(Running { ticket, to, tried });
+                self.mirrors.get_mut(id)?.walk = Some(Running { ticket, from, to, tried });
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
@@ -184,7 +184,7 @@ impl ChangeLog {
                     return None;
                 }
                 let own = !tried.is_empty();
-                self.mirrors.get_mut(id)?.fresh = Some(Running { ticket, to, tried });
+                self.mirrors.get_mut(id)?.fresh = Some(Running { ticket, from, to, tried });
                 Taken { ticket, from, to, walk: false, entries, own }
             }
         };
@@ -212,8 +212,8 @@ impl ChangeLog {
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
-            // What was pushed meanwhile may have been undone by the Walk: its Cursor goes back to where the
-            // Walk began. After one that broke off the next Walk covers that.
+            // What was pushed meanwhile may have been undone by the Walk, even by one that broke off.
+            debts.cursor = debts.cursor.min(running.to);
             match outcome {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();

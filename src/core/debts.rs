@@ -47,6 +47,8 @@ pub struct Stuck {
 pub struct Running {
     /// What the end of this work must name.
     pub ticket: Ticket,
+    /// The Cursor when it was handed out.
+    pub from: Epoch,
     /// What the Cursor will be.
     pub to: Epoch,
     /// Stuck paths that this work tries again.
@@ -81,7 +83,10 @@ impl Debts {
 
     /// Fresh changes up to the end of the work are there, but for those that failed.
     pub fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
-        self.cursor = self.cursor.max(running.to);
+        // A Walk that ended meanwhile has put the Cursor back: what lies between is pushed again first.
+        if running.from <= self.cursor {
+            self.cursor = self.cursor.max(running.to);
+        }
         self.settle_stuck(now, running, failed);
     }
 

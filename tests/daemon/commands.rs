@@ -25,7 +25,7 @@ fn one_pass_makes_targets_equal_and_its_code_says_so() {
     };
     let output = run(&["local", &url]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("2 of 2 mirrors in sync"));
+    assert!(text(&output.stdout).contains("2 of 2 in sync"));
     fs::remove_file(source.join("skip.tmp")).unwrap();
     // The directory's time is not what is meant here.
     assert_eq!(run(&["local"]).status.code(), Some(0));
