@@ -16,7 +16,7 @@ use mirrorball::transport::rsync::RsyncTransport;
 use mirrorball::transport::{Job, Transport};
 use mirrorball::types::outcome::Outcome;
 use mirrorball::types::plan::Plan;
-use mirrorball::types::step::{Step, StepEnd, StepKind};
+use mirrorball::types::step::{Deletions, Step, StepEnd, StepKind};
 use mirrorball::watch::source;
 
 /// A source and a local mirror of it, and rsync between them.
@@ -54,7 +54,7 @@ impl Bench {
     /// Runs one step with deletions allowed.
     fn run(&self, kind: StepKind, paths: &[&str]) -> (StepEnd, Verdict) {
         let paths = paths.iter().map(|path| (*path).into()).collect();
-        let step = Step { kind, paths, held: vec![], delete: true };
+        let step = Step { kind, paths, held: vec![], deletions: Deletions::All };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
             step: step.clone(),
@@ -146,7 +146,7 @@ fn a_directory_that_is_not_there_says_so() {
     fs::write(bench.source("f"), "x").unwrap();
     fs::remove_dir(bench.mirror("")).unwrap();
     let outcome = bench.outcome(StepKind::Written, &["f"]);
-    let Outcome::Again { why, .. } = &outcome else { panic!("{outcome:?}") };
+    let Outcome::Halt(why) = &outcome else { panic!("{outcome:?}") };
     assert!(why.contains("vanished"), "{why}");
     assert!(!bench.mirror("").exists());
 }

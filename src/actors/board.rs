@@ -115,6 +115,7 @@ impl BoardActor {
                 .map(|(path, reason)| StuckPath { path: path.to_string(), reason: reason.clone() })
                 .collect(),
             stuck_total: standing.map_or(0, |s| s.stuck_total as u64),
+            held_deletions: standing.map_or(0, |s| s.held_deletions),
             last_error: host.last_error.clone(),
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
             last_success: host.last_success.map(|at| self.clock.date(at)),
@@ -135,7 +136,8 @@ fn state(
     host: &MirrorReport,
 ) -> MirrorState {
     let stuck = standing.is_some_and(|standing| standing.stuck_total > 0);
-    if halted {
+    let held = standing.is_some_and(|standing| standing.held_deletions > 0);
+    if halted || host.halted.is_some() || held {
         MirrorState::Halted
     } else if settled {
         MirrorState::InSync

@@ -11,8 +11,8 @@ use slog::{Logger, debug, error, info, o, warn};
 use crate::actors::kit::Kit;
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::message::{
-    Applied, BatchReady, Changed, Explore, MeetHost, RootReported, Seal, SourceGone, TakeBatch,
-    VolumeSeen, WatchAnew, WatchLost, Watching, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Changed, Explore, MeetHost, RootReported, Seal, SourceGone,
+    TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -27,10 +27,10 @@ use crate::core::shared_batch::{Answer, Asker, SharedBatch};
 use crate::types::batch::Batch;
 use crate::types::change::{Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
-use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
+use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL, MAX_DELETE_MIN};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
-use crate::types::outcome::{Outcome, PushEnd};
+use crate::types::outcome::{Budget, Outcome, PushEnd};
 use crate::types::plan::RootPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
@@ -50,6 +50,8 @@ pub struct CollatorActor {
     source: Option<SourceDir>,
     guard: Guard,
     directories: usize,
+    /// The most entries that were known in the Root; none where nobody counts.
+    entries: Option<u64>,
     shared: SharedBatch,
     live: Live,
     _notice: DeathNotice,
@@ -90,6 +92,7 @@ impl CollatorActor {
             source: None,
             guard: Guard::default(),
             directories: 0,
+            entries: None,
             shared: SharedBatch::default(),
             live: Live::default(),
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
@@ -133,21 +136,23 @@ impl CollatorActor {
                 }
             }
         }
-        let (path, filter) = (self.root.source.clone(), self.filter.clone());
+        let (root, filter) = (self.root.clone(), self.filter.clone());
         let guard = self.guard.clone();
         let ticket = taken.ticket;
         let task = tokio::task::spawn_blocking(move || {
-            let judgement = guard.judge(&sight(&path, &source, &guard));
+            let judgement = guard.judge(&sight(&root, &source, &guard));
             let held = match &judgement {
                 Judgement::Same(held) => held.as_slice(),
                 Judgement::Gone(_) => &[],
             };
+            let full = source::holds_any(&source, |path, is_dir| filter.excludes(path, is_dir));
             let batch = if taken.walk {
                 batch::make_walk(taken.to, held)
             } else {
                 let found = look(&source, &taken.entries);
                 batch::make(taken.to, &taken.entries, &found, &filter, held)
             };
+            let batch = Batch { full, ..batch };
             (judgement, Arc::new(batch))
         });
         ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
@@ -174,6 +179,9 @@ impl CollatorActor {
         batch: &Arc<Batch>,
     ) {
         self.judge(ctx, judgement.clone());
+        if batch.full {
+            self.turn(ctx, Collator::handle_full);
+        }
         for (mirror, ticket) in askers {
             match judgement {
                 Judgement::Same(_) => self.hand_out(ctx, mirror, lane, ticket, batch.clone()),
@@ -196,19 +204,28 @@ impl CollatorActor {
         if batch.is_empty() {
             // Everything in it is covered by something else, or held.
             self.answer(mirror.clone(), lane, None);
-            let done = PushEnd {
-                outcome: Outcome::Done,
-                surprises: Vec::new(),
-                notes: Vec::new(),
-                bytes_sent: 0,
-            };
+            let done = PushEnd::new(Outcome::Done);
             self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &done));
             return;
         }
         debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
             "walk" => batch.walk);
-        let work = self.source.clone().map(|source| Work { ticket, batch, source });
+        let budget = self.budget(&mirror, lane, &batch);
+        let work = self.source.clone().map(|source| Work { ticket, batch, budget, source });
         self.answer(mirror, lane, work);
+    }
+
+    /// How much a push may delete. An empty Root has no say in that: its disk may not be mounted.
+    fn budget(&self, mirror: &MirrorId, lane: Lane, batch: &Batch) -> Budget {
+        if let Some(budget) = self.core.budget(mirror, lane) {
+            return budget;
+        }
+        if batch.walk && !batch.full {
+            return Budget::AtMost(0);
+        }
+        let half = |entries: u64| (entries / 2).max(MAX_DELETE_MIN);
+        let known = self.entries.map_or(u64::MAX, half);
+        Budget::AtMost(self.root.max_delete.unwrap_or(known))
     }
 
     fn forget_shared(&mut self, ctx: &mut Context<Self>) {
@@ -247,9 +264,10 @@ impl CollatorActor {
 
     fn halt_until_back(&mut self, ctx: &mut Context<Self>, why: &str) {
         let source = Escaped(self.root.source.as_os_str().as_bytes());
+        let root = &self.root.id;
         let why = format!(
             "{why}: {source}. Nothing is pushed and nothing deleted until it is back; to take what is \
-             there now, restart mirrorball"
+             there now: mirrorball approve {root}"
         );
         self.halt(ctx, why);
     }
@@ -275,10 +293,10 @@ impl CollatorActor {
 
     fn look_again(&mut self, ctx: &mut Context<Self>) {
         let Some(source) = self.source.clone() else { return self.guard_source(ctx) };
-        let (path, guard) = (self.root.source.clone(), self.guard.clone());
+        let (root, guard) = (self.root.clone(), self.guard.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let mounted = mounts::below(&path).unwrap_or_default();
-            (guard.judge(&sight(&path, &source, &guard)), mounted)
+            let mounted = mounts::below(&root.source).unwrap_or_default();
+            (guard.judge(&sight(&root, &source, &guard)), mounted)
         });
         ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
             if let Ok((judgement, mounted)) = looked {
@@ -321,9 +339,13 @@ impl CollatorActor {
     }
 }
 
-fn sight(path: &std::path::Path, source: &SourceDir, guard: &Guard) -> Sighting {
+fn sight(root: &RootPlan, source: &SourceDir, guard: &Guard) -> Sighting {
     let device = |path: &RelPath| (path.clone(), source::device_at(source, path));
-    Sighting { root: source::sight(path), volumes: guard.volumes().map(device).collect() }
+    Sighting {
+        root: source::sight(&root.source),
+        is_marked: root.marker.as_ref().is_none_or(|name| source::holds(source, name)),
+        volumes: guard.volumes().map(device).collect(),
+    }
 }
 
 fn look(source: &SourceDir, entries: &[(RelPath, crate::types::change::Kinds)]) -> Vec<Presence> {
@@ -413,7 +435,8 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-        let Changed { changes, exploring } = message;
+        let Changed { changes, exploring, entries } = message;
+        self.entries = self.entries.max(Some(entries));
         self.turn(ctx, |core, now| core.handle_changed(now, changes, exploring));
     }
 }
@@ -421,7 +444,8 @@ impl Handler<Changed> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-        let Watching { source, directories } = message;
+        let Watching { source, directories, entries } = message;
+        self.entries = self.entries.max(entries);
         let is_root = self.guard.handle_watching(source.identity());
         self.source = Some(source);
         self.directories = directories;
@@ -495,6 +519,21 @@ impl Handler<Applied> for CollatorActor {
             self.forget_shared(ctx);
         }
         self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
+    }
+}
+
+impl Handler<Approve> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
+        if self.core.halted().is_some() {
+            warn!(self.log, "A person approves of the source as it is now");
+            self.guard = Guard::default();
+            if let Some(watcher) = &self.watcher {
+                tell(&watcher.watch_anew, WatchAnew);
+            }
+        }
+        info!(self.log, "Approved"; "mirror" => %message.mirror);
+        self.turn(ctx, |core, now| core.handle_approve(now, &message.mirror));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::core::mirror::{MirrorReport, PushId};
 use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::outcome::PushEnd;
+use crate::types::outcome::{Budget, PushEnd};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::types::status::Status;
@@ -26,6 +26,8 @@ pub struct Changed {
     pub changes: Vec<Change>,
     /// Whether new directories are still being watched.
     pub exploring: bool,
+    /// Entries in the Root, at most, as far as known.
+    pub entries: u64,
 }
 
 /// Watcher to collator: every directory is watched. Lost as [`Changed`].
@@ -36,6 +38,8 @@ pub struct Watching {
     pub source: SourceDir,
     /// How many directories.
     pub directories: usize,
+    /// Entries in the Root; none where nobody counted.
+    pub entries: Option<u64>,
 }
 
 /// Watcher to collator: events were lost, the tree is watched anew. Lost as [`Changed`].
@@ -128,6 +132,8 @@ pub struct Work {
     pub ticket: Ticket,
     /// What to push.
     pub batch: Arc<Batch>,
+    /// How much it may delete.
+    pub budget: Budget,
     /// Where from.
     pub source: SourceDir,
 }
@@ -227,6 +233,22 @@ pub struct MeetRoot {
     pub root: RootId,
     /// The way to it.
     pub link: crate::actors::links::RootLink,
+}
+
+/// Anybody to overseer: a person approves of what waits on these Mirrors, and of their halted Roots.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ApproveAll {
+    /// Which.
+    pub mirrors: Vec<MirrorId>,
+}
+
+/// Overseer to collators and transfers: a person approves of this Mirror. Lost: asked again.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct Approve {
+    /// Which.
+    pub mirror: MirrorId,
 }
 
 /// Anybody to overseer: end in good order. A second one ends at once.

@@ -14,7 +14,8 @@ use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::message::{
-    ActorGone, ActorRestarted, Drain, Drained, Mark, Marks, MeetHost, MeetRoot, Stop, Who,
+    ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, Mark, Marks, MeetHost,
+    MeetRoot, Stop, Who,
 };
 use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
@@ -272,6 +273,21 @@ impl Handler<Drained> for OverseerActor {
         draining.retain(|host| *host != message.host);
         if draining.is_empty() {
             self.end(self.stopped_code());
+        }
+    }
+}
+
+impl Handler<ApproveAll> for OverseerActor {
+    type Result = ();
+    fn handle(&mut self, message: ApproveAll, _: &mut Self::Context) {
+        for mirror in message.mirrors {
+            // The host first, so that the collator's word finds it ready.
+            if let Some(host) = self.hosts.get(&mirror.host) {
+                tell_actor(&host.transfer, Approve { mirror: mirror.clone() });
+            }
+            if let Some(root) = self.roots.get(&mirror.root) {
+                tell_actor(&root.collator, Approve { mirror });
+            }
         }
     }
 }

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::core::host::Push;
-use crate::core::verdict::Verdict;
+use crate::core::verdict::{Verdict, retry_kinds};
 use crate::types::batch::Batch;
 use crate::types::limits::SURPRISES_MAX;
-use crate::types::outcome::{Failed, Outcome, PushEnd};
+use crate::types::outcome::{Budget, Failed, Held, Outcome, PushEnd};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
-use crate::types::step::{Step, StepEnd, StepKind};
+use crate::types::step::{Deletions, Step, StepEnd, StepKind};
 
 /// One Push and its remaining Steps.
 pub struct RunningPush {
@@ -29,6 +29,9 @@ pub struct RunningPush {
     surprises: Vec<RelPath>,
     notes: Vec<String>,
     bytes_sent: u64,
+    /// Steps that only counted what they would delete, and how much that is.
+    counted: Vec<(Step, u64)>,
+    held: Held,
 }
 
 impl RunningPush {
@@ -45,11 +48,16 @@ impl RunningPush {
             surprises: Vec::new(),
             notes: Vec::new(),
             bytes_sent: 0,
+            counted: Vec::new(),
+            held: Held::default(),
         }
     }
 
     /// The Step to run next; none when all are done.
     pub fn next_step(&mut self) -> Option<Step> {
+        if self.steps.front().is_none_or(|step| step.kind == StepKind::RootItself) {
+            self.delete_or_hold();
+        }
         let step = self.steps.pop_front()?;
         // Nothing is deleted while something may not have been created.
         if self.unattributed.is_some() && step.kind == StepKind::Missing {
@@ -59,10 +67,44 @@ impl RunningPush {
         Some(step)
     }
 
+    /// Everything is created, and all deletions are counted.
+    fn delete_or_hold(&mut self) {
+        let counted = std::mem::take(&mut self.counted);
+        if counted.is_empty() || self.unattributed.is_some() {
+            return;
+        }
+        let total: u64 = counted.iter().map(|(_, count)| count).sum();
+        match self.push.budget {
+            Budget::AtMost(most) if total <= most => {
+                for (step, _) in counted.into_iter().rev() {
+                    self.steps.push_front(Step { deletions: Deletions::AtMost(most), ..step });
+                }
+            }
+            _ => counted.into_iter().for_each(|(step, count)| self.hold(step, count)),
+        }
+    }
+
+    fn hold(&mut self, step: Step, count: u64) {
+        self.held.count += count;
+        let kinds = retry_kinds(step.kind);
+        if step.kind == StepKind::Walk {
+            self.held.paths.push((RelPath::root(), kinds));
+            self.held.from_empty_root |= !self.push.batch.full;
+        }
+        self.held.paths.extend(step.paths.into_iter().map(|path| (path, kinds)));
+    }
+
     /// Takes the end of a Step. Returns the Push's end if that settles it.
     pub fn handle_step(&mut self, step: &Step, end: &StepEnd, verdict: Verdict) -> Option<PushEnd> {
         self.bytes_sent += end.bytes_sent;
         self.notes.extend(verdict.notes);
+        if verdict.skipped > 0 {
+            match step.deletions {
+                Deletions::AtMost(0) => self.counted.push((step.clone(), verdict.skipped)),
+                // There was more than had been counted.
+                _ => self.hold(step.clone(), verdict.skipped),
+            }
+        }
         if step.kind != StepKind::FirstContact {
             self.note_surprises(&end.created_directories);
         }
@@ -81,7 +123,7 @@ impl RunningPush {
                 self.unattributed.get_or_insert(why);
                 None
             }
-            again @ Outcome::Again { .. } => Some(self.end(again)),
+            end @ (Outcome::Again { .. } | Outcome::Halt(_)) => Some(self.end(end)),
         }
     }
 
@@ -101,6 +143,7 @@ impl RunningPush {
         PushEnd {
             outcome,
             surprises: std::mem::take(&mut self.surprises),
+            held: std::mem::take(&mut self.held),
             notes: std::mem::take(&mut self.notes),
             bytes_sent: self.bytes_sent,
         }

@@ -11,16 +11,17 @@ use slog::{Logger, debug, info, o, warn};
 use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::message::{
-    Applied, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch, Who,
-    WorkWaits,
+    Applied, Approve, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch,
+    Who, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::push::RunningPush;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::core::host::{Effect, Host, Note, Push};
+use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
-use crate::core::{steps, verdict};
+use crate::core::steps::{self, Manner};
+use crate::core::verdict;
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
@@ -117,7 +118,13 @@ impl TransferActor {
             self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
             return;
         };
-        let steps = steps::plan(&push.batch, mirror.delete, push.reached, push.pieces);
+        let manner = Manner {
+            delete: mirror.delete,
+            budget: push.budget,
+            reached: push.reached,
+            pieces: push.pieces,
+        };
+        let steps = steps::plan(&push.batch, manner);
         let id = push.id;
         let running = RunningPush::new(push, source.clone(), steps);
         self.live.running.insert(id, running);
@@ -263,11 +270,19 @@ impl Handler<BatchReady> for TransferActor {
         match work {
             Some(work) => {
                 self.sources.insert(mirror.root.clone(), work.source);
-                let (ticket, batch) = (work.ticket, work.batch);
-                self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, ticket, batch));
+                let (ticket, batch, budget) = (work.ticket, work.batch, work.budget);
+                let work = HostWork { ticket, batch, budget };
+                self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, work));
             }
             None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),
         }
+    }
+}
+
+impl Handler<Approve> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, now| core.handle_approve(now, &message.mirror));
     }
 }
 

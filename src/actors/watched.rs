@@ -28,6 +28,9 @@ pub struct Watch {
     pub links: LinkTable,
     /// Names that are being looked for.
     pub search: LinkSearch,
+    /// Entries found in directories and created since: at least as many as there are, but for excluded
+    /// ones, which count too.
+    pub entries: u64,
     /// Heard and not yet told.
     pub changes: Vec<Change>,
     /// Whether the collator thinks that new directories are still being watched.
@@ -66,6 +69,7 @@ impl Watch {
 
     /// A name that is not a directory came. One that is being written to is held back until closed.
     pub fn created(&mut self, path: RelPath) {
+        self.entries += 1;
         let inspection = Looker::new(&self.source).inspect(&path);
         let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
         let open = if being_written { Kinds::OPEN } else { Kinds::empty() };

@@ -99,7 +99,7 @@ impl WatcherActor {
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
         if self.kit.mode == Mode::Once {
-            tell(&self.collator.watching, Watching { source, directories: 0 });
+            tell(&self.collator.watching, Watching { source, directories: 0, entries: None });
             return Ok(());
         }
         let (mut watches, events) = inotify::open().map_err(|error| error.to_string())?;
@@ -114,6 +114,7 @@ impl WatcherActor {
             tasks: 0,
             links: LinkTable::default(),
             search: LinkSearch::default(),
+            entries: 0,
             changes: Vec::new(),
             told_exploring: true,
         });
@@ -160,10 +161,11 @@ impl WatcherActor {
     fn complete(&mut self) {
         let Some(watch) = self.live.watch.as_ref() else { return };
         let (directories, source) = (watch.table.len(), watch.source.clone());
+        let entries = Some(watch.entries);
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
-        tell(&self.collator.watching, Watching { source, directories });
+        tell(&self.collator.watching, Watching { source, directories, entries });
     }
 
     /// Opens what is to be watched, in tasks away from this thread.
@@ -256,6 +258,7 @@ impl WatcherActor {
                     return self.fail(ctx, why);
                 }
             };
+            watch.entries += listing.entries;
             if let Some(directory) = watch.table.path(node) {
                 for (name, inode) in listing.links {
                     let path = directory.join(&name);
@@ -314,8 +317,8 @@ impl WatcherActor {
             return;
         }
         watch.told_exploring = exploring;
-        let changes = std::mem::take(&mut watch.changes);
-        tell(&self.collator.changed, Changed { changes, exploring });
+        let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries);
+        tell(&self.collator.changed, Changed { changes, exploring, entries });
     }
 
     fn handle_cookie(&mut self, name: &[u8]) {

@@ -1,5 +1,6 @@
 //! What people type: one file per verb.
 
+pub mod approve;
 pub mod check;
 pub mod client;
 pub mod daemon;
@@ -46,6 +47,8 @@ enum Verb {
     Status(status::StatusArgs),
     /// Wait until everything that changed before now is on the mirrors
     Flush(flush::FlushArgs),
+    /// Let held deletions go, and take halted roots and mirrors as they are now
+    Approve(approve::ApproveArgs),
     /// End the daemon in good order
     Stop(DaemonArg),
 }
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Verb::Check(check) => check::check(&check),
         Verb::Status(status) => status::status(&status),
         Verb::Flush(flush) => flush::flush(&flush),
+        Verb::Approve(approve) => approve::approve(&approve),
         Verb::Stop(daemon) => stop::stop(&daemon),
     };
     ended.unwrap_or_else(|error| {

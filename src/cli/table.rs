@@ -49,19 +49,22 @@ pub fn cells(mirror: &MirrorStatus, naming: Naming) -> [String; 5] {
 
 /// Why it is not in sync, and what comes next; how much was sent, if it is.
 fn what_happens(mirror: &MirrorStatus) -> String {
-    if mirror.state == MirrorState::Halted {
-        return "see above".into();
-    }
     let mut parts = Vec::new();
+    if mirror.held_deletions > 0 {
+        let count = count(mirror.held_deletions, "deletion", "deletions");
+        parts.push(format!("{count} held: mirrorball approve {}", mirror.id));
+    }
     if let Some(error) = &mirror.last_error {
         parts.push(error.clone());
     }
     if let Some(stuck) = mirror.stuck.first().filter(|_| mirror.last_error.is_none()) {
         parts.push(format!("{}: {}", stuck.path, stuck.reason));
     }
-    if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.state == MirrorState::Retrying)
-    {
+    if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.last_error.is_some()) {
         parts.push(format!("next try in {}", short_duration(seconds)));
+    }
+    if parts.is_empty() && mirror.state == MirrorState::Halted {
+        return "its root is halted".into();
     }
     if parts.is_empty() {
         let bytes = bytesize::ByteSize::b(mirror.bytes_sent);
@@ -160,6 +163,7 @@ mod tests {
             head: Default::default(),
             stuck: vec![],
             stuck_total: 0,
+            held_deletions: 0,
             last_error: None,
             retry_in_seconds: None,
             last_success: None,

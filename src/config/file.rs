@@ -170,6 +170,10 @@ pub struct Root {
     pub open_quiet: Option<String>,
     /// A file that is written all the time is pushed this often; default `60s`.
     pub open_max: Option<String>,
+    /// Deletions of one push before all of them are held; default: half of what is known, at least 1,000.
+    pub max_delete: Option<i64>,
+    /// A name that must be in the source, or nothing is mirrored.
+    pub marker: Option<String>,
     /// Where to.
     pub mirrors: Vec<Mirror>,
 }

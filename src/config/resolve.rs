@@ -210,6 +210,19 @@ fn resolve_root(
             &format!("{key}.open_quiet"),
             report,
         ),
+        max_delete: root.max_delete.and_then(|number| {
+            let number = u64::try_from(number).ok();
+            if number.is_none() {
+                report.fault(format!("{key}.max_delete"), "Expected a number from 0 upwards");
+            }
+            number
+        }),
+        marker: root.marker.clone().inspect(|marker| {
+            if marker.is_empty() || marker.contains('/') || marker == "." || marker == ".." {
+                let why = format!("Expected the name of a file in the source, found {marker:?}");
+                report.fault(format!("{key}.marker"), why);
+            }
+        }),
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }

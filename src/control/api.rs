@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::board::BoardActor;
-use crate::actors::message::{Marks, StatusSince, Stop};
+use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::selector::Selector;
@@ -46,6 +46,13 @@ pub struct Flush {
     pub timeout_ms: u64,
 }
 
+/// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are.
+#[derive(Deserialize, Serialize)]
+pub struct Selected {
+    /// Each `root`, `@host` or `root@host`; everything without any.
+    pub selectors: Vec<String>,
+}
+
 /// The answer to a flush.
 #[derive(Deserialize, Serialize)]
 pub struct Flushed {
@@ -69,7 +76,10 @@ pub fn read_only(config: &mut web::ServiceConfig) {
 
 /// Routes that act.
 pub fn acting(config: &mut web::ServiceConfig) {
-    config.route("/flush", web::post().to(flush)).route("/stop", web::post().to(stop));
+    config
+        .route("/approve", web::post().to(approve))
+        .route("/flush", web::post().to(flush))
+        .route("/stop", web::post().to(stop));
 }
 
 async fn health() -> HttpResponse {
@@ -92,18 +102,40 @@ fn ending() -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(Refused { error: "The daemon is ending".into() })
 }
 
-async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
-    let selectors: Result<Vec<Selector>, String> =
-        request.selectors.iter().map(|text| text.parse()).collect();
+/// What selectors mean; everything, if there is none.
+fn selection(api: &Api, texts: &[String]) -> Result<Vec<Selector>, Box<HttpResponse>> {
+    let selectors: Result<Vec<Selector>, String> = texts.iter().map(|text| text.parse()).collect();
     let selectors = match selectors {
         Ok(selectors) if selectors.is_empty() => vec![Selector::All],
         Ok(selectors) => selectors,
-        Err(error) => return HttpResponse::BadRequest().json(Refused { error }),
+        Err(error) => return Err(Box::new(HttpResponse::BadRequest().json(Refused { error }))),
     };
-    if let Some(unknown) = selectors.iter().find(|selector| !selector.is_known(&api.plan)) {
-        let error = format!("No mirror is selected by {unknown}; `status` names them all");
-        return HttpResponse::NotFound().json(Refused { error });
+    match selectors.iter().find(|selector| !selector.is_known(&api.plan)) {
+        None => Ok(selectors),
+        Some(unknown) => {
+            let error = format!("No mirror is selected by {unknown}; `status` names them all");
+            Err(Box::new(HttpResponse::NotFound().json(Refused { error })))
+        }
     }
+}
+
+async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    let selectors = match selection(&api, &request.selectors) {
+        Ok(selectors) => selectors,
+        Err(refusal) => return *refusal,
+    };
+    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
+    let selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
+    let mirrors = mirrors.filter(selected).cloned().collect();
+    tell_actor(&api.overseer, ApproveAll { mirrors });
+    HttpResponse::Accepted().finish()
+}
+
+async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
+    let selectors = match selection(&api, &request.selectors) {
+        Ok(selectors) => selectors,
+        Err(refusal) => return *refusal,
+    };
     let selected = |id: &MirrorId| selectors.iter().any(|selector| selector.selects(id));
     let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
     let roots: BTreeSet<RootId> =
@@ -164,7 +196,8 @@ fn laggards<'a>(
         let mark = marks.iter().find(|(root, _)| *root == mirror.root).map(|(_, mark)| *mark);
         let holds =
             mark.is_some_and(|mark| mirror.epoch >= mark && mirror.epoch > Epoch::default());
-        mirror.state != MirrorState::InSync && (!holds || mirror.stuck_total > 0)
+        mirror.state != MirrorState::InSync
+            && (!holds || mirror.stuck_total > 0 || mirror.held_deletions > 0)
     };
     status.mirrors.iter().filter(move |mirror| selected(&mirror.id) && lacks(mirror))
 }

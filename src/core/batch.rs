@@ -41,6 +41,7 @@ pub fn make(
     let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut missing: BTreeSet<RelPath> = BTreeSet::new();
+    let mut missing_directories = false;
     for ((path, kinds), found) in entries.iter().zip(found) {
         let content = kinds.contains(Kinds::CONTENT);
         match found {
@@ -57,6 +58,7 @@ pub fn make(
                 }
             }
             Presence::Missing { topmost } => {
+                missing_directories |= kinds.contains(Kinds::SUBTREE) || topmost != path;
                 missing.insert(topmost.clone());
             }
             Presence::Below { blocker } => {
@@ -88,9 +90,11 @@ pub fn make(
     Batch {
         to,
         walk: false,
+        full: false,
         present: listed(present),
         subtrees: listed(subtrees),
         missing: missing.into_iter().collect(),
+        missing_directories,
         held: held.to_vec(),
     }
 }

@@ -10,7 +10,7 @@ use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::limits::COARSEN_CHILDREN_MIN;
 use crate::types::moment::Moment;
-use crate::types::outcome::{Failed, Outcome};
+use crate::types::outcome::{Budget, Failed, Held, Outcome};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 
@@ -51,7 +51,7 @@ pub struct Taken {
     pub walk: bool,
     /// Dirty paths, sorted; empty for a Walk.
     pub entries: Vec<Dirty>,
-    /// Whether stuck paths are among them, so that nobody else needs exactly this.
+    /// Whether stuck or held paths are among them, so that nobody else needs exactly this.
     pub own: bool,
 }
 
@@ -70,6 +70,8 @@ pub struct Standing {
     pub stuck: Vec<(RelPath, String)>,
     /// How many are stuck.
     pub stuck_total: usize,
+    /// Entries whose deletion waits for a person.
+    pub held_deletions: u64,
 }
 
 impl ChangeLog {
@@ -87,14 +89,7 @@ impl ChangeLog {
 
     /// A Mirror nothing is known of: it owes a Walk.
     pub fn add_mirror(&mut self, now: Moment, id: MirrorId, retry: RetryPlan) {
-        let debts = Debts {
-            cursor: self.head,
-            walk_owed: Some(now),
-            stuck: BTreeMap::new(),
-            fresh: None,
-            walk: None,
-            retry,
-        };
+        let debts = Debts::new(now, self.head, retry);
         self.mirrors.insert(id, debts);
     }
 
@@ -159,6 +154,7 @@ impl ChangeLog {
         let ticket = Ticket(self.next_ticket);
         let debts = self.mirrors.get(id)?;
         let (from, to) = (debts.cursor, self.head);
+        let approved = debts.approved;
         let taken = match lane {
             Lane::Walk => {
                 debts.walk_owed?;
@@ -169,7 +165,8 @@ impl ChangeLog {
                 self.void_walk(id);
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
-                self.mirrors.get_mut(id)?.walk = Some(Running { ticket, from, to, tried });
+                self.mirrors.get_mut(id)?.walk =
+                    Some(Running { ticket, from, to, tried, approved });
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
@@ -184,7 +181,8 @@ impl ChangeLog {
                     return None;
                 }
                 let own = !tried.is_empty();
-                self.mirrors.get_mut(id)?.fresh = Some(Running { ticket, from, to, tried });
+                self.mirrors.get_mut(id)?.fresh =
+                    Some(Running { ticket, from, to, tried, approved });
                 Taken { ticket, from, to, walk: false, entries, own }
             }
         };
@@ -208,7 +206,7 @@ impl ChangeLog {
                 Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
                     debts.arrive(now, &running, failed);
                 }
-                Outcome::Unattributed(_) | Outcome::Again { .. } => (),
+                Outcome::Unattributed(_) | Outcome::Halt(_) | Outcome::Again { .. } => (),
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
@@ -217,6 +215,7 @@ impl ChangeLog {
             match outcome {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();
+                    debts.release_all_held();
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, failed);
@@ -234,13 +233,52 @@ impl ChangeLog {
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, &failed);
                 }
-                Outcome::Unattributed(_) | Outcome::Again { .. } => (),
+                Outcome::Unattributed(_) | Outcome::Halt(_) | Outcome::Again { .. } => (),
             }
         } else {
             return false;
         }
         self.trim();
         true
+    }
+
+    /// Work that has just been applied left deletions for a person to decide.
+    pub fn hold(&mut self, now: Moment, id: &MirrorId, held: &Held) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.hold(now, held);
+        }
+    }
+
+    /// How much the work that was just handed out may delete, if a person has decided or has to.
+    pub fn budget(&self, id: &MirrorId, lane: Lane) -> Option<Budget> {
+        let debts = self.mirrors.get(id)?;
+        if debts.approved {
+            return Some(Budget::Approved);
+        }
+        // What tries all of them again, as a Walk does, judges them again.
+        let is_tried = |path| debts.fresh.as_ref().is_some_and(|fresh| fresh.tried.contains(path));
+        let holds_more = lane == Lane::Fresh && !debts.held.keys().all(is_tried);
+        holds_more.then_some(Budget::Held)
+    }
+
+    /// The Root is not empty any more: what was held because it was is judged again. Returns whether
+    /// there was any.
+    pub fn owe_walks_held_from_empty_root(&mut self, now: Moment) -> bool {
+        let mut found = false;
+        for debts in self.mirrors.values_mut().filter(|debts| debts.held_from_empty_root) {
+            debts.held_from_empty_root = false;
+            debts.owe_walk(now);
+            found = true;
+        }
+        self.trim();
+        found
+    }
+
+    /// A person lets held deletions go. Returns whether there are any.
+    pub fn approve(&mut self, id: &MirrorId) -> bool {
+        let Some(debts) = self.mirrors.get_mut(id) else { return false };
+        debts.approved = !debts.held.is_empty();
+        debts.approved
     }
 
     /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
@@ -285,7 +323,8 @@ impl ChangeLog {
             debts.fresh.is_none()
                 && !debts.walk_waits()
                 && (self.epochs_above(debts.cursor).any(|(_, record)| !record.paths.is_empty())
-                    || debts.stuck.values().any(|stuck| stuck.retry_at <= now))
+                    || debts.stuck.values().any(|stuck| stuck.retry_at <= now)
+                    || (debts.approved && !debts.held.is_empty()))
         })
     }
 
@@ -319,8 +358,11 @@ impl ChangeLog {
         let owes_walk = debts.walk_owed.is_some();
         Some(Standing {
             epoch: if owes_walk { Epoch::default() } else { debts.cursor },
-            pending: dirty + debts.stuck.len(),
-            behind_since: [behind, stuck_since, debts.walk_owed].into_iter().flatten().min(),
+            pending: dirty + debts.stuck.len() + debts.held.len(),
+            behind_since: [behind, stuck_since, debts.held_since, debts.walk_owed]
+                .into_iter()
+                .flatten()
+                .min(),
             owes_walk,
             stuck: debts
                 .stuck
@@ -329,6 +371,7 @@ impl ChangeLog {
                 .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
                 .collect(),
             stuck_total: debts.stuck.len(),
+            held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
     }
 
@@ -353,12 +396,15 @@ impl ChangeLog {
             .collect();
         let mut tried = BTreeSet::new();
         for (path, stuck) in &debts.stuck {
-            let dirty_again = entries.contains_key(path)
-                || path.ancestors().any(|above| {
-                    entries.get(&above).is_some_and(|kinds| kinds.contains(Kinds::SUBTREE))
-                });
-            if dirty_again || stuck.retry_at <= now {
+            if dirty_again(&entries, path) || stuck.retry_at <= now {
                 *entries.entry(path.clone()).or_default() |= stuck.kinds;
+                tried.insert(path.clone());
+            }
+        }
+        // What has changed again is judged again: it may have been withdrawn.
+        for (path, kinds) in &debts.held {
+            if debts.approved || dirty_again(&entries, path) {
+                *entries.entry(path.clone()).or_default() |= *kinds;
                 tried.insert(path.clone());
             }
         }
@@ -475,11 +521,18 @@ impl ChangeLog {
     }
 }
 
+/// Whether a path, or a directory above it with all that is in it, is among the entries.
+fn dirty_again(entries: &BTreeMap<RelPath, Kinds>, path: &RelPath) -> bool {
+    let swallows =
+        |above: RelPath| entries.get(&above).is_some_and(|kinds| kinds.contains(Kinds::SUBTREE));
+    entries.contains_key(path) || path.ancestors().any(swallows)
+}
+
 impl Outcome {
     fn failed(&self) -> &[Failed] {
         match self {
             Self::Partly(failed) | Self::DeletionsSkipped(failed) => failed,
-            Self::Done | Self::Unattributed(_) | Self::Again { .. } => &[],
+            Self::Done | Self::Unattributed(_) | Self::Halt(_) | Self::Again { .. } => &[],
         }
     }
 }

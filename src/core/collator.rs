@@ -9,7 +9,7 @@ use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, PushEnd};
+use crate::types::outcome::{Blame, Budget, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
@@ -127,6 +127,11 @@ impl Collator {
         self.effects.push_back(Effect::Report);
     }
 
+    /// How much a Mirror may delete, if a person has decided or has to; none if the Root's budget decides.
+    pub fn budget(&self, id: &MirrorId, lane: Lane) -> Option<Budget> {
+        self.log.budget(id, lane)
+    }
+
     /// Whether all directories are watched.
     pub fn is_watching(&self) -> bool {
         matches!(self.phase, Phase::Watching)
@@ -172,12 +177,30 @@ impl Collator {
         if !self.log.applied(now, id, ticket, &end.outcome) {
             return;
         }
+        self.log.hold(now, id, &end.held);
         let surprise = end.surprises.iter().find(|path| {
             self.exploring.is_none() && !self.open.covers(path) && !self.log.covers(id, path)
         });
         if let Some(path) = surprise {
             self.log.owe_walk(now, id);
             self.effects.push_back(Effect::Surprise(id.clone(), path.clone()));
+        }
+        self.nudge(now, id);
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// The Root was seen to hold something.
+    pub fn handle_full(&mut self, now: Moment) {
+        if self.log.owe_walks_held_from_empty_root(now) {
+            self.nudge_all(now);
+            self.effects.push_back(Effect::Report);
+        }
+    }
+
+    /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.
+    pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
+        if !self.log.approve(id) {
+            self.log.owe_walk(now, id);
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
@@ -231,7 +254,8 @@ impl Collator {
             && self.open.is_empty()
             && standing.epoch == self.log.head()
             && !standing.owes_walk
-            && standing.stuck_total == 0;
+            && standing.stuck_total == 0
+            && standing.held_deletions == 0;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
@@ -355,7 +379,7 @@ mod tests {
     }
 
     fn end(outcome: Outcome) -> PushEnd {
-        PushEnd { outcome, surprises: vec![], notes: vec![], bytes_sent: 0 }
+        PushEnd::new(outcome)
     }
 
     fn settled(collator: &Collator) -> bool {

@@ -6,7 +6,7 @@ use crate::core::backoff::{Backoff, seed_of};
 use crate::types::change::{Epoch, Kinds, Ticket};
 use crate::types::limits::STUCK_PATHS_MAX;
 use crate::types::moment::Moment;
-use crate::types::outcome::Failed;
+use crate::types::outcome::{Failed, Held};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 
@@ -19,6 +19,16 @@ pub struct Debts {
     pub walk_owed: Option<Moment>,
     /// Paths that failed.
     pub stuck: BTreeMap<RelPath, Stuck>,
+    /// Deletions that wait for a person: where, and how to try them again.
+    pub held: BTreeMap<RelPath, Kinds>,
+    /// How many entries these would delete, as far as rsync counted, and since when they wait.
+    pub held_count: u64,
+    /// See `held_count`.
+    pub held_since: Option<Moment>,
+    /// They were held because the Root was empty.
+    pub held_from_empty_root: bool,
+    /// A person has let the held deletions go.
+    pub approved: bool,
     /// The Push of fresh changes under way.
     pub fresh: Option<Running>,
     /// The Walk under way.
@@ -51,11 +61,57 @@ pub struct Running {
     pub from: Epoch,
     /// What the Cursor will be.
     pub to: Epoch,
-    /// Stuck paths that this work tries again.
+    /// Stuck and held paths that this work tries again.
     pub tried: BTreeSet<RelPath>,
+    /// Whether it may delete whatever has to go.
+    pub approved: bool,
 }
 
 impl Debts {
+    /// A Mirror nothing is known of, whose log begins at this Epoch.
+    pub fn new(now: Moment, cursor: Epoch, retry: RetryPlan) -> Self {
+        Self {
+            cursor,
+            walk_owed: Some(now),
+            stuck: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_count: 0,
+            held_since: None,
+            held_from_empty_root: false,
+            approved: false,
+            fresh: None,
+            walk: None,
+            retry,
+        }
+    }
+
+    /// Deletions were counted and not made.
+    pub fn hold(&mut self, now: Moment, held: &Held) {
+        if held.paths.is_empty() {
+            return;
+        }
+        self.held_since.get_or_insert(now);
+        self.held_count += held.count;
+        self.held_from_empty_root |= held.from_empty_root;
+        for (path, kinds) in &held.paths {
+            *self.held.entry(path.clone()).or_default() |= *kinds;
+        }
+    }
+
+    /// What was held is tried again: what is still too much will be held anew.
+    fn release_held(&mut self, tried: impl Fn(&RelPath) -> bool) {
+        self.held.retain(|path, _| !tried(path));
+        if self.held.is_empty() {
+            self.held_count = 0;
+            self.held_since = None;
+            self.held_from_empty_root = false;
+        }
+    }
+
+    /// The whole Root was compared.
+    pub fn release_all_held(&mut self) {
+        self.release_held(|_| true);
+    }
     /// The Epoch above which the log must be kept for it; none if a Walk covers everything anyway.
     pub fn holds(&self) -> Option<Epoch> {
         match (&self.walk, self.walk_owed) {
@@ -92,6 +148,8 @@ impl Debts {
 
     /// Paths that were tried and did not fail are no longer stuck; those that failed are.
     pub fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
+        self.release_held(|path| running.tried.contains(path));
+        self.approved &= !running.approved;
         let still: BTreeSet<&RelPath> = failed.iter().map(|f| &f.path).collect();
         for path in running.tried.iter().filter(|path| !still.contains(path)) {
             self.stuck.remove(path);

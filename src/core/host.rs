@@ -11,7 +11,7 @@ use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, Failed, Outcome, PushEnd};
+use crate::types::outcome::{Blame, Budget, Failed, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 
 /// The Mirrors of one Host.
@@ -58,10 +58,23 @@ pub struct Push {
     pub lane: Lane,
     /// What is to be brought there.
     pub batch: Arc<Batch>,
+    /// How much it may delete.
+    pub budget: Budget,
     /// Whether the mirror's directory is known to exist.
     pub reached: bool,
     /// Into how many pieces lists are cut.
     pub pieces: usize,
+}
+
+/// Work as a collator hands it out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostWork {
+    /// To be named when it has ended.
+    pub ticket: Ticket,
+    /// What is to be brought to the mirror.
+    pub batch: Arc<Batch>,
+    /// How much it may delete.
+    pub budget: Budget,
 }
 
 /// For the log: a failure is told once, and summed up when it is over.
@@ -137,14 +150,8 @@ impl Host {
     }
 
     /// A collator answers with work.
-    pub fn handle_batch(
-        &mut self,
-        now: Moment,
-        id: &MirrorId,
-        lane: Lane,
-        ticket: Ticket,
-        batch: Arc<Batch>,
-    ) {
+    pub fn handle_batch(&mut self, now: Moment, id: &MirrorId, lane: Lane, work: HostWork) {
+        let HostWork { ticket, batch, budget } = work;
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         if !mirror.is_asked(lane) || self.draining {
             mirror.handle_nothing(lane);
@@ -159,10 +166,23 @@ impl Host {
             mirror: id.clone(),
             lane,
             batch,
+            budget,
             reached: mirror.reached,
             pieces: mirror.pieces,
         }));
         self.effects.push_back(Effect::Report);
+    }
+
+    /// A person says that the mirror's directory may be what it is: a missing one is made, an empty one
+    /// filled.
+    pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            if mirror.report.halted.take().is_some() {
+                mirror.forget_directory();
+            }
+            self.effects.push_back(Effect::Report);
+            self.pump(now);
+        }
     }
 
     /// A collator answers that there is nothing.
@@ -215,6 +235,10 @@ impl Host {
             }
             Outcome::Unattributed(why) => {
                 mirror.pieces = (mirror.pieces * 2).min(1 << 20);
+                self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
+            }
+            Outcome::Halt(why) => {
+                mirror.report.halted = Some(why.clone());
                 self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
             }
             Outcome::Again { blame, why } => {

@@ -50,6 +50,8 @@ pub struct MirrorReport {
     pub walking: bool,
     /// Whether a Push is under way.
     pub pushing: bool,
+    /// Why nothing is sent there before a person says so, or it is back.
+    pub halted: Option<String>,
     /// When it is tried again, after a failure.
     pub retry_at: Option<Moment>,
     /// What failed last, until something succeeds.
@@ -162,6 +164,7 @@ impl Mirror {
     pub fn handle_success(&mut self, now: Moment, lane: Lane) {
         self.reached = true;
         self.pieces = 1;
+        self.report.halted = None;
         self.blocked_until = None;
         self.backoff.reset();
         match lane {
@@ -175,6 +178,13 @@ impl Mirror {
     /// A failure for which this Mirror waits.
     pub fn block(&mut self, now: Moment) {
         self.blocked_until = Some(now + self.backoff.next_pause());
+    }
+
+    /// Whether its directory exists is not known any more, and it is tried at once.
+    pub fn forget_directory(&mut self) {
+        self.reached = false;
+        self.blocked_until = None;
+        self.refresh();
     }
 
     /// Whoever was asked is gone.

@@ -20,6 +20,8 @@ pub struct Guard {
 pub struct Sighting {
     /// Who the Root's path leads to; none if it leads nowhere.
     pub root: Option<Identity>,
+    /// Whether the marker is in it, where one is demanded.
+    pub is_marked: bool,
     /// The device found at each of [`Guard::volumes`], none where there is no directory.
     pub volumes: Vec<(RelPath, Option<u64>)>,
 }
@@ -81,6 +83,9 @@ impl Guard {
                     "The source is another directory than the one that was watched".into(),
                 );
             }
+            Some(_) if !sighting.is_marked => {
+                return Judgement::Gone("The marker file is not in the source".into());
+            }
             Some(_) => (),
         }
         let unmounted = sighting
@@ -102,7 +107,7 @@ mod tests {
         let mut guard = Guard::default();
         guard.handle_volume("vol".into(), 7);
         assert!(guard.handle_watching(ROOT));
-        guard.judge(&Sighting { root, volumes: vec![("vol".into(), volume)] })
+        guard.judge(&Sighting { root, is_marked: true, volumes: vec![("vol".into(), volume)] })
     }
 
     #[test]

@@ -1,41 +1,72 @@
 //! A Batch becomes Steps: new content is in place before anything is deleted.
 
 use crate::types::batch::{Batch, Present};
+use crate::types::outcome::Budget;
 use crate::types::plan::DeleteMode;
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Step, StepKind};
+use crate::types::step::{Deletions, Step, StepKind};
 
-/// The rsync runs that bring a Batch to a Mirror, in order. `reached` says that the mirror's directory
-/// is known to exist. After failures that nobody could attribute, each list is cut into `pieces`.
-pub fn plan(batch: &Batch, delete: DeleteMode, reached: bool, pieces: usize) -> Vec<Step> {
-    let step = |kind, paths, delete| Step { kind, paths, held: batch.held.clone(), delete };
+/// How a Mirror takes a Batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Which deletions it takes at all.
+    pub delete: DeleteMode,
+    /// How many of them.
+    pub budget: Budget,
+    /// Whether the mirror's directory is known to exist.
+    pub reached: bool,
+    /// Into how many pieces each list is cut, after failures that nobody could attribute.
+    pub pieces: usize,
+}
+
+/// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
+/// [`Deletions::AtMost`] zero, where nobody knows how much they would delete.
+pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
+    let Manner { delete, budget, reached, pieces } = manner;
+    let step = |kind, paths, deletions| Step { kind, paths, held: batch.held.clone(), deletions };
+    let counted = |wanted: bool| match budget {
+        _ if !wanted => Deletions::None,
+        Budget::Approved => Deletions::All,
+        Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
+    };
     let mut steps = Vec::new();
     if !reached {
-        steps.push(step(StepKind::FirstContact, Vec::new(), false));
+        steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
     if batch.walk {
-        steps.push(step(StepKind::Walk, Vec::new(), delete.on_walk()));
+        if reached && batch.full {
+            steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
+        }
+        steps.push(step(StepKind::Walk, Vec::new(), counted(delete.on_walk())));
         return steps;
     }
-    let on_push = delete.on_push();
+    let on_push = counted(delete.on_push());
+    let missing = if delete.on_push() { batch.missing.clone() } else { Vec::new() };
+    let missing_deletions = match budget {
+        // Files alone: their number is known.
+        Budget::AtMost(most) if !batch.missing_directories && missing.len() as u64 <= most => {
+            Deletions::AtMost(most)
+        }
+        _ => on_push,
+    };
     let lists = [
-        (StepKind::Written, paths_of(&batch.present, true), false),
-        (StepKind::Touched, paths_of(&batch.present, false), false),
+        (StepKind::Written, paths_of(&batch.present, true), Deletions::None),
+        (StepKind::Touched, paths_of(&batch.present, false), Deletions::None),
         (StepKind::SubtreesWritten, paths_of(&batch.subtrees, true), on_push),
         (StepKind::Subtrees, paths_of(&batch.subtrees, false), on_push),
-        (StepKind::Missing, if on_push { batch.missing.clone() } else { Vec::new() }, true),
+        (StepKind::Missing, missing, missing_deletions),
     ];
-    for (kind, mut paths, delete) in lists {
+    for (kind, mut paths, deletions) in lists {
         // In a list it would bring along all that is directly in it.
         if matches!(kind, StepKind::Written | StepKind::Touched) {
             paths.retain(|path| !path.is_root());
         }
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
-        steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), delete)));
+        steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), deletions)));
     }
     // Last, since everything before changes its times.
     if batch.present.iter().any(|entry| entry.path.is_root()) {
-        steps.push(step(StepKind::RootItself, vec![RelPath::root()], false));
+        steps.push(step(StepKind::RootItself, vec![RelPath::root()], Deletions::None));
     }
     steps
 }
@@ -48,6 +79,13 @@ fn paths_of(entries: &[Present], content: bool) -> Vec<RelPath> {
 mod tests {
     use super::*;
     use crate::types::change::Epoch;
+
+    const MANNER: Manner = Manner {
+        delete: DeleteMode::Always,
+        budget: Budget::AtMost(1000),
+        reached: true,
+        pieces: 1,
+    };
 
     fn present(path: &str, content: bool) -> Present {
         Present { path: path.into(), content }
@@ -70,12 +108,12 @@ mod tests {
     #[test]
     fn deletions_come_last_and_only_where_they_are_wanted() {
         use StepKind::{Missing, Subtrees, Touched, Written};
-        let steps = plan(&batch(), DeleteMode::Always, true, 1);
+        let steps = plan(&batch(), MANNER);
         assert_eq!(kinds(&steps), [Written, Touched, Subtrees, Missing]);
         for mode in [DeleteMode::Never, DeleteMode::OnWalk] {
-            let steps = plan(&batch(), mode, true, 1);
+            let steps = plan(&batch(), Manner { delete: mode, ..MANNER });
             assert_eq!(kinds(&steps), [Written, Touched, Subtrees]);
-            assert!(steps.iter().all(|step| !step.delete));
+            assert!(steps.iter().all(|step| step.deletions == Deletions::None));
         }
     }
 
@@ -83,7 +121,7 @@ mod tests {
     fn the_root_itself_comes_last_and_alone() {
         let batch =
             Batch { present: vec![present("", true), present("a", true)], ..Batch::default() };
-        let steps = plan(&batch, DeleteMode::Always, true, 1);
+        let steps = plan(&batch, MANNER);
         assert_eq!(kinds(&steps), [StepKind::Written, StepKind::RootItself]);
         assert_eq!(steps[0].paths, ["a".into()]);
     }
@@ -91,10 +129,10 @@ mod tests {
     #[test]
     fn a_walk_makes_the_directory_first_only_where_it_was_never_reached() {
         let walk = Batch { walk: true, ..Batch::default() };
-        let steps = plan(&walk, DeleteMode::OnPush, false, 1);
+        let steps = plan(&walk, Manner { delete: DeleteMode::OnPush, reached: false, ..MANNER });
         assert_eq!(kinds(&steps), [StepKind::FirstContact, StepKind::Walk]);
-        assert!(!steps[1].delete);
-        assert_eq!(kinds(&plan(&walk, DeleteMode::Always, true, 1)), [StepKind::Walk]);
+        assert_eq!(steps[1].deletions, Deletions::None);
+        assert_eq!(kinds(&plan(&walk, MANNER)), [StepKind::Walk]);
     }
 
     #[test]
@@ -102,7 +140,7 @@ mod tests {
         let present = ["a", "b", "c", "d", "e"].map(|path| present(path, true)).to_vec();
         let batch = Batch { present, ..Batch::default() };
         let lens = |pieces| {
-            plan(&batch, DeleteMode::Always, true, pieces)
+            plan(&batch, Manner { pieces, ..MANNER })
                 .iter()
                 .map(|step| step.paths.len())
                 .collect::<Vec<_>>()
@@ -110,5 +148,25 @@ mod tests {
         assert_eq!(lens(1), [5]);
         assert_eq!(lens(2), [3, 2]);
         assert_eq!(lens(8), [1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn hard_case_16_what_may_delete_more_than_is_known_only_counts_first() {
+        let deletions = |batch: &Batch, budget| {
+            let steps = plan(batch, Manner { budget, ..MANNER });
+            steps.iter().map(|step| step.deletions).collect::<Vec<_>>()
+        };
+        let (none, count) = (Deletions::None, Deletions::AtMost(0));
+        let files = batch();
+        let most = Deletions::AtMost(1000);
+        assert_eq!(deletions(&files, Budget::AtMost(1000)), [none, none, count, most]);
+        assert_eq!(deletions(&files, Budget::AtMost(0)), [none, none, count, count]);
+        assert_eq!(deletions(&files, Budget::Held), [none, none, count, count]);
+        let all = Deletions::All;
+        assert_eq!(deletions(&files, Budget::Approved), [none, none, all, all]);
+        let directories = Batch { missing_directories: true, ..files };
+        assert_eq!(deletions(&directories, Budget::AtMost(1000)), [none, none, count, count]);
+        let walk = Batch { walk: true, ..Batch::default() };
+        assert_eq!(deletions(&walk, Budget::AtMost(1000)), [count]);
     }
 }

@@ -6,32 +6,45 @@ use crate::types::change::Kinds;
 use crate::types::name::{Escaped, decode_rsync};
 use crate::types::outcome::{Blame, Failed, Outcome};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Exit, Step, StepEnd, StepKind};
+use crate::types::step::{Deletions, Exit, Step, StepEnd, StepKind};
 
 /// What one Step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// How it ended.
     pub outcome: Outcome,
+    /// Deletions that rsync counted and did not make.
+    pub skipped: u64,
     /// Things that are done, with a remark.
     pub notes: Vec<String>,
 }
 
 /// Judges a run.
 pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
-    let said = Said::read(step, end);
+    let mut said = Said::read(step, end);
+    let is_limited = matches!(step.deletions, Deletions::AtMost(_));
+    if end.exit == Exit::Code(25) && is_limited {
+        said.skipped = said.skipped.max(1);
+    }
     let outcome = match end.exit {
         Exit::Signal(signal) => {
             again(Blame::Mirror, format!("rsync was killed by signal {signal}"))
         }
         Exit::NotStarted => again(Blame::Host, said.first_line()),
+        Exit::Code(_) if step.kind == StepKind::Look => said.judge_look(step, end),
         // 24: something vanished before it was read. A newer change for it is on its way.
+        // 25: deletions were only counted.
+        Exit::Code(25) if is_limited => said.judge_success(step),
         Exit::Code(0 | 24) => said.judge_success(step),
         Exit::Code(23) => said.judge_partial(step),
         Exit::Code(code) => said.judge_failure(step, code),
     };
-    Verdict { outcome, notes: said.notes }
+    let notes = if said.skipped > 0 { Vec::new() } else { said.notes };
+    Verdict { outcome, skipped: said.skipped, notes }
 }
+
+/// How rsync begins to say that something can't take the place of what is there.
+const IN_THE_WAY: &str = "could not make way for";
 
 fn again(blame: Blame, why: String) -> Outcome {
     Outcome::Again { blame, why }
@@ -42,7 +55,10 @@ struct Said {
     failed: Vec<Failed>,
     unattributed: Vec<String>,
     notes: Vec<String>,
+    /// Because something could not be read.
     deletions_skipped: bool,
+    /// Because of their number.
+    skipped: u64,
     no_space: bool,
     lines: Vec<String>,
 }
@@ -54,13 +70,14 @@ impl Said {
             unattributed: Vec::new(),
             notes: Vec::new(),
             deletions_skipped: false,
+            skipped: 0,
             no_space: false,
             lines: Vec::new(),
         };
         if end.messages_cut {
             said.unattributed.push("there were more messages than are kept".into());
         }
-        let replaced = end.messages.lines().any(|line| line.contains_str("could not make way for"));
+        let replaced = end.messages.lines().any(|line| line.contains_str(IN_THE_WAY));
         for line in end.messages.lines().filter(|line| !line.trim_ascii().is_empty()) {
             said.read_line(step, line, &end.prefixes, replaced);
         }
@@ -68,12 +85,18 @@ impl Said {
     }
 
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
+        let deletions_limited = matches!(step.deletions, Deletions::AtMost(0));
         let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
         if text.starts_with("rsync error:") || text.starts_with("rsync warning:") {
             return;
         }
         if text.contains("skipping file deletion") {
             self.deletions_skipped = true;
+            return;
+        }
+        if let Some(rest) = text.strip_prefix("Deletions stopped due to --max-delete limit (") {
+            let digits = rest.split(' ').next().unwrap_or(rest);
+            self.skipped = digits.parse().unwrap_or(1);
             return;
         }
         if text.starts_with("file has vanished:") {
@@ -94,6 +117,9 @@ impl Said {
             }
             return;
         }
+        if text.starts_with(IN_THE_WAY) && deletions_limited {
+            return;
+        }
         match attribute(step, line, prefixes) {
             Some((path, kinds)) => {
                 if !self.failed.iter().any(|failed| failed.path == path) {
@@ -106,6 +132,24 @@ impl Said {
 
     fn first_line(&self) -> String {
         self.lines.first().cloned().unwrap_or_else(|| "it said nothing".into())
+    }
+
+    /// Whether anything is in the mirror's directory. What can't be seen is not held against it.
+    fn judge_look(&self, step: &Step, end: &StepEnd) -> Outcome {
+        if end.exit != Exit::Code(0) {
+            let Exit::Code(code) = end.exit else { return Outcome::Done };
+            let host = |outcome: &Outcome| {
+                matches!(outcome, Outcome::Again { blame: Blame::Host, .. } | Outcome::Halt(_))
+            };
+            return Some(self.judge_failure(step, code)).filter(host).unwrap_or(Outcome::Done);
+        }
+        if end.entries_found > 0 {
+            return Outcome::Done;
+        }
+        Outcome::Halt(
+            "The mirror's directory is empty, although it was filled before; is its disk mounted?"
+                .into(),
+        )
     }
 
     fn judge_success(&self, step: &Step) -> Outcome {
@@ -131,6 +175,10 @@ impl Said {
         if self.unattributed.is_empty() && !self.failed.is_empty() {
             return Outcome::Partly(self.failed.clone());
         }
+        if self.skipped > 0 && self.unattributed.is_empty() {
+            // All that failed was in the way of something, and waits with the other deletions.
+            return Outcome::Done;
+        }
         let why = self.unattributed.first().cloned().unwrap_or_else(|| {
             "rsync says that something was not transferred, but not what (code 23)".into()
         });
@@ -155,7 +203,13 @@ impl Said {
             _ => Blame::Mirror,
         };
         let said = if self.lines.is_empty() { meaning(code).into() } else { self.first_line() };
-        let remedy = remedy(step, code, &self.lines);
+        let missing = |line: &String| line.contains("No such file or directory");
+        if code == 11 && step.kind != StepKind::FirstContact && self.lines.iter().any(missing) {
+            return Outcome::Halt(format!(
+                "The mirror's directory has vanished; is its disk mounted? {said}"
+            ));
+        }
+        let remedy = remedy(&self.lines);
         again(blame, format!("{said} (rsync code {code}){remedy}"))
     }
 
@@ -171,11 +225,12 @@ impl Said {
     }
 }
 
-fn retry_kinds(kind: StepKind) -> Kinds {
+/// How a path is tried again that a run of this kind failed on.
+pub fn retry_kinds(kind: StepKind) -> Kinds {
     match kind {
         StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
-        StepKind::Subtrees | StepKind::Walk => Kinds::SUBTREE,
+        StepKind::Subtrees | StepKind::Walk | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
     }
@@ -191,7 +246,7 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
-        StepKind::Walk | StepKind::FirstContact => Kinds::CONTENT,
+        StepKind::Walk | StepKind::FirstContact | StepKind::Look => Kinds::CONTENT,
     };
     Some((path, kinds))
 }
@@ -269,7 +324,7 @@ fn meaning(code: i32) -> &'static str {
     }
 }
 
-fn remedy(step: &Step, code: i32, lines: &[String]) -> &'static str {
+fn remedy(lines: &[String]) -> &'static str {
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     if said("Host key verification failed") {
         "; put the host's key into known_hosts"
@@ -279,9 +334,6 @@ fn remedy(step: &Step, code: i32, lines: &[String]) -> &'static str {
         "; install rsync on the host, or set `rsync_path`"
     } else if said("auth failed") {
         "; check `user` and `password_file`"
-    } else if code == 11 && step.kind != StepKind::FirstContact && said("No such file or directory")
-    {
-        "; the mirror's directory has vanished: is its disk mounted?"
     } else {
         ""
     }
@@ -293,7 +345,7 @@ mod tests {
 
     fn step(kind: StepKind, paths: &[&str]) -> Step {
         let paths = paths.iter().map(|p| (*p).into()).collect();
-        Step { kind, paths, held: vec![], delete: true }
+        Step { kind, paths, held: vec![], deletions: Deletions::All }
     }
 
     fn ended(exit: Exit, stderr: &str) -> StepEnd {
@@ -302,6 +354,7 @@ mod tests {
             messages: stderr.into(),
             messages_cut: false,
             created_directories: vec![],
+            entries_found: 0,
             bytes_sent: 0,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::transport::options::option_arguments;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Step, StepKind};
+use crate::types::step::{Deletions, Step, StepKind};
 
 /// rsync's arguments for one Step. `rules` is a file of the Root's filter rules, NUL-separated; `rsh`
 /// the command line of ssh, for a host that is reached through it.
@@ -40,6 +40,9 @@ pub fn arguments(
     for flag in flags(step) {
         add(flag);
     }
+    for flag in deletions(step) {
+        add(&flag);
+    }
     if let HostKind::Rsyncd { port, password_file, .. } = &host.kind {
         add(&format!("--contimeout={}", host.timeout.as_secs().max(1)));
         // Without it Nagle's algorithm and delayed acknowledgements add steps of 40 ms.
@@ -60,7 +63,9 @@ pub fn arguments(
         arguments.push(joined("--filter=merge ", rules.as_os_str()));
     }
     arguments.push("--".into());
-    arguments.push("./".into());
+    if step.kind != StepKind::Look {
+        arguments.push("./".into());
+    }
     arguments.push(target(host, mirror, step));
     arguments
 }
@@ -68,7 +73,7 @@ pub fn arguments(
 /// What rsync reads on standard input: the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step) -> Vec<u8> {
-    if step.kind == StepKind::Walk {
+    if matches!(step.kind, StepKind::Walk | StepKind::Look) {
         return Vec::new();
     }
     let mut list = Vec::new();
@@ -98,15 +103,21 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Missing => &[LIST, "--delete-missing-args", "--recursive"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => &["--recursive", "--relative"],
+        StepKind::Look => &["--list-only", "--dirs"],
     });
     // A listed `./` would bring along what is directly in it.
     if matches!(step.kind, StepKind::FirstContact | StepKind::RootItself) {
         flags.push("--filter=- /*");
     }
-    if step.delete {
-        flags.push("--delete");
-    }
     flags
+}
+
+fn deletions(step: &Step) -> Vec<String> {
+    match step.deletions {
+        Deletions::None => Vec::new(),
+        Deletions::AtMost(most) => vec!["--delete".into(), format!("--max-delete={most}")],
+        Deletions::All => vec!["--delete".into()],
+    }
 }
 
 /// The target operand. It ends in `/.`, so that a directory that has vanished is an error instead of

@@ -20,6 +20,8 @@ pub struct Output {
     line: Vec<u8>,
     /// Directories created on the mirror; more than are of use are not kept.
     pub created_directories: Vec<RelPath>,
+    /// Lines of a listing, but for the directory itself.
+    pub entries_found: u64,
     /// Bytes that rsync says it sent.
     pub bytes_sent: u64,
     /// Lines that belong to what it said on standard error.
@@ -62,10 +64,20 @@ impl Output {
             } else {
                 self.messages_cut = true;
             }
+        } else if is_listed(line) {
+            self.entries_found += u64::from(!line.ends_with(b" ."));
         } else if let Some(percent) = progress(line) {
             self.progress = Some(percent);
         }
     }
+}
+
+/// `-rw-r--r--          1,234 2026/11/21 07:46:55 name`, as `--list-only` writes it.
+fn is_listed(line: &[u8]) -> bool {
+    line.len() > 11
+        && b"-dlcbps".contains(&line[0])
+        && line[10] == b' '
+        && line[1..10].iter().all(|b| b"-rwxsStT".contains(b))
 }
 
 /// `      1,234  42%    1.20MB/s    0:00:01 (xfr#5, to-chk=12/345)`: files checked tell more than bytes
@@ -93,13 +105,13 @@ mod tests {
         let text =
             b".d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
             0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\ncannot delete non-empty \
-            directory: d\n\nsent 5123 bytes  received 35 bytes  \
+            directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\n\nsent 5123 bytes  received 35 bytes  \
             10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
         let mut output = Output::default();
         text.chunks(7).for_each(|piece| output.take(piece));
         assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
         assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
-        assert_eq!(output.bytes_sent, 5123);
+        assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
         assert_eq!(output.progress, Some(0.5));
     }
 }

@@ -81,6 +81,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
         messages: [output.messages, ended.stderr].concat(),
         messages_cut: output.messages_cut || ended.stderr_cut,
         created_directories: output.created_directories,
+        entries_found: output.entries_found,
         bytes_sent: output.bytes_sent,
         prefixes: prefixes(&job.source, host, mirror),
     }
@@ -92,6 +93,7 @@ fn not_connected(why: String) -> StepEnd {
         messages: why.into_bytes(),
         messages_cut: false,
         created_directories: Vec::new(),
+        entries_found: 0,
         bytes_sent: 0,
         prefixes: Vec::new(),
     }

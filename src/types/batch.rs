@@ -10,12 +10,16 @@ pub struct Batch {
     pub to: Epoch,
     /// The whole Root is to be walked; then nothing else is listed but `held`.
     pub walk: bool,
+    /// The Root holds anything.
+    pub full: bool,
     /// Paths that exist, to be sent without what is below them, sorted.
     pub present: Vec<Present>,
     /// Paths that exist, to be made equal with all that is below them, sorted.
     pub subtrees: Vec<Present>,
     /// Topmost paths that do not exist, sorted.
     pub missing: Vec<RelPath>,
+    /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
+    pub missing_directories: bool,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub held: Vec<RelPath>,
 }

@@ -51,6 +51,9 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Between a group's SIGTERM and its SIGKILL.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
+/// Deletions of one push that are never held, where a root sets no budget: see `max_delete`.
+pub const MAX_DELETE_MIN: u64 = 1000;
+
 /// How often a root that went away, or a nested volume that is not mounted, is looked for again.
 pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);
 

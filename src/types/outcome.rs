@@ -34,6 +34,8 @@ pub enum Outcome {
     DeletionsSkipped(Vec<Failed>),
     /// Something failed and nobody can say which path: still owed, to be tried in smaller pieces.
     Unattributed(String),
+    /// The mirror is not where it was, or not what it was: nothing is sent there before it is.
+    Halt(String),
     /// Nothing counts; try again.
     Again {
         /// Who waits.
@@ -43,6 +45,29 @@ pub enum Outcome {
     },
 }
 
+/// Deletions that were not made, because they are more than the Root's budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many entries rsync would have deleted, as far as it counts: directories that it found
+    /// non-empty are not in it.
+    pub count: u64,
+    /// Where, and how to try it again.
+    pub paths: Vec<(RelPath, Kinds)>,
+    /// The Root was empty: when it no longer is, everything is compared again.
+    pub from_empty_root: bool,
+}
+
+/// How much a Push may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// So many entries; more, and all of them are held.
+    AtMost(u64),
+    /// None, because others are held already.
+    Held,
+    /// Any number: a person said so.
+    Approved,
+}
+
 /// A Push's result, as the collator and the host are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushEnd {
@@ -50,6 +75,8 @@ pub struct PushEnd {
     pub outcome: Outcome,
     /// Directories that were created on the mirror although nobody knew them missing there.
     pub surprises: Vec<RelPath>,
+    /// Deletions that wait for a person.
+    pub held: Held,
     /// Things that are done, with a remark, such as a directory kept for its excluded files.
     pub notes: Vec<String>,
     /// Bytes sent.
@@ -59,9 +86,15 @@ pub struct PushEnd {
 impl PushEnd {
     /// The end of a push that never got anywhere.
     pub fn again(blame: Blame, why: impl Into<String>) -> Self {
+        Self::new(Outcome::Again { blame, why: why.into() })
+    }
+
+    /// An end that nothing else is known of.
+    pub fn new(outcome: Outcome) -> Self {
         Self {
-            outcome: Outcome::Again { blame, why: why.into() },
+            outcome,
             surprises: Vec::new(),
+            held: Held::default(),
             notes: Vec::new(),
             bytes_sent: 0,
         }

@@ -165,6 +165,11 @@ pub struct RootPlan {
     pub open_quiet: Duration,
     /// A file that is written all the time is pushed this often.
     pub open_max: Duration,
+    /// Deletions of one push before all of them are held; none: half of what is known, at least
+    /// [`crate::types::limits::MAX_DELETE_MIN`].
+    pub max_delete: Option<u64>,
+    /// A name that must be in the Root, or it is not taken for it.
+    pub marker: Option<String>,
     /// Where to.
     pub mirrors: Vec<MirrorPlan>,
 }

@@ -78,6 +78,8 @@ pub struct MirrorStatus {
     pub stuck: Vec<StuckPath>,
     /// How many paths fail.
     pub stuck_total: u64,
+    /// Deletions that are held until a person approves, as far as they were counted.
+    pub held_deletions: u64,
     /// What failed last, until something succeeds.
     pub last_error: Option<String>,
     /// When it is tried again.

@@ -11,8 +11,19 @@ pub struct Step {
     pub paths: Vec<RelPath>,
     /// Directories that this run must neither fill nor empty, whatever is found in them.
     pub held: Vec<RelPath>,
-    /// Whether this run may delete on the mirror.
-    pub delete: bool,
+    /// What this run may delete on the mirror.
+    pub deletions: Deletions,
+}
+
+/// What a run may delete on the mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletions {
+    /// Nothing, and nobody counts.
+    None,
+    /// So many entries; rsync says how many more there are. With 0 it only counts.
+    AtMost(u64),
+    /// Whatever has to go: a person said so.
+    All,
 }
 
 /// The kinds of rsync runs.
@@ -32,6 +43,8 @@ pub enum StepKind {
     Missing,
     /// Brings the Root's own times and attributes, and nothing that is in it.
     RootItself,
+    /// Looks whether anything is in the mirror's directory; brings nothing.
+    Look,
     /// Makes the whole mirror equal.
     Walk,
 }
@@ -45,6 +58,7 @@ impl StepKind {
             Self::Written | Self::Touched => "files",
             Self::Subtrees | Self::SubtreesWritten => "subtrees",
             Self::Missing => "deletions",
+            Self::Look => "a look at the mirror",
             Self::Walk => "walk",
         }
     }
@@ -73,6 +87,8 @@ pub struct StepEnd {
     pub messages_cut: bool,
     /// Directories that it created on the mirror.
     pub created_directories: Vec<RelPath>,
+    /// Entries that a [`StepKind::Look`] found directly in the mirror's directory.
+    pub entries_found: u64,
     /// Bytes that it says it sent.
     pub bytes_sent: u64,
     /// Absolute names under which it may speak of the source and of the target, without a slash at the

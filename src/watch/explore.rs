@@ -32,6 +32,8 @@ pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
 pub struct Listing {
     /// Names of directories.
     pub directories: Vec<Arc<[u8]>>,
+    /// How many entries of any kind.
+    pub entries: u64,
     /// Files with more than one name: the name here, and which file.
     pub links: Vec<(Vec<u8>, Identity)>,
 }
@@ -48,6 +50,7 @@ pub fn list(directory: impl AsFd) -> Result<Listing, Errno> {
         if name == b"." || name == b".." {
             continue;
         }
+        listing.entries += 1;
         match entry.file_type() {
             FileType::Directory => listing.directories.push(name.into()),
             _ => others.push(name.to_vec()),

@@ -4,7 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat,
+    statat,
+};
 
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::{Identity, SourceDir};
@@ -30,6 +33,22 @@ pub fn open_directory(root: impl AsFd, path: &RelPath) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
     Ok(openat2(root, path.as_path(), flags, Mode::empty(), resolve)?)
+}
+
+/// Whether this name is directly in a Root.
+pub fn holds(root: &SourceDir, name: &str) -> bool {
+    statat(root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
+/// Whether anything lies directly in a Root that is not left out. What can't be read counts as nothing.
+pub fn holds_any(root: &SourceDir, is_left_out: impl Fn(&RelPath, bool) -> bool) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = openat(root, ".", flags, Mode::empty()).and_then(|fd| Dir::read_from(&fd));
+    entries.into_iter().flatten().flatten().any(|entry| {
+        let name = entry.file_name().to_bytes();
+        let is_directory = entry.file_type() == FileType::Directory;
+        name != b"." && name != b".." && !is_left_out(&RelPath::root().join(name), is_directory)
+    })
 }
 
 /// The device of the directory at a path below a Root; none if there is no directory.

@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, NOBODY, is_root};
@@ -65,9 +67,135 @@ fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
     daemon.flush("");
     fs::remove_dir_all(daemon.path("local")).unwrap();
     fs::write(daemon.source().join("g"), "g").unwrap();
-    let status = daemon.wait_for_mirror("local", "an error", |m| m["state"] == "retrying");
+    let status = daemon.wait_for_mirror("local", "halted", |m| m["state"] == "halted");
     assert!(status["last_error"].as_str().unwrap().contains("vanished"), "{status:#}");
     assert!(!daemon.path("local").exists());
+    // The disk is mounted again: it goes on by itself.
+    fs::create_dir(daemon.path("local")).unwrap();
+    fs::write(daemon.path("local/f"), "f").unwrap();
+    daemon.flush("");
+    assert!(daemon.path("local/g").exists());
+    fs::remove_dir_all(daemon.path("local")).unwrap();
+    fs::write(daemon.source().join("h"), "h").unwrap();
+    daemon.wait_for_mirror("local", "halted again", |m| m["state"] == "halted");
+    assert!(daemon.verb(&["approve", "site@local"]).status.success());
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "made anew, because a person said so");
+}
+
+#[test]
+fn hard_case_15_a_mirror_that_stands_empty_is_not_filled_before_a_person_says_so() {
+    let daemon = Daemon::new().local("local");
+    fs::create_dir_all(daemon.source().join("d/e")).unwrap();
+    fs::write(daemon.source().join("d/f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::remove_dir_all(daemon.path("local/d")).unwrap();
+    fs::write(daemon.source().join("d/e/g"), "g").unwrap();
+    // The push finds that a directory was missing, and what is there now is its own.
+    let status = daemon.wait_for_mirror("local", "walked or halted", |m| {
+        m["walks"].as_u64() > Some(1) || m["state"] == "halted"
+    });
+    assert_ne!(status["state"], "waiting", "{status:#}");
+    daemon.flush("");
+    fs::remove_dir_all(daemon.path("local/d")).unwrap();
+    // Events were lost, as far as the daemon can tell: everything is compared.
+    fs::rename(daemon.source(), daemon.path("away")).unwrap();
+    daemon.wait_for_mirror("local", "the source is gone", |m| m["state"] == "halted");
+    fs::rename(daemon.path("away"), daemon.source()).unwrap();
+    let status = daemon.wait_for_mirror("local", "the mirror is halted", |m| {
+        m["last_error"].as_str().is_some_and(|why| why.contains("empty"))
+    });
+    assert_eq!(status["state"], "halted");
+    assert_eq!(fs::read_dir(daemon.path("local")).unwrap().count(), 0);
+    assert!(daemon.verb(&["approve", "@local"]).status.success());
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "approved");
+}
+
+#[test]
+fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new().root_options("max_delete: 5,").local("local");
+    let daemon = daemon.mirror("web", &server.ron(), "m/site", "");
+    let mirrors = [daemon.path("local"), server.path("site")];
+    fs::create_dir_all(daemon.source().join("d/e")).unwrap();
+    for number in 0..10 {
+        fs::write(daemon.source().join(format!("d/e/{number}")), "x").unwrap();
+        fs::write(daemon.source().join(format!("f{number}")), "x").unwrap();
+    }
+    let daemon = daemon.start();
+    daemon.flush("");
+    let held = |what: &str| {
+        for host in ["local", "web"] {
+            let status =
+                daemon.wait_for_mirror(host, what, |m| m["held_deletions"].as_u64() > Some(5));
+            assert_eq!(status["state"], "halted");
+        }
+    };
+    let nothing_is_held = || {
+        for host in ["local", "web"] {
+            daemon.wait_for_mirror(host, "in sync", |m| m["state"] == "in-sync");
+        }
+    };
+    // A directory; and then files, one of them made anew while the others are held.
+    fs::rename(daemon.source().join("d"), daemon.path("away")).unwrap();
+    held("a directory is held");
+    fs::write(daemon.source().join("new"), "n").unwrap();
+    for (host, mirror) in ["local", "web"].iter().zip(&mirrors) {
+        daemon.wait_for_mirror(host, "creations go on", |_| mirror.join("new").exists());
+        assert!(mirror.join("d/e/9").exists());
+    }
+    fs::rename(daemon.path("away"), daemon.source().join("d")).unwrap();
+    nothing_is_held();
+    for number in 0..10 {
+        fs::remove_file(daemon.source().join(format!("f{number}"))).unwrap();
+    }
+    held("files are held");
+    for mirror in &mirrors {
+        assert!((0..10).all(|number| mirror.join(format!("f{number}")).exists()));
+    }
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    daemon.flush("");
+    nothing_is_held();
+    for mirror in &mirrors {
+        assert_same(&daemon.source(), mirror, "approved");
+    }
+}
+
+#[test]
+fn an_empty_source_at_the_start_empties_no_mirror() {
+    let mut daemon = Daemon::new().local("local");
+    let files = daemon.source().join("files");
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("f"), "f").unwrap();
+    daemon = daemon.start();
+    daemon.flush("");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), 0);
+    fs::rename(&files, daemon.path("away")).unwrap();
+    daemon.start_again();
+    let status = daemon.wait_for_mirror("local", "held", |m| m["state"] == "halted");
+    assert_eq!(status["held_deletions"], 1, "{status:#}");
+    assert!(daemon.path("local/files/f").exists());
+    fs::rename(daemon.path("away"), &files).unwrap();
+    daemon.wait_for_mirror("local", "in sync by itself", |m| m["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "it was mounted later");
+}
+
+#[test]
+fn a_root_without_its_marker_is_halted() {
+    let daemon = Daemon::new().root_options("marker: \".mirror-me\",").local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.wait_for_mirror("local", "halted", |m| m["state"] == "halted");
+    assert!(!daemon.path("local/f").exists());
+    fs::write(daemon.source().join(".mirror-me"), "").unwrap();
+    daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+    fs::remove_file(daemon.source().join(".mirror-me")).unwrap();
+    fs::remove_file(daemon.source().join("f")).unwrap();
+    daemon.wait_for_mirror("local", "halted again", |m| m["state"] == "halted");
+    assert!(daemon.path("local/f").exists());
 }
 
 #[test]
@@ -116,8 +244,10 @@ fn hard_case_15_a_walk_does_not_make_a_vanished_target_anew_on_any_kind_of_daemo
         fs::rename(daemon.source(), daemon.path("away")).unwrap();
         daemon.wait_for_mirror("web", "halted", |mirror| mirror["state"] == "halted");
         fs::rename(daemon.path("away"), daemon.source()).unwrap();
-        let status = daemon.wait_for_mirror("web", "an error", |m| m["state"] == "retrying");
-        assert!(status["last_error"].as_str().unwrap().contains("vanished"), "{status:#}");
+        let status = daemon.wait_for_mirror("web", "the mirror is halted", |m| {
+            m["last_error"].as_str().is_some_and(|why| why.contains("vanished"))
+        });
+        assert_eq!(status["state"], "halted");
         assert!(!server.path("site").exists());
     }
 }

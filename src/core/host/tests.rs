@@ -7,6 +7,10 @@ fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
 }
 
+fn work(ticket: u64) -> HostWork {
+    HostWork { ticket: Ticket(ticket), batch: Arc::default(), budget: Budget::AtMost(1000) }
+}
+
 fn id(root: &str) -> MirrorId {
     MirrorId::new(&root.into(), &"web".into())
 }
@@ -30,7 +34,7 @@ fn takes(host: &mut Host) -> Vec<(String, Lane)> {
 
 /// Hands out the work that was asked for; returns the run's name.
 fn start(host: &mut Host, now: Moment, root: &str, lane: Lane) -> PushId {
-    host.handle_batch(now, &id(root), lane, Ticket(1), Arc::default());
+    host.handle_batch(now, &id(root), lane, work(1));
     let started = drain(host).into_iter().find_map(|effect| match effect {
         Effect::Start(push) => Some(push.id),
         _ => None,
@@ -39,7 +43,7 @@ fn start(host: &mut Host, now: Moment, root: &str, lane: Lane) -> PushId {
 }
 
 fn ended(host: &mut Host, now: Moment, push: PushId, outcome: Outcome) {
-    let end = PushEnd { outcome, surprises: vec![], notes: vec![], bytes_sent: 0 };
+    let end = PushEnd::new(outcome);
     host.handle_ended(now, push, end);
 }
 
@@ -193,7 +197,7 @@ fn hard_case_13_failures_nobody_can_attribute_are_tried_in_smaller_pieces() {
     let push = start(&mut host, at(1), "a", Lane::Fresh);
     ended(&mut host, at(1), push, Outcome::Unattributed("code 23".into()));
     host.handle_timeout(host.poll_timeout(at(1)).unwrap());
-    host.handle_batch(at(3), &id("a"), Lane::Fresh, Ticket(2), Arc::default());
+    host.handle_batch(at(3), &id("a"), Lane::Fresh, work(2));
     let pieces = drain(&mut host).into_iter().find_map(|effect| match effect {
         Effect::Start(push) => Some(push.pieces),
         _ => None,
