@@ -14,6 +14,9 @@ use mirrorball::types::plan::RetryPlan;
 use mirrorball::types::rel_path::RelPath;
 use proptest::prelude::*;
 
+/// How long what broke off may still land.
+const LIFE: Duration = Duration::from_secs(30);
+
 const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 const PATHS_MAX: usize = 24;
 const MIRRORS: usize = 3;
@@ -27,7 +30,7 @@ fn mirror(index: usize) -> MirrorId {
 }
 
 fn retry_later() -> Outcome {
-    Outcome::Again { blame: Blame::Host, why: "no".into() }
+    Outcome::Again { blame: Blame::Host, why: "no".into(), cut_off: false }
 }
 
 fn fail(path: &RelPath) -> Outcome {
@@ -100,7 +103,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let mut log = ChangeLog::new(PATHS_MAX);
-        (0..MIRRORS).for_each(|m| log.add_mirror(at(0), mirror(m), RETRY));
+        (0..MIRRORS).for_each(|m| log.add_mirror(at(0), mirror(m), RETRY, LIFE));
         Self {
             log,
             now: 0,
@@ -138,7 +141,7 @@ impl Model {
             Op::LoseActor(m) => {
                 self.handed.remove(&(*m, false));
                 self.handed.remove(&(*m, true));
-                self.log.void_tickets(&mirror(*m));
+                self.log.void_tickets(at(self.now), &mirror(*m));
             }
             Op::Wait => self.now += 120,
         }
@@ -210,7 +213,7 @@ impl Model {
         self.handed.clear();
         self.seal();
         for m in 0..MIRRORS {
-            self.log.void_tickets(&mirror(m));
+            self.log.void_tickets(at(self.now), &mirror(m));
             self.take(m, true);
             self.end(m, true, |_| Outcome::Done);
             let mut rounds = 0;
@@ -279,7 +282,7 @@ proptest! {
 
 fn walked() -> ChangeLog {
     let mut log = ChangeLog::new(1000);
-    log.add_mirror(at(0), mirror(0), RETRY);
+    log.add_mirror(at(0), mirror(0), RETRY, LIFE);
     let taken = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
     log.applied(at(0), &mirror(0), taken.ticket, &Outcome::Done);
     log
@@ -360,12 +363,47 @@ fn hard_case_13_a_failing_path_is_stuck_alone_and_tried_again_when_due() {
     let standing = log.standing(&mirror(0), 9).unwrap();
     assert_eq!((standing.epoch, standing.stuck_total), (log.head(), 1));
     assert_eq!(log.take(at(1), &mirror(0), Lane::Fresh), None, "not before its pause is over");
-    let (due, _) = log.stuck_due().unwrap();
+    let (due, _) = log.next_due().unwrap();
     assert!(due > at(1) && due <= at(2));
     let again = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(taken_paths(&again), ["bad"]);
     log.applied(at(2), &mirror(0), again.ticket, &Outcome::Done);
     assert_eq!(log.standing(&mirror(0), 9).unwrap().stuck_total, 0);
+}
+
+#[test]
+fn hard_case_14_what_broke_off_is_pushed_once_more_when_its_receiver_must_be_dead() {
+    let mut log = walked();
+    seal(&mut log, 1, &["a"]);
+    let cut = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    let why = "the connection broke".into();
+    let cut_off = Outcome::Again { blame: Blame::Host, why, cut_off: true };
+    log.applied(at(2), &mirror(0), cut.ticket, &cut_off);
+    let again = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(4), &mirror(0), again.ticket, &Outcome::Done);
+    // All is there, and something older may still go over it.
+    assert!(log.standing(&mirror(0), 9).unwrap().may_change);
+    assert_eq!(log.take(at(31), &mirror(0), Lane::Fresh), None);
+    assert_eq!(log.next_due().unwrap().0, at(32));
+    let echo = log.take(at(32), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&echo), ["a"]);
+    log.applied(at(33), &mirror(0), echo.ticket, &Outcome::Done);
+    assert!(!log.standing(&mirror(0), 9).unwrap().may_change);
+    assert_eq!(log.take(at(99), &mirror(0), Lane::Fresh), None);
+}
+
+#[test]
+fn hard_case_14_a_walk_that_broke_off_is_followed_by_a_second_comparison() {
+    let mut log = walked();
+    log.owe_walk(at(1), &mirror(0));
+    log.take(at(1), &mirror(0), Lane::Walk).unwrap();
+    // The host's actor died, and its processes with it.
+    log.void_tickets(at(2), &mirror(0));
+    let walk = log.take(at(3), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(4), &mirror(0), walk.ticket, &Outcome::Done);
+    assert!(log.standing(&mirror(0), 9).unwrap().may_change);
+    let echo = log.take(at(32), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&echo), ["."]);
 }
 
 #[test]
@@ -421,7 +459,7 @@ fn hard_case_20_a_push_that_outlives_the_walk_does_not_hide_what_is_to_be_pushed
 #[test]
 fn a_full_log_coarsens_before_anybody_owes_a_walk() {
     let mut log = ChangeLog::new(100);
-    log.add_mirror(at(0), mirror(0), RETRY);
+    log.add_mirror(at(0), mirror(0), RETRY, LIFE);
     let taken = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
     log.applied(at(0), &mirror(0), taken.ticket, &Outcome::Done);
     for number in 0..150 {

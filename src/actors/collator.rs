@@ -77,10 +77,11 @@ impl CollatorActor {
             open_quiet: root.open_quiet,
             open_max: root.open_max,
         };
-        let mirrors = root
-            .mirrors
-            .iter()
-            .map(|mirror| (mirror.id.clone(), kit.plan.hosts[&mirror.id.host].retry));
+        let mirrors = root.mirrors.iter().map(|mirror| {
+            let host = &kit.plan.hosts[&mirror.id.host];
+            // A receiver ends itself when it has heard nothing for `timeout`; as long again, to be sure.
+            (mirror.id.clone(), host.retry, host.timeout * 2)
+        });
         let who = Who::Root(root.id.clone());
         Self {
             core: Collator::new(kit.clock.now(), waits, mirrors),

@@ -60,7 +60,8 @@ impl RunningPush {
         }
         let step = self.steps.pop_front()?;
         // Nothing is deleted while something may not have been created.
-        if self.unattributed.is_some() && step.kind == StepKind::Missing {
+        let deletes = matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
+        if self.unattributed.is_some() && deletes {
             self.steps.clear();
             return None;
         }
@@ -123,7 +124,10 @@ impl RunningPush {
                 self.unattributed.get_or_insert(why);
                 None
             }
-            end @ (Outcome::Again { .. } | Outcome::Halt(_)) => Some(self.end(end)),
+            end @ (Outcome::Again { .. }
+            | Outcome::Halt(_)
+            | Outcome::Full(_)
+            | Outcome::Incapable(..)) => Some(self.end(end)),
         }
     }
 

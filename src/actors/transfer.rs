@@ -104,6 +104,10 @@ impl TransferActor {
             Note::Recovered { mirror, failures } => {
                 info!(self.log, "Pushing works again"; "mirror" => %mirror, "failures" => failures);
             }
+            Note::Lacks { mirror, why } => {
+                warn!(self.log, "This host's rsync can't do something; it is served another way";
+                    "mirror" => %mirror, "why" => why);
+            }
             Note::Remark { mirror, text } => {
                 info!(self.log, "Done, with a remark"; "mirror" => %mirror, "remark" => text);
             }
@@ -122,6 +126,9 @@ impl TransferActor {
             delete: mirror.delete,
             budget: push.budget,
             reached: push.reached,
+            filled: push.filled,
+            delete_first: push.delete_first,
+            can_delete_missing: push.can_delete_missing,
             pieces: push.pieces,
         };
         let steps = steps::plan(&push.batch, manner);

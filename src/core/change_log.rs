@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
 
 use crate::core::debts::{Debts, Running};
 use crate::core::open_epoch::remove_below;
@@ -72,6 +73,8 @@ pub struct Standing {
     pub stuck_total: usize,
     /// Entries whose deletion waits for a person.
     pub held_deletions: u64,
+    /// A push broke off, and what was on its way may still land.
+    pub may_change: bool,
 }
 
 impl ChangeLog {
@@ -88,8 +91,16 @@ impl ChangeLog {
     }
 
     /// A Mirror nothing is known of: it owes a Walk.
-    pub fn add_mirror(&mut self, now: Moment, id: MirrorId, retry: RetryPlan) {
-        let debts = Debts::new(now, self.head, retry);
+    ///
+    /// `receiver_life` is how long what broke off may still land on it.
+    pub fn add_mirror(
+        &mut self,
+        now: Moment,
+        id: MirrorId,
+        retry: RetryPlan,
+        receiver_life: Duration,
+    ) {
+        let debts = Debts::new(now, self.head, retry, receiver_life);
         self.mirrors.insert(id, debts);
     }
 
@@ -154,7 +165,7 @@ impl ChangeLog {
         let ticket = Ticket(self.next_ticket);
         let debts = self.mirrors.get(id)?;
         let (from, to) = (debts.cursor, self.head);
-        let approved = debts.approved;
+        let (approved, echoes) = (debts.approved, debts.echo_is_due(now));
         let taken = match lane {
             Lane::Walk => {
                 debts.walk_owed?;
@@ -166,7 +177,7 @@ impl ChangeLog {
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
                 self.mirrors.get_mut(id)?.walk =
-                    Some(Running { ticket, from, to, tried, approved });
+                    Some(Running { ticket, from, to, tried, echoes, approved });
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
@@ -180,9 +191,9 @@ impl ChangeLog {
                 if entries.is_empty() {
                     return None;
                 }
-                let own = !tried.is_empty();
+                let own = !tried.is_empty() || echoes;
                 self.mirrors.get_mut(id)?.fresh =
-                    Some(Running { ticket, from, to, tried, approved });
+                    Some(Running { ticket, from, to, tried, echoes, approved });
                 Taken { ticket, from, to, walk: false, entries, own }
             }
         };
@@ -206,7 +217,12 @@ impl ChangeLog {
                 Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
                     debts.arrive(now, &running, failed);
                 }
-                Outcome::Unattributed(_) | Outcome::Halt(_) | Outcome::Again { .. } => (),
+                Outcome::Again { cut_off: true, .. } => self.echo_fresh(now, id, &running),
+                Outcome::Unattributed(_)
+                | Outcome::Halt(_)
+                | Outcome::Full(_)
+                | Outcome::Incapable(..)
+                | Outcome::Again { .. } => (),
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
@@ -233,7 +249,12 @@ impl ChangeLog {
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, &failed);
                 }
-                Outcome::Unattributed(_) | Outcome::Halt(_) | Outcome::Again { .. } => (),
+                Outcome::Again { cut_off: true, .. } => debts.echo(now, None),
+                Outcome::Unattributed(_)
+                | Outcome::Halt(_)
+                | Outcome::Full(_)
+                | Outcome::Incapable(..)
+                | Outcome::Again { .. } => (),
             }
         } else {
             return false;
@@ -282,9 +303,13 @@ impl ChangeLog {
     }
 
     /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
-    pub fn void_tickets(&mut self, id: &MirrorId) {
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.fresh = None;
+    pub fn void_tickets(&mut self, now: Moment, id: &MirrorId) {
+        let fresh = self.mirrors.get_mut(id).and_then(|debts| debts.fresh.take());
+        if let Some(running) = fresh {
+            self.echo_fresh(now, id, &running);
+        }
+        if let Some(debts) = self.mirrors.get_mut(id).filter(|debts| debts.walk.is_some()) {
+            debts.echo(now, None);
         }
         self.void_walk(id);
         self.trim();
@@ -324,6 +349,7 @@ impl ChangeLog {
                 && !debts.walk_waits()
                 && (self.epochs_above(debts.cursor).any(|(_, record)| !record.paths.is_empty())
                     || debts.stuck.values().any(|stuck| stuck.retry_at <= now)
+                    || debts.echo_is_due(now)
                     || (debts.approved && !debts.held.is_empty()))
         })
     }
@@ -333,11 +359,16 @@ impl ChangeLog {
         self.mirrors.values().any(|debts| debts.fresh.is_some() || debts.walk.is_some())
     }
 
-    /// When the next stuck path of a Mirror that is not busy is due.
-    pub fn stuck_due(&self) -> Option<(Moment, MirrorId)> {
+    /// When the next thing that is to be tried again is due, on a Mirror that is not busy: a stuck path, or
+    /// what broke off.
+    pub fn next_due(&self) -> Option<(Moment, MirrorId)> {
         let idle = self.mirrors.iter().filter(|(_, debts)| debts.fresh.is_none());
-        idle.filter_map(|(id, d)| Some((d.stuck.values().map(|s| s.retry_at).min()?, id.clone())))
-            .min()
+        idle.filter_map(|(id, debts)| {
+            let stuck = debts.stuck.values().map(|stuck| stuck.retry_at).min();
+            let echo = debts.echo.as_ref().map(|echo| echo.due);
+            Some(([stuck, echo].into_iter().flatten().min()?, id.clone()))
+        })
+        .min()
     }
 
     /// Whether this path, or something above it, is dirty for this Mirror.
@@ -371,8 +402,20 @@ impl ChangeLog {
                 .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
                 .collect(),
             stuck_total: debts.stuck.len(),
+            may_change: debts.echo.is_some(),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
+    }
+
+    /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
+    fn echo_fresh(&mut self, now: Moment, id: &MirrorId, running: &Running) {
+        let entries = match self.mirrors.get(id) {
+            Some(debts) => self.lacking_above(now, debts, running.from.min(debts.cursor)).0,
+            None => return,
+        };
+        if let Some(debts) = self.mirrors.get_mut(id).filter(|_| !entries.is_empty()) {
+            debts.echo(now, Some(&entries));
+        }
     }
 
     fn void_walk(&mut self, id: &MirrorId) {
@@ -389,8 +432,17 @@ impl ChangeLog {
 
     /// Dirty paths above the Cursor and stuck ones that are due, and which stuck ones that tries.
     fn lacking(&self, now: Moment, debts: &Debts) -> (Vec<Dirty>, BTreeSet<RelPath>) {
+        self.lacking_above(now, debts, debts.cursor)
+    }
+
+    fn lacking_above(
+        &self,
+        now: Moment,
+        debts: &Debts,
+        cursor: Epoch,
+    ) -> (Vec<Dirty>, BTreeSet<RelPath>) {
         let mut entries: BTreeMap<RelPath, Kinds> = self
-            .epochs_above(debts.cursor)
+            .epochs_above(cursor)
             .flat_map(|(_, record)| &record.paths)
             .map(|path| (path.clone(), self.entries[path].kinds))
             .collect();
@@ -406,6 +458,14 @@ impl ChangeLog {
             if debts.approved || dirty_again(&entries, path) {
                 *entries.entry(path.clone()).or_default() |= *kinds;
                 tried.insert(path.clone());
+            }
+        }
+        if debts.echo_is_due(now)
+            && let Some(echo) = &debts.echo
+        {
+            let everything = BTreeMap::from([(RelPath::root(), Kinds::SUBTREE)]);
+            for (path, kinds) in echo.entries.as_ref().unwrap_or(&everything) {
+                *entries.entry(path.clone()).or_default() |= *kinds;
             }
         }
         (entries.into_iter().collect(), tried)
@@ -532,7 +592,12 @@ impl Outcome {
     fn failed(&self) -> &[Failed] {
         match self {
             Self::Partly(failed) | Self::DeletionsSkipped(failed) => failed,
-            Self::Done | Self::Unattributed(_) | Self::Halt(_) | Self::Again { .. } => &[],
+            Self::Done
+            | Self::Unattributed(_)
+            | Self::Halt(_)
+            | Self::Full(_)
+            | Self::Incapable(..)
+            | Self::Again { .. } => &[],
         }
     }
 }

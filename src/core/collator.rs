@@ -1,6 +1,7 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
 use crate::core::open_epoch::{OpenEpoch, Waits};
@@ -67,14 +68,17 @@ pub struct RootReport {
 }
 
 impl Collator {
-    /// A Root whose watching has just begun; each of its Mirrors owes a Walk.
+    /// A Root whose watching has just begun; each of its Mirrors owes a Walk. Each is given with how it is
+    /// tried again, and how long what broke off may still land on it.
     pub fn new(
         now: Moment,
         waits: Waits,
-        mirrors: impl IntoIterator<Item = (MirrorId, RetryPlan)>,
+        mirrors: impl IntoIterator<Item = (MirrorId, RetryPlan, Duration)>,
     ) -> Self {
         let mut log = ChangeLog::new(LOG_PATHS_MAX);
-        mirrors.into_iter().for_each(|(id, retry)| log.add_mirror(now, id, retry));
+        for (id, retry, receiver_life) in mirrors {
+            log.add_mirror(now, id, retry, receiver_life);
+        }
         Self {
             open: OpenEpoch::new(waits),
             log,
@@ -155,7 +159,7 @@ impl Collator {
         let ids: Vec<MirrorId> =
             self.log.mirrors().filter(|id| id.host == *host).cloned().collect();
         for id in ids {
-            self.log.void_tickets(&id);
+            self.log.void_tickets(now, &id);
             self.nudge(now, &id);
         }
         self.effects.push_back(Effect::Report);
@@ -255,7 +259,8 @@ impl Collator {
             && standing.epoch == self.log.head()
             && !standing.owes_walk
             && standing.stuck_total == 0
-            && standing.held_deletions == 0;
+            && standing.held_deletions == 0
+            && !standing.may_change;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
@@ -303,7 +308,7 @@ impl Rule for Collator {
         if self.open.seal_at().is_some_and(|due| due <= now) {
             self.seal(now);
         }
-        if let Some((due, id)) = self.log.stuck_due()
+        if let Some((due, id)) = self.log.next_due()
             && due <= now
         {
             self.nudge(now, &id);
@@ -312,7 +317,7 @@ impl Rule for Collator {
 
     fn poll_timeout(&self, now: Moment) -> Option<Moment> {
         // A stuck path that is due already waits for its host to take it, not for the clock.
-        let stuck = self.log.stuck_due().map(|(due, _)| due).filter(|due| *due > now);
+        let stuck = self.log.next_due().map(|(due, _)| due).filter(|due| *due > now);
         [self.open.seal_at(), self.open.held_due(), stuck].into_iter().flatten().min()
     }
 
@@ -335,7 +340,6 @@ mod tests {
     use super::*;
     use crate::types::change::Kinds;
     use crate::types::outcome::Outcome;
-    use std::time::Duration;
 
     const RETRY: RetryPlan =
         RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
@@ -355,7 +359,8 @@ mod tests {
     }
 
     fn collator() -> Collator {
-        let mut collator = Collator::new(at(0), WAITS, [(mirror(), RETRY)]);
+        let mut collator =
+            Collator::new(at(0), WAITS, [(mirror(), RETRY, Duration::from_secs(120))]);
         collator.handle_watching(at(0));
         collator
     }

@@ -1,10 +1,12 @@
 //! What one Mirror holds and owes, as its Root's log sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::core::backoff::{Backoff, seed_of};
+use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Ticket};
-use crate::types::limits::STUCK_PATHS_MAX;
+use crate::types::limits::{ECHO_PATHS_MAX, STUCK_PATHS_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Failed, Held};
 use crate::types::plan::RetryPlan;
@@ -27,6 +29,10 @@ pub struct Debts {
     pub held_since: Option<Moment>,
     /// They were held because the Root was empty.
     pub held_from_empty_root: bool,
+    /// Paths of pushes that broke off: once their receivers must be dead, they are pushed once more.
+    pub echo: Option<Echo>,
+    /// How long a receiver may live after its push broke off.
+    pub receiver_life: Duration,
     /// A person has let the held deletions go.
     pub approved: bool,
     /// The Push of fresh changes under way.
@@ -52,6 +58,15 @@ pub struct Stuck {
     pub backoff: Backoff,
 }
 
+/// What may still land on a mirror, out of a push that broke off.
+#[derive(Debug)]
+pub struct Echo {
+    /// When it can't any more.
+    pub due: Moment,
+    /// What to push then; none: everything.
+    pub entries: Option<BTreeMap<RelPath, Kinds>>,
+}
+
 /// Work that was handed out.
 #[derive(Debug)]
 pub struct Running {
@@ -63,13 +78,15 @@ pub struct Running {
     pub to: Epoch,
     /// Stuck and held paths that this work tries again.
     pub tried: BTreeSet<RelPath>,
+    /// Whether it is pushed late enough to go over everything that broke off before.
+    pub echoes: bool,
     /// Whether it may delete whatever has to go.
     pub approved: bool,
 }
 
 impl Debts {
     /// A Mirror nothing is known of, whose log begins at this Epoch.
-    pub fn new(now: Moment, cursor: Epoch, retry: RetryPlan) -> Self {
+    pub fn new(now: Moment, cursor: Epoch, retry: RetryPlan, receiver_life: Duration) -> Self {
         Self {
             cursor,
             walk_owed: Some(now),
@@ -78,11 +95,34 @@ impl Debts {
             held_count: 0,
             held_since: None,
             held_from_empty_root: false,
+            echo: None,
+            receiver_life,
             approved: false,
             fresh: None,
             walk: None,
             retry,
         }
+    }
+
+    /// A push of these entries broke off; none: of everything.
+    pub fn echo(&mut self, now: Moment, entries: Option<&[Dirty]>) {
+        let due = now + self.receiver_life;
+        let mut old = match self.echo.take() {
+            Some(echo) => echo.entries,
+            None => Some(BTreeMap::new()),
+        };
+        if let (Some(old), Some(new)) = (&mut old, entries) {
+            for (path, kinds) in new {
+                *old.entry(path.clone()).or_default() |= *kinds;
+            }
+        }
+        let fits = |old: &BTreeMap<_, _>| entries.is_some() && old.len() <= ECHO_PATHS_MAX;
+        self.echo = Some(Echo { due, entries: old.filter(fits) });
+    }
+
+    /// Whether something that broke off can't land any more, so that it is to be pushed once more.
+    pub fn echo_is_due(&self, now: Moment) -> bool {
+        self.echo.as_ref().is_some_and(|echo| echo.due <= now)
     }
 
     /// Deletions were counted and not made.
@@ -150,6 +190,9 @@ impl Debts {
     pub fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.release_held(|path| running.tried.contains(path));
         self.approved &= !running.approved;
+        if running.echoes {
+            self.echo = None;
+        }
         let still: BTreeSet<&RelPath> = failed.iter().map(|f| &f.path).collect();
         for path in running.tried.iter().filter(|path| !still.contains(path)) {
             self.stuck.remove(path);

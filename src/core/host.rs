@@ -1,7 +1,7 @@
 //! One Host's rule: which of its Mirrors runs what, at most `pushes` at a time, and who waits after a
 //! failure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::backoff::{Backoff, seed_of};
@@ -11,7 +11,7 @@ use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, Budget, Failed, Outcome, PushEnd};
+use crate::types::outcome::{Blame, Budget, Capability, Failed, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 
 /// The Mirrors of one Host.
@@ -24,6 +24,8 @@ pub struct Host {
     /// When the failure was seen that the host is blocked for: later ends of older runs add nothing.
     failed_at: Option<Moment>,
     last_error: Option<String>,
+    /// What its rsync was found not to be able to do.
+    lacks: BTreeSet<Capability>,
     started: BTreeMap<PushId, (MirrorId, Moment)>,
     next_push: u64,
     draining: bool,
@@ -62,6 +64,12 @@ pub struct Push {
     pub budget: Budget,
     /// Whether the mirror's directory is known to exist.
     pub reached: bool,
+    /// Whether it was walked before.
+    pub filled: bool,
+    /// The mirror had no room.
+    pub delete_first: bool,
+    /// The host can delete listed entries that are missing.
+    pub can_delete_missing: bool,
     /// Into how many pieces lists are cut.
     pub pieces: usize,
 }
@@ -98,6 +106,13 @@ pub enum Note {
         /// Tries that failed since it last worked.
         failures: u64,
     },
+    /// The host's rsync can't do something, and is served another way from now on.
+    Lacks {
+        /// Where it was found.
+        mirror: MirrorId,
+        /// What it said.
+        why: String,
+    },
     /// Done, with a remark.
     Remark {
         /// Where.
@@ -126,6 +141,7 @@ impl Host {
             blocked_until: None,
             failed_at: None,
             last_error: None,
+            lacks: BTreeSet::new(),
             started: BTreeMap::new(),
             next_push: 1,
             draining: false,
@@ -145,6 +161,7 @@ impl Host {
     pub fn handle_walked(&mut self, id: &MirrorId) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
             mirror.reached = true;
+            mirror.filled = true;
             mirror.report.reached = true;
         }
     }
@@ -168,6 +185,9 @@ impl Host {
             batch,
             budget,
             reached: mirror.reached,
+            filled: mirror.filled,
+            delete_first: mirror.is_full,
+            can_delete_missing: !self.lacks.contains(&Capability::DeleteMissing),
             pieces: mirror.pieces,
         }));
         self.effects.push_back(Effect::Report);
@@ -241,7 +261,20 @@ impl Host {
                 mirror.report.halted = Some(why.clone());
                 self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
             }
-            Outcome::Again { blame, why } => {
+            Outcome::Full(why) => {
+                mirror.is_full = true;
+                self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
+            }
+            Outcome::Incapable(capability, why) if self.lacks.insert(*capability) => {
+                // The other way is tried at once.
+                mirror.want(lane);
+                let note = Note::Lacks { mirror: id.clone(), why: why.clone() };
+                self.effects.push_back(Effect::Note(note));
+            }
+            Outcome::Incapable(_, why) => {
+                self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
+            }
+            Outcome::Again { blame, why, .. } => {
                 self.handle_failure(now, &id, lane, since, *blame, why.clone());
             }
         }

@@ -17,6 +17,10 @@ pub struct Mirror {
     pub reached: bool,
     /// Into how many pieces lists are cut, after failures that nobody could attribute.
     pub pieces: usize,
+    /// Whether it was walked, so that it holds something if the Root does.
+    pub filled: bool,
+    /// There was no room for something: deletions go first.
+    pub is_full: bool,
     /// What the host knows for status.
     pub report: MirrorReport,
     /// When something was last started, for fairness.
@@ -77,6 +81,8 @@ impl Mirror {
         Self {
             reached: false,
             pieces: 1,
+            filled: false,
+            is_full: false,
             report: MirrorReport::default(),
             last_started: Moment::default(),
             fresh: lane(),
@@ -164,12 +170,16 @@ impl Mirror {
     pub fn handle_success(&mut self, now: Moment, lane: Lane) {
         self.reached = true;
         self.pieces = 1;
+        self.is_full = false;
         self.report.halted = None;
         self.blocked_until = None;
         self.backoff.reset();
         match lane {
             Lane::Fresh => self.report.pushes += 1,
-            Lane::Walk => self.report.walks += 1,
+            Lane::Walk => {
+                self.filled = true;
+                self.report.walks += 1;
+            }
         }
         self.report.last_success = Some(now);
         self.refresh();
@@ -183,6 +193,7 @@ impl Mirror {
     /// Whether its directory exists is not known any more, and it is tried at once.
     pub fn forget_directory(&mut self) {
         self.reached = false;
+        self.filled = false;
         self.blocked_until = None;
         self.refresh();
     }

@@ -15,6 +15,12 @@ pub struct Manner {
     pub budget: Budget,
     /// Whether the mirror's directory is known to exist.
     pub reached: bool,
+    /// Whether it was walked before, so that it should hold something.
+    pub filled: bool,
+    /// The mirror had no room: deletions go first.
+    pub delete_first: bool,
+    /// The other end can delete listed entries that are missing.
+    pub can_delete_missing: bool,
     /// Into how many pieces each list is cut, after failures that nobody could attribute.
     pub pieces: usize,
 }
@@ -22,11 +28,19 @@ pub struct Manner {
 /// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
 /// [`Deletions::AtMost`] zero, where nobody knows how much they would delete.
 pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
-    let Manner { delete, budget, reached, pieces } = manner;
-    let step = |kind, paths, deletions| Step { kind, paths, held: batch.held.clone(), deletions };
+    let Manner { delete, budget, reached, pieces, delete_first, .. } = manner;
+    let step = |kind, paths, deletions| Step {
+        kind,
+        paths,
+        held: batch.held.clone(),
+        deletions,
+        delete_first,
+    };
     let counted = |wanted: bool| match budget {
         _ if !wanted => Deletions::None,
         Budget::Approved => Deletions::All,
+        // Counting first would need the room that is to be made.
+        Budget::AtMost(most) if delete_first => Deletions::AtMost(most),
         Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
     };
     let mut steps = Vec::new();
@@ -34,7 +48,7 @@ pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
     if batch.walk {
-        if reached && batch.full {
+        if manner.filled && batch.full {
             steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
         }
         steps.push(step(StepKind::Walk, Vec::new(), counted(delete.on_walk())));
@@ -49,13 +63,18 @@ pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
         }
         _ => on_push,
     };
-    let lists = [
+    let missing_kind =
+        if manner.can_delete_missing { StepKind::Missing } else { StepKind::MissingByFilter };
+    let mut lists = [
         (StepKind::Written, paths_of(&batch.present, true), Deletions::None),
         (StepKind::Touched, paths_of(&batch.present, false), Deletions::None),
         (StepKind::SubtreesWritten, paths_of(&batch.subtrees, true), on_push),
         (StepKind::Subtrees, paths_of(&batch.subtrees, false), on_push),
-        (StepKind::Missing, missing, missing_deletions),
+        (missing_kind, missing, missing_deletions),
     ];
+    if delete_first {
+        lists.rotate_right(1);
+    }
     for (kind, mut paths, deletions) in lists {
         // In a list it would bring along all that is directly in it.
         if matches!(kind, StepKind::Written | StepKind::Touched) {
@@ -84,6 +103,9 @@ mod tests {
         delete: DeleteMode::Always,
         budget: Budget::AtMost(1000),
         reached: true,
+        filled: true,
+        delete_first: false,
+        can_delete_missing: true,
         pieces: 1,
     };
 
@@ -168,5 +190,20 @@ mod tests {
         assert_eq!(deletions(&directories, Budget::AtMost(1000)), [none, none, count, count]);
         let walk = Batch { walk: true, ..Batch::default() };
         assert_eq!(deletions(&walk, Budget::AtMost(1000)), [count]);
+    }
+
+    #[test]
+    fn hard_case_18_on_a_full_mirror_deletions_go_first() {
+        let steps = plan(&batch(), Manner { delete_first: true, ..MANNER });
+        assert_eq!(steps[0].kind, StepKind::Missing);
+        assert!(steps.iter().all(|step| step.deletions != Deletions::AtMost(0)));
+        let held = plan(&batch(), Manner { delete_first: true, budget: Budget::Held, ..MANNER });
+        assert!(held.iter().all(|step| step.deletions != Deletions::AtMost(1000)));
+    }
+
+    #[test]
+    fn an_end_that_can_not_delete_missing_entries_is_served_another_way() {
+        let steps = plan(&batch(), Manner { can_delete_missing: false, ..MANNER });
+        assert_eq!(steps.last().map(|step| step.kind), Some(StepKind::MissingByFilter));
     }
 }

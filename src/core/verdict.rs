@@ -4,7 +4,7 @@ use bstr::ByteSlice;
 
 use crate::types::change::Kinds;
 use crate::types::name::{Escaped, decode_rsync};
-use crate::types::outcome::{Blame, Failed, Outcome};
+use crate::types::outcome::{Blame, Capability, Failed, Outcome};
 use crate::types::rel_path::RelPath;
 use crate::types::step::{Deletions, Exit, Step, StepEnd, StepKind};
 
@@ -28,7 +28,8 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
     }
     let outcome = match end.exit {
         Exit::Signal(signal) => {
-            again(Blame::Mirror, format!("rsync was killed by signal {signal}"))
+            let why = format!("rsync was killed by signal {signal}");
+            Outcome::Again { blame: Blame::Mirror, why, cut_off: true }
         }
         Exit::NotStarted => again(Blame::Host, said.first_line()),
         Exit::Code(_) if step.kind == StepKind::Look => said.judge_look(step, end),
@@ -47,7 +48,7 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
 const IN_THE_WAY: &str = "could not make way for";
 
 fn again(blame: Blame, why: String) -> Outcome {
-    Outcome::Again { blame, why }
+    Outcome::Again { blame, why, cut_off: false }
 }
 
 /// What rsync said, line by line.
@@ -161,7 +162,7 @@ impl Said {
 
     fn judge_partial(&self, step: &Step) -> Outcome {
         if self.no_space {
-            return again(Blame::Mirror, self.first_line());
+            return Outcome::Full(self.first_line());
         }
         if self.deletions_skipped && step.kind == StepKind::Walk {
             return Outcome::DeletionsSkipped(self.failed.clone());
@@ -209,8 +210,26 @@ impl Said {
                 "The mirror's directory has vanished; is its disk mounted? {said}"
             ));
         }
-        let remedy = remedy(&self.lines);
-        again(blame, format!("{said} (rsync code {code}){remedy}"))
+        if self.no_space {
+            return Outcome::Full(said);
+        }
+        let why = format!("{said} (rsync code {code}){}", remedy(&self.lines));
+        if step.kind == StepKind::Missing && self.refuses_missing_args(code) {
+            return Outcome::Incapable(Capability::DeleteMissing, why);
+        }
+        // 12 and 30 come after the connection stood, 10 also when it never did.
+        let never_connected = self.lines.iter().any(|line| line.contains("failed to connect"));
+        let cut_off = matches!(code, 12 | 20 | 30) || (code == 10 && !never_connected);
+        Outcome::Again { blame, why, cut_off }
+    }
+
+    /// rsync 3.4.3 calls what is missing a file without a mode; a daemon that refuses it names the option;
+    /// an end that never heard of it calls it unknown.
+    fn refuses_missing_args(&self, code: i32) -> bool {
+        matches!(code, 1 | 2 | 4 | 12)
+            && self.lines.iter().any(|line| {
+                line.contains("invalid file mode 00") || line.contains("delete-missing-args")
+            })
     }
 
     fn all_of(&self, step: &Step, reason: &str) -> Vec<Failed> {
@@ -232,7 +251,7 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Subtrees | StepKind::Walk | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
-        StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
     }
 }
 
@@ -242,7 +261,7 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
     let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
     let kinds = match step.kind {
         _ if is_directory => Kinds::SUBTREE | Kinds::CONTENT,
-        StepKind::Missing => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
@@ -345,7 +364,7 @@ mod tests {
 
     fn step(kind: StepKind, paths: &[&str]) -> Step {
         let paths = paths.iter().map(|p| (*p).into()).collect();
-        Step { kind, paths, held: vec![], deletions: Deletions::All }
+        Step { kind, paths, held: vec![], deletions: Deletions::All, delete_first: false }
     }
 
     fn ended(exit: Exit, stderr: &str) -> StepEnd {
@@ -448,14 +467,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_the_mirrors_fault_and_a_refused_connection_the_hosts() {
-        let blame =
-            |code, stderr| match verdict(StepKind::Written, &["a", "b"], code, stderr).outcome {
-                Outcome::Again { blame, .. } => blame,
-                other => panic!("{other:?}"),
-            };
+        let outcome = |code, stderr| verdict(StepKind::Written, &["a", "b"], code, stderr).outcome;
+        let blame = |code, stderr| match outcome(code, stderr) {
+            Outcome::Again { blame, .. } => blame,
+            other => panic!("{other:?}"),
+        };
         let full = "rsync: [receiver] write failed on \"/sub/a\": No space left on device (28)\n";
-        assert_eq!(blame(11, full), Blame::Mirror);
-        assert_eq!(blame(23, full), Blame::Mirror);
+        assert!(matches!(outcome(11, full), Outcome::Full(_)));
+        assert!(matches!(outcome(23, full), Outcome::Full(_)));
         assert_eq!(blame(5, "@ERROR: Unknown module 'x'\n"), Blame::Mirror);
         assert_eq!(
             blame(5, "@ERROR: max connections (2) reached -- try again later\n"),
@@ -465,6 +484,31 @@ mod tests {
             blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"),
             Blame::Host
         );
+    }
+
+    #[test]
+    fn hard_case_14_only_what_broke_off_in_the_middle_may_still_land() {
+        let cut_off = |exit, stderr| {
+            let end = judge(&step(StepKind::Written, &["a", "b"]), &ended(exit, stderr));
+            matches!(end.outcome, Outcome::Again { cut_off: true, .. })
+        };
+        for code in [12, 20, 30] {
+            assert!(cut_off(Exit::Code(code), ""), "{code}");
+        }
+        assert!(cut_off(Exit::Signal(9), "") && cut_off(Exit::Code(10), "error in socket IO"));
+        assert!(!cut_off(Exit::Code(10), "rsync: failed to connect to x: Connection refused\n"));
+        assert!(!cut_off(Exit::Code(5), "@ERROR: auth failed\n") && !cut_off(Exit::NotStarted, ""));
+    }
+
+    #[test]
+    fn an_end_that_can_not_delete_missing_entries_is_told_apart() {
+        for (code, stderr) in [
+            (2, "ERROR: invalid file mode 00 for x\n"),
+            (4, "ERROR: The server is configured to refuse --delete-missing-args\n"),
+        ] {
+            let outcome = verdict(StepKind::Missing, &["a"], code, stderr).outcome;
+            assert!(matches!(outcome, Outcome::Incapable(Capability::DeleteMissing, _)));
+        }
     }
 
     #[test]

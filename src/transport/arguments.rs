@@ -1,5 +1,6 @@
 //! The one place that knows rsync's options: a Step becomes a command line and a list for its input.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -70,11 +71,14 @@ pub fn arguments(
     arguments
 }
 
-/// What rsync reads on standard input: the step's paths, each `./path` and a NUL byte. The `./` keeps
+/// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step) -> Vec<u8> {
     if matches!(step.kind, StepKind::Walk | StepKind::Look) {
         return Vec::new();
+    }
+    if step.kind == StepKind::MissingByFilter {
+        return scope(&step.paths);
     }
     let mut list = Vec::new();
     if step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root) {
@@ -101,6 +105,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Subtrees => &[LIST, VANISHED, "--recursive"],
         StepKind::SubtreesWritten => &[LIST, VANISHED, "--recursive", "--ignore-times"],
         StepKind::Missing => &[LIST, "--delete-missing-args", "--recursive"],
+        StepKind::MissingByFilter => &["--recursive", "--relative", "--exclude-from=-"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => &["--recursive", "--relative"],
         StepKind::Look => &["--list-only", "--dirs"],
@@ -113,11 +118,36 @@ fn flags(step: &Step) -> Vec<&'static str> {
 }
 
 fn deletions(step: &Step) -> Vec<String> {
-    match step.deletions {
+    let mut flags = match step.deletions {
         Deletions::None => Vec::new(),
         Deletions::AtMost(most) => vec!["--delete".into(), format!("--max-delete={most}")],
         Deletions::All => vec!["--delete".into()],
+    };
+    if step.delete_first && !flags.is_empty() {
+        flags.push("--delete-before".into());
     }
+    flags
+}
+
+/// Rules that let rsync see the listed paths and the directories above them, and nothing else; what is
+/// below the paths is left to the rules that follow.
+fn scope(paths: &[RelPath]) -> Vec<u8> {
+    let mut children: BTreeMap<RelPath, BTreeSet<RelPath>> = BTreeMap::new();
+    for path in paths {
+        let mut child = path.clone();
+        while let Some(parent) = child.parent() {
+            children.entry(parent.clone()).or_default().insert(child);
+            child = parent;
+        }
+    }
+    let included = children.values().flatten().map(Rule::include_exactly);
+    let excluded = children.keys().map(Rule::exclude_inside);
+    let mut rules = Vec::new();
+    for rule in included.chain(excluded) {
+        rules.extend_from_slice(&rule.line());
+        rules.push(0);
+    }
+    rules
 }
 
 /// The target operand. It ends in `/.`, so that a directory that has vanished is an error instead of

@@ -51,6 +51,9 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Between a group's SIGTERM and its SIGKILL.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
+/// Paths of broken-off pushes that are remembered for a second push; more, and everything is compared.
+pub const ECHO_PATHS_MAX: usize = 10_000;
+
 /// Deletions of one push that are never held, where a root sets no budget: see `max_delete`.
 pub const MAX_DELETE_MIN: u64 = 1000;
 

@@ -36,13 +36,27 @@ pub enum Outcome {
     Unattributed(String),
     /// The mirror is not where it was, or not what it was: nothing is sent there before it is.
     Halt(String),
+    /// There was no room on the mirror: what is to be deleted goes first on the next try.
+    Full(String),
+    /// The other end can't do what was asked of it: the next try goes another way.
+    Incapable(Capability, String),
     /// Nothing counts; try again.
     Again {
         /// Who waits.
         blame: Blame,
         /// What happened, for people.
         why: String,
+        /// It broke off in the middle: what was on its way may still land, over something newer.
+        cut_off: bool,
     },
+}
+
+/// What another end may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// `--delete-missing-args`: refused by rsync 3.4.3 and by versions of distributions that carry its
+    /// repairs, and by daemons that refuse it.
+    DeleteMissing,
 }
 
 /// Deletions that were not made, because they are more than the Root's budget.
@@ -86,7 +100,7 @@ pub struct PushEnd {
 impl PushEnd {
     /// The end of a push that never got anywhere.
     pub fn again(blame: Blame, why: impl Into<String>) -> Self {
-        Self::new(Outcome::Again { blame, why: why.into() })
+        Self::new(Outcome::Again { blame, why: why.into(), cut_off: false })
     }
 
     /// An end that nothing else is known of.

@@ -186,15 +186,21 @@ pub enum Rule {
 impl Rule {
     /// A rule that keeps out exactly this path, and what is below it.
     pub fn exclude_exactly(path: &RelPath) -> Self {
-        let mut pattern = vec![b'/'];
-        // Without a wildcard rsync takes a backslash literally, so escape only where there is one.
-        let wild = path.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'['));
-        for byte in path.as_bytes() {
-            if wild && matches!(byte, b'*' | b'?' | b'[' | b'\\') {
-                pattern.push(b'\\');
-            }
-            pattern.push(*byte);
+        Self::Exclude(anchored(path, false))
+    }
+
+    /// A rule that lets in exactly this path; about what is below it nothing is said.
+    pub fn include_exactly(path: &RelPath) -> Self {
+        Self::Include(anchored(path, false))
+    }
+
+    /// A rule that keeps out everything directly in this directory.
+    pub fn exclude_inside(directory: &RelPath) -> Self {
+        let mut pattern = anchored(directory, true);
+        if !directory.is_root() {
+            pattern.push(b'/');
         }
+        pattern.push(b'*');
         Self::Exclude(pattern)
     }
 
@@ -206,6 +212,20 @@ impl Rule {
         };
         [kind.as_slice(), pattern].concat()
     }
+}
+
+/// The pattern that matches a path and no other; `wild` says that a wildcard will follow.
+fn anchored(path: &RelPath, wild: bool) -> Vec<u8> {
+    let mut pattern = vec![b'/'];
+    // Without a wildcard rsync takes a backslash literally, so escape only where there is one.
+    let wild = wild || path.as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'['));
+    for byte in path.as_bytes() {
+        if wild && matches!(byte, b'*' | b'?' | b'[' | b'\\') {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern
 }
 
 /// One mirror of a Root.

@@ -13,6 +13,8 @@ pub struct Step {
     pub held: Vec<RelPath>,
     /// What this run may delete on the mirror.
     pub deletions: Deletions,
+    /// Deletes before it sends, on a mirror without room.
+    pub delete_first: bool,
 }
 
 /// What a run may delete on the mirror.
@@ -41,6 +43,9 @@ pub enum StepKind {
     SubtreesWritten,
     /// Deletes the listed entries, which are not in the source.
     Missing,
+    /// The same for an end that can't do it so: compares the directories above the listed entries, with
+    /// rules that leave everything else in them alone.
+    MissingByFilter,
     /// Brings the Root's own times and attributes, and nothing that is in it.
     RootItself,
     /// Looks whether anything is in the mirror's directory; brings nothing.
@@ -57,7 +62,7 @@ impl StepKind {
             Self::RootItself => "the root itself",
             Self::Written | Self::Touched => "files",
             Self::Subtrees | Self::SubtreesWritten => "subtrees",
-            Self::Missing => "deletions",
+            Self::Missing | Self::MissingByFilter => "deletions",
             Self::Look => "a look at the mirror",
             Self::Walk => "walk",
         }

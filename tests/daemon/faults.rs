@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::servers::{Fake, Rsyncd, free_port, rsyncd_ron};
 use crate::support::tree::assert_same;
+use crate::support::volume::Volume;
 use crate::support::{Daemon, PATIENCE, wait_for};
 
 /// A daemon with six healthy mirrors, and where they are.
@@ -119,6 +120,87 @@ fn hard_case_9_a_retry_brings_what_has_come_meanwhile_in_one_push() {
     assert!(!server.path("site/a").exists() && server.path("site/b").exists());
     let after = daemon.mirror_status("web")["pushes"].as_u64();
     assert_eq!(after, before.map(|pushes| pushes + 1));
+}
+
+#[test]
+fn hard_case_17_a_full_house_is_waited_for() {
+    let lock = tempfile::NamedTempFile::new().unwrap();
+    let options = format!("max connections = 1\nlock file = {}", lock.path().display());
+    let server = Rsyncd::start_with(&options);
+    let mut daemon = Daemon::new();
+    for number in 0..4 {
+        let path = format!("m/site{number}");
+        daemon = daemon.mirror(&format!("web{number}"), &server.ron(), &path, "");
+    }
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    for round in 0..5 {
+        fs::write(daemon.source().join("f"), format!("{round}")).unwrap();
+        daemon.flush("");
+    }
+    for number in 0..4 {
+        assert_same(&daemon.source(), &server.path(&format!("site{number}")), "one at a time");
+    }
+}
+
+#[test]
+fn hard_case_18_a_full_mirror_makes_room_by_its_own_deletions() {
+    let daemon = Daemon::new();
+    let at = daemon.path("small");
+    let Some(_volume) = Volume::mount_with(&at, &["-o", "size=4m"]) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    let path = at.join("site").display().to_string();
+    let host = "Local(retry: Retry(first: \"100ms\", max: \"1s\"))";
+    let daemon = daemon.mirror("small", host, &path, "");
+    fs::write(daemon.source().join("old"), vec![1; 3_000_000]).unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::write(daemon.source().join("new"), vec![2; 3_000_000]).unwrap();
+    daemon.wait_for_mirror("small", "no room", |m| {
+        m["last_error"].as_str().is_some_and(|why| why.contains("No space"))
+    });
+    fs::remove_file(daemon.source().join("old")).unwrap();
+    daemon.flush("");
+    assert_same(&daemon.source(), &at.join("site"), "there is room again");
+}
+
+#[test]
+fn a_daemon_that_refuses_to_delete_missing_entries_is_served_another_way() {
+    let server = Rsyncd::start_with("refuse options = delete-missing-args");
+    let options = "filters: [Exclude(\"*.keep\")],";
+    let daemon = Daemon::new().root_options(options).mirror("web", &server.ron(), "m/site", "");
+    let names = ["a*b", "back\\slash", "-dash", "#hash", "line\nend", "plain"];
+    for name in names {
+        fs::create_dir_all(daemon.source().join("d").join(name).join("e")).unwrap();
+        fs::write(daemon.source().join("d").join(name).join("e/f"), "f").unwrap();
+        fs::write(daemon.source().join(format!("f{name}")), "f").unwrap();
+    }
+    fs::write(daemon.source().join("d/stays"), "s").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::write(server.path("site/d/plain/theirs.keep"), "theirs").unwrap();
+    fs::write(server.path("site/d/not-ours"), "stray").unwrap();
+    for name in &names[..5] {
+        fs::remove_dir_all(daemon.source().join("d").join(name)).unwrap();
+        fs::remove_file(daemon.source().join(format!("f{name}"))).unwrap();
+    }
+    fs::remove_dir_all(daemon.source().join("d/plain")).unwrap();
+    daemon.flush("");
+    assert!(server.path("site/d/plain/theirs.keep").exists(), "what is excluded stays");
+    assert!(!server.path("site/d/plain/e").exists());
+    // Only what was deleted here is deleted there.
+    assert!(server.path("site/d/not-ours").exists());
+    fs::remove_file(server.path("site/d/not-ours")).unwrap();
+    fs::remove_dir_all(server.path("site/d/plain")).unwrap();
+    fs::write(daemon.source().join("d/stays"), "again").unwrap();
+    daemon.flush("");
+    let parent = fs::File::open(daemon.source().join("d")).unwrap();
+    parent.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    daemon.flush("");
+    assert_same(&daemon.source(), &server.path("site"), "served another way");
+    assert!(daemon.log().contains("served another way"));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 pub mod servers;
 pub mod tree;
+pub mod volume;
 
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;

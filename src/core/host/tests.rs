@@ -48,7 +48,7 @@ fn ended(host: &mut Host, now: Moment, push: PushId, outcome: Outcome) {
 }
 
 fn again(blame: Blame) -> Outcome {
-    Outcome::Again { blame, why: "no".into() }
+    Outcome::Again { blame, why: "no".into(), cut_off: false }
 }
 
 /// A host on which each of the roots has had its first walk.
