@@ -75,7 +75,7 @@ impl RunningPush {
             return;
         }
         let total: u64 = counted.iter().map(|(_, count)| count).sum();
-        match self.push.budget {
+        match self.push.manner.budget {
             Budget::AtMost(most) if total <= most => {
                 for (step, _) in counted.into_iter().rev() {
                     self.steps.push_front(Step { deletions: Deletions::AtMost(most), ..step });

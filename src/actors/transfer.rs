@@ -20,8 +20,7 @@ use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
-use crate::core::steps::{self, Manner};
-use crate::core::verdict;
+use crate::core::{steps, verdict};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
@@ -122,16 +121,7 @@ impl TransferActor {
             self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
             return;
         };
-        let manner = Manner {
-            delete: mirror.delete,
-            budget: push.budget,
-            reached: push.reached,
-            filled: push.filled,
-            delete_first: push.delete_first,
-            can_delete_missing: push.can_delete_missing,
-            pieces: push.pieces,
-        };
-        let steps = steps::plan(&push.batch, manner);
+        let steps = steps::plan(&push.batch, mirror.delete, push.manner);
         let id = push.id;
         let running = RunningPush::new(push, source.clone(), steps);
         self.live.running.insert(id, running);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::mirror::{Mirror, MirrorReport, PushId};
 use crate::core::rule::Rule;
+use crate::core::steps::{Directory, Manner};
 use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
@@ -60,18 +61,8 @@ pub struct Push {
     pub lane: Lane,
     /// What is to be brought there.
     pub batch: Arc<Batch>,
-    /// How much it may delete.
-    pub budget: Budget,
-    /// Whether the mirror's directory is known to exist.
-    pub reached: bool,
-    /// Whether it was walked before.
-    pub filled: bool,
-    /// The mirror had no room.
-    pub delete_first: bool,
-    /// The host can delete listed entries that are missing.
-    pub can_delete_missing: bool,
-    /// Into how many pieces lists are cut.
-    pub pieces: usize,
+    /// How.
+    pub manner: Manner,
 }
 
 /// Work as a collator hands it out.
@@ -160,9 +151,7 @@ impl Host {
     /// The mirror's directory exists: it was walked, perhaps by this actor's predecessor.
     pub fn handle_walked(&mut self, id: &MirrorId) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
-            mirror.reached = true;
-            mirror.filled = true;
-            mirror.report.reached = true;
+            mirror.know(Directory::Filled);
         }
     }
 
@@ -183,12 +172,13 @@ impl Host {
             mirror: id.clone(),
             lane,
             batch,
-            budget,
-            reached: mirror.reached,
-            filled: mirror.filled,
-            delete_first: mirror.is_full,
-            can_delete_missing: !self.lacks.contains(&Capability::DeleteMissing),
-            pieces: mirror.pieces,
+            manner: Manner {
+                budget,
+                directory: mirror.directory,
+                delete_first: mirror.is_full,
+                can_delete_missing: !self.lacks.contains(&Capability::DeleteMissing),
+                pieces: mirror.pieces,
+            },
         }));
         self.effects.push_back(Effect::Report);
     }
@@ -217,8 +207,7 @@ impl Host {
     pub fn handle_reached(&mut self, now: Moment, push: PushId) {
         let Some((id, _)) = self.started.get(&push) else { return };
         let mirror = self.mirrors.get_mut(id).expect("what was started belongs to a mirror");
-        mirror.reached = true;
-        mirror.report.reached = true;
+        mirror.know(Directory::Exists);
         self.effects.push_back(Effect::Report);
         self.pump(now);
     }

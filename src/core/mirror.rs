@@ -1,6 +1,7 @@
 //! One Mirror as its host sees it: what it wants, what runs, when it may be tried again.
 
 use crate::core::backoff::{Backoff, seed_of};
+use crate::core::steps::Directory;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
@@ -13,12 +14,10 @@ pub struct PushId(pub u64);
 /// A Mirror's place in its Host's rule.
 #[derive(Debug)]
 pub struct Mirror {
-    /// Whether its directory is known to exist.
-    pub reached: bool,
+    /// What is known of its directory.
+    pub directory: Directory,
     /// Into how many pieces lists are cut, after failures that nobody could attribute.
     pub pieces: usize,
-    /// Whether it was walked, so that it holds something if the Root does.
-    pub filled: bool,
     /// There was no room for something: deletions go first.
     pub is_full: bool,
     /// What the host knows for status.
@@ -79,9 +78,8 @@ impl Mirror {
     pub fn new(id: &MirrorId, retry: RetryPlan) -> Self {
         let lane = || LaneState { wanted: false, activity: Activity::Idle };
         Self {
-            reached: false,
+            directory: Directory::Unknown,
             pieces: 1,
-            filled: false,
             is_full: false,
             report: MirrorReport::default(),
             last_started: Moment::default(),
@@ -104,7 +102,7 @@ impl Mirror {
         }
         let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
         // Before its directory exists a fresh file would have nowhere to go.
-        if self.reached && ready(&self.fresh) {
+        if self.directory != Directory::Unknown && ready(&self.fresh) {
             return Some(Lane::Fresh);
         }
         (walk_allowed && ready(&self.walk)).then_some(Lane::Walk)
@@ -168,7 +166,7 @@ impl Mirror {
 
     /// A success: the next failure waits for `first` again.
     pub fn handle_success(&mut self, now: Moment, lane: Lane) {
-        self.reached = true;
+        self.know(if lane == Lane::Walk { Directory::Filled } else { Directory::Exists });
         self.pieces = 1;
         self.is_full = false;
         self.report.halted = None;
@@ -176,10 +174,7 @@ impl Mirror {
         self.backoff.reset();
         match lane {
             Lane::Fresh => self.report.pushes += 1,
-            Lane::Walk => {
-                self.filled = true;
-                self.report.walks += 1;
-            }
+            Lane::Walk => self.report.walks += 1,
         }
         self.report.last_success = Some(now);
         self.refresh();
@@ -190,10 +185,17 @@ impl Mirror {
         self.blocked_until = Some(now + self.backoff.next_pause());
     }
 
+    /// More is known of its directory; what was known before stays.
+    pub fn know(&mut self, directory: Directory) {
+        if self.directory != Directory::Filled {
+            self.directory = directory;
+        }
+        self.refresh();
+    }
+
     /// Whether its directory exists is not known any more, and it is tried at once.
     pub fn forget_directory(&mut self) {
-        self.reached = false;
-        self.filled = false;
+        self.directory = Directory::Unknown;
         self.blocked_until = None;
         self.refresh();
     }
@@ -215,7 +217,7 @@ impl Mirror {
 
     fn refresh(&mut self) {
         let running = |state: &LaneState| matches!(state.activity, Activity::Running(..));
-        self.report.reached = self.reached;
+        self.report.reached = self.directory != Directory::Unknown;
         self.report.pushing = running(&self.fresh);
         self.report.walking = running(&self.walk);
     }

@@ -7,17 +7,13 @@ use crate::types::rel_path::RelPath;
 use crate::types::step::{Deletions, Step, StepKind};
 
 /// How a Mirror takes a Batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Manner {
-    /// Which deletions it takes at all.
-    pub delete: DeleteMode,
-    /// How many of them.
+    /// How much may be deleted.
     pub budget: Budget,
-    /// Whether the mirror's directory is known to exist.
-    pub reached: bool,
-    /// Whether it was walked before, so that it should hold something.
-    pub filled: bool,
-    /// The mirror had no room: deletions go first.
+    /// What is known of its directory.
+    pub directory: Directory,
+    /// It had no room: deletions go first.
     pub delete_first: bool,
     /// The other end can delete listed entries that are missing.
     pub can_delete_missing: bool,
@@ -25,10 +21,21 @@ pub struct Manner {
     pub pieces: usize,
 }
 
+/// What is known of a Mirror's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// Nothing: it may have to be made.
+    Unknown,
+    /// It exists.
+    Exists,
+    /// It was walked, so it holds something if the Root does.
+    Filled,
+}
+
 /// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
 /// [`Deletions::AtMost`] zero, where nobody knows how much they would delete.
-pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
-    let Manner { delete, budget, reached, pieces, delete_first, .. } = manner;
+pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
+    let Manner { budget, directory, pieces, delete_first, .. } = manner;
     let step = |kind, paths, deletions| Step {
         kind,
         paths,
@@ -44,11 +51,11 @@ pub fn plan(batch: &Batch, manner: Manner) -> Vec<Step> {
         Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
     };
     let mut steps = Vec::new();
-    if !reached {
+    if directory == Directory::Unknown {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
     if batch.walk {
-        if manner.filled && batch.full {
+        if directory == Directory::Filled && batch.full {
             steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
         }
         steps.push(step(StepKind::Walk, Vec::new(), counted(delete.on_walk())));
@@ -100,10 +107,8 @@ mod tests {
     use crate::types::change::Epoch;
 
     const MANNER: Manner = Manner {
-        delete: DeleteMode::Always,
         budget: Budget::AtMost(1000),
-        reached: true,
-        filled: true,
+        directory: Directory::Filled,
         delete_first: false,
         can_delete_missing: true,
         pieces: 1,
@@ -130,10 +135,10 @@ mod tests {
     #[test]
     fn deletions_come_last_and_only_where_they_are_wanted() {
         use StepKind::{Missing, Subtrees, Touched, Written};
-        let steps = plan(&batch(), MANNER);
+        let steps = plan(&batch(), DeleteMode::Always, MANNER);
         assert_eq!(kinds(&steps), [Written, Touched, Subtrees, Missing]);
         for mode in [DeleteMode::Never, DeleteMode::OnWalk] {
-            let steps = plan(&batch(), Manner { delete: mode, ..MANNER });
+            let steps = plan(&batch(), mode, MANNER);
             assert_eq!(kinds(&steps), [Written, Touched, Subtrees]);
             assert!(steps.iter().all(|step| step.deletions == Deletions::None));
         }
@@ -143,7 +148,7 @@ mod tests {
     fn the_root_itself_comes_last_and_alone() {
         let batch =
             Batch { present: vec![present("", true), present("a", true)], ..Batch::default() };
-        let steps = plan(&batch, MANNER);
+        let steps = plan(&batch, DeleteMode::Always, MANNER);
         assert_eq!(kinds(&steps), [StepKind::Written, StepKind::RootItself]);
         assert_eq!(steps[0].paths, ["a".into()]);
     }
@@ -151,10 +156,11 @@ mod tests {
     #[test]
     fn a_walk_makes_the_directory_first_only_where_it_was_never_reached() {
         let walk = Batch { walk: true, ..Batch::default() };
-        let steps = plan(&walk, Manner { delete: DeleteMode::OnPush, reached: false, ..MANNER });
+        let steps =
+            plan(&walk, DeleteMode::OnPush, Manner { directory: Directory::Unknown, ..MANNER });
         assert_eq!(kinds(&steps), [StepKind::FirstContact, StepKind::Walk]);
         assert_eq!(steps[1].deletions, Deletions::None);
-        assert_eq!(kinds(&plan(&walk, MANNER)), [StepKind::Walk]);
+        assert_eq!(kinds(&plan(&walk, DeleteMode::Always, MANNER)), [StepKind::Walk]);
     }
 
     #[test]
@@ -162,7 +168,7 @@ mod tests {
         let present = ["a", "b", "c", "d", "e"].map(|path| present(path, true)).to_vec();
         let batch = Batch { present, ..Batch::default() };
         let lens = |pieces| {
-            plan(&batch, Manner { pieces, ..MANNER })
+            plan(&batch, DeleteMode::Always, Manner { pieces, ..MANNER })
                 .iter()
                 .map(|step| step.paths.len())
                 .collect::<Vec<_>>()
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn hard_case_16_what_may_delete_more_than_is_known_only_counts_first() {
         let deletions = |batch: &Batch, budget| {
-            let steps = plan(batch, Manner { budget, ..MANNER });
+            let steps = plan(batch, DeleteMode::Always, Manner { budget, ..MANNER });
             steps.iter().map(|step| step.deletions).collect::<Vec<_>>()
         };
         let (none, count) = (Deletions::None, Deletions::AtMost(0));
@@ -194,16 +200,21 @@ mod tests {
 
     #[test]
     fn hard_case_18_on_a_full_mirror_deletions_go_first() {
-        let steps = plan(&batch(), Manner { delete_first: true, ..MANNER });
+        let steps = plan(&batch(), DeleteMode::Always, Manner { delete_first: true, ..MANNER });
         assert_eq!(steps[0].kind, StepKind::Missing);
         assert!(steps.iter().all(|step| step.deletions != Deletions::AtMost(0)));
-        let held = plan(&batch(), Manner { delete_first: true, budget: Budget::Held, ..MANNER });
+        let held = plan(
+            &batch(),
+            DeleteMode::Always,
+            Manner { delete_first: true, budget: Budget::Held, ..MANNER },
+        );
         assert!(held.iter().all(|step| step.deletions != Deletions::AtMost(1000)));
     }
 
     #[test]
     fn an_end_that_can_not_delete_missing_entries_is_served_another_way() {
-        let steps = plan(&batch(), Manner { can_delete_missing: false, ..MANNER });
+        let steps =
+            plan(&batch(), DeleteMode::Always, Manner { can_delete_missing: false, ..MANNER });
         assert_eq!(steps.last().map(|step| step.kind), Some(StepKind::MissingByFilter));
     }
 }

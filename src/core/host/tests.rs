@@ -199,7 +199,7 @@ fn hard_case_13_failures_nobody_can_attribute_are_tried_in_smaller_pieces() {
     host.handle_timeout(host.poll_timeout(at(1)).unwrap());
     host.handle_batch(at(3), &id("a"), Lane::Fresh, work(2));
     let pieces = drain(&mut host).into_iter().find_map(|effect| match effect {
-        Effect::Start(push) => Some(push.pieces),
+        Effect::Start(push) => Some(push.manner.pieces),
         _ => None,
     });
     assert_eq!(pieces, Some(2));
