@@ -8,7 +8,6 @@ pub mod links;
 pub mod message;
 pub mod notice;
 pub mod overseer;
-pub mod push;
 pub mod send;
 pub mod shell;
 pub mod slots;

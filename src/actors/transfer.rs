@@ -1,5 +1,6 @@
 //! One Host's transfer actor: the shell around [`crate::core::host::Host`].
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,11 +16,11 @@ use crate::actors::message::{
     Who, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
-use crate::actors::push::RunningPush;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
+use crate::core::push::RunningPush;
 use crate::core::{steps, verdict};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
@@ -50,7 +51,14 @@ struct Live {
     wake: Option<Moment>,
     /// The board is to be told.
     report: bool,
-    running: BTreeMap<PushId, RunningPush>,
+    running: BTreeMap<PushId, Running>,
+}
+
+/// A push, where it comes from, and the process that runs for it now.
+struct Running {
+    rule: RunningPush,
+    source: SourceDir,
+    process: Rc<Cell<Option<u32>>>,
 }
 
 impl TransferActor {
@@ -123,15 +131,16 @@ impl TransferActor {
         };
         let steps = steps::plan(&push.batch, mirror.delete, push.manner);
         let id = push.id;
-        let running = RunningPush::new(push, source.clone(), steps);
+        let rule = RunningPush::new(push, steps);
+        let running = Running { rule, source: source.clone(), process: Rc::default() };
         self.live.running.insert(id, running);
         self.run_next(ctx, id);
     }
 
     fn run_next(&mut self, ctx: &mut Context<Self>, id: PushId) {
         let Some(running) = self.live.running.get_mut(&id) else { return };
-        let Some(step) = running.next_step() else {
-            let end = running.finish();
+        let Some(step) = running.rule.next_step() else {
+            let end = running.rule.finish();
             self.end(ctx, id, end);
             return;
         };
@@ -139,8 +148,8 @@ impl TransferActor {
         let job = Job {
             step: step.clone(),
             source: running.source.clone(),
-            mirror: self.mirrors[&running.push.mirror].clone(),
-            rules: self.rules.get(&running.push.mirror.root).cloned(),
+            mirror: self.mirrors[&running.rule.push.mirror].clone(),
+            rules: self.rules.get(&running.rule.push.mirror.root).cloned(),
             on_progress: Rc::new(move |progress| {
                 if let Some(address) = weak.upgrade() {
                     crate::actors::send::tell_actor(&address, Progressed { push: id, progress });
@@ -148,7 +157,7 @@ impl TransferActor {
             }),
             process: running.process.clone(),
         };
-        debug!(self.log, "Running rsync"; "mirror" => %running.push.mirror,
+        debug!(self.log, "Running rsync"; "mirror" => %running.rule.push.mirror,
             "step" => step.kind.name(), "paths" => step.paths.len());
         let (slots, process) = (self.kit.slots.clone(), running.process.clone());
         let transport = self.transport.clone();
@@ -162,9 +171,9 @@ impl TransferActor {
     fn handle_step(&mut self, ctx: &mut Context<Self>, id: PushId, step: &Step, end: &StepEnd) {
         let Some(running) = self.live.running.get_mut(&id) else { return };
         let verdict = verdict::judge(step, end);
-        debug!(self.log, "rsync ended"; "mirror" => %running.push.mirror,
+        debug!(self.log, "rsync ended"; "mirror" => %running.rule.push.mirror,
             "step" => step.kind.name(), "exit" => ?end.exit, "bytes" => end.bytes_sent);
-        if let Some(end) = running.handle_step(step, end, verdict) {
+        if let Some(end) = running.rule.handle_step(step, end, verdict) {
             self.end(ctx, id, end);
             return;
         }

@@ -13,6 +13,7 @@ pub mod host;
 pub mod link_table;
 pub mod mirror;
 pub mod open_epoch;
+pub mod push;
 pub mod rule;
 pub mod safety;
 pub mod shared_batch;

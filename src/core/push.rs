@@ -1,8 +1,6 @@
 //! A Push under way: which Steps are left, and what the ended ones came to.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::core::host::Push;
@@ -11,17 +9,13 @@ use crate::types::batch::Batch;
 use crate::types::limits::SURPRISES_MAX;
 use crate::types::outcome::{Budget, Failed, Held, Outcome, PushEnd};
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::types::step::{Deletions, Step, StepEnd, StepKind};
 
 /// One Push and its remaining Steps.
+#[derive(Debug)]
 pub struct RunningPush {
     /// What it is about.
     pub push: Push,
-    /// Where from.
-    pub source: SourceDir,
-    /// The process that runs now.
-    pub process: Rc<Cell<Option<u32>>>,
     steps: VecDeque<Step>,
     failed: Vec<Failed>,
     deletions_skipped: bool,
@@ -36,11 +30,9 @@ pub struct RunningPush {
 
 impl RunningPush {
     /// Before its first Step.
-    pub fn new(push: Push, source: SourceDir, steps: Vec<Step>) -> Self {
+    pub fn new(push: Push, steps: Vec<Step>) -> Self {
         Self {
             push,
-            source,
-            process: Rc::default(),
             steps: steps.into(),
             failed: Vec::new(),
             deletions_skipped: false,
