@@ -10,6 +10,7 @@ use slog::{Logger, debug, error, info, o, warn};
 
 use crate::actors::kit::Kit;
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
+use crate::actors::memory::Memory;
 use crate::actors::message::{
     Applied, Approve, BatchReady, Changed, Explore, MeetHost, RootReported, Seal, SourceGone,
     TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, Who, Work, WorkWaits,
@@ -53,6 +54,7 @@ pub struct CollatorActor {
     /// The most entries that were known in the Root; none where nobody counts.
     entries: Option<u64>,
     shared: SharedBatch,
+    memory: Memory,
     live: Live,
     _notice: DeathNotice,
 }
@@ -83,8 +85,17 @@ impl CollatorActor {
             (mirror.id.clone(), host.retry, host.timeout * 2)
         });
         let who = Who::Root(root.id.clone());
+        let mut core = Collator::new(kit.clock.now(), waits, mirrors);
+        let memory = Memory::new(&kit.plan, root);
+        for mirror in &root.mirrors {
+            core.handle_directory(&mirror.id, memory.directory(&mirror.id));
+        }
+        if !memory.begin() {
+            core.handle_unclean(kit.clock.now());
+        }
         Self {
-            core: Collator::new(kit.clock.now(), waits, mirrors),
+            core,
+            memory,
             root: root.clone(),
             filter,
             log: kit.log.new(o!("root" => root.id.to_string())),
@@ -378,12 +389,18 @@ impl Shell for CollatorActor {
         match effect {
             Effect::Nudge(mirror, lane) => {
                 if let Some(host) = self.hosts.get(&mirror.host) {
-                    let walked = self.core.has_walked(&mirror);
-                    tell(&host.work_waits, WorkWaits { mirror, lane, walked });
+                    let directory = self.core.directory(&mirror);
+                    tell(&host.work_waits, WorkWaits { mirror, lane, directory });
                 }
             }
             Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),
             Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
+            Effect::Remember(mirror, directory) => {
+                if let Err(error) = self.memory.keep(&mirror, directory) {
+                    warn!(self.log, "What is known of a mirror can't be kept for the next start";
+                        "mirror" => %mirror, "why" => %error);
+                }
+            }
             Effect::Surprise(mirror, path) => {
                 warn!(self.log, "A directory was missing on the mirror; it will be walked";
                     "mirror" => %mirror, "path" => %path);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::core::collator::RootReport;
+use crate::core::directory::Directory;
 use crate::core::mirror::{MirrorReport, PushId};
 use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
@@ -98,8 +99,8 @@ pub struct WorkWaits {
     pub mirror: MirrorId,
     /// Which kind.
     pub lane: Lane,
-    /// Whether it was walked, so that its directory exists: a new actor of the host can't know.
-    pub walked: bool,
+    /// What is known of its directory: a new actor of the host can't know.
+    pub directory: Directory,
 }
 
 /// Transfer to collator: what does this Mirror lack? Lost with the collator, whose successor tells of

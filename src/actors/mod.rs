@@ -5,6 +5,7 @@ pub mod board;
 pub mod collator;
 pub mod kit;
 pub mod links;
+pub mod memory;
 pub mod message;
 pub mod notice;
 pub mod overseer;

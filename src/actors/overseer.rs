@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{Logger, crit, error, info};
+use slog::{Logger, crit, error, info, warn};
 
 use crate::actors::board::BoardActor;
 use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
+use crate::actors::memory::Memory;
 use crate::actors::message::{
     ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, Mark, Marks, MeetHost,
     MeetRoot, Stop, Who,
@@ -272,6 +273,12 @@ impl Handler<Drained> for OverseerActor {
         let Some(draining) = self.draining.as_mut() else { return };
         draining.retain(|host| *host != message.host);
         if draining.is_empty() {
+            for root in self.kit.plan.roots.values() {
+                if let Err(error) = Memory::new(&self.kit.plan, root).end() {
+                    warn!(self.log, "The good end can't be noted; everything will be compared twice";
+                        "root" => %root.id, "why" => %error);
+                }
+            }
             self.end(self.stopped_code());
         }
     }

@@ -261,9 +261,7 @@ impl Handler<WorkWaits> for TransferActor {
     type Result = ();
     fn handle(&mut self, message: WorkWaits, ctx: &mut Self::Context) {
         self.turn(ctx, |core, now| {
-            if message.walked {
-                core.handle_walked(&message.mirror);
-            }
+            core.handle_directory(&message.mirror, message.directory);
             core.handle_nudge(now, &message.mirror, message.lane);
         });
     }

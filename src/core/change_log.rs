@@ -5,6 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::core::debts::{Debts, Running};
+use crate::core::directory::Directory;
 use crate::core::open_epoch::remove_below;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
@@ -174,6 +175,7 @@ impl ChangeLog {
                     return None;
                 }
                 self.void_walk(id);
+                self.keep_rewritten(id);
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
                 self.mirrors.get_mut(id)?.walk =
@@ -302,6 +304,34 @@ impl ChangeLog {
         debts.approved
     }
 
+    /// Something broke off on every Mirror that was ever reached, and nobody knows what.
+    pub fn echo_all(&mut self, now: Moment) {
+        for debts in self.mirrors.values_mut() {
+            if debts.directory != Directory::Unknown {
+                debts.echo(now, None);
+            }
+        }
+    }
+
+    /// What is known of a Mirror's directory.
+    pub fn directory(&self, id: &MirrorId) -> Directory {
+        self.mirrors.get(id).map(|debts| debts.directory).unwrap_or_default()
+    }
+
+    /// Something else is known of it.
+    pub fn set_directory(&mut self, id: &MirrorId, directory: Directory) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.directory = directory;
+        }
+    }
+
+    /// The lane of work that is under way.
+    pub fn lane_of(&self, id: &MirrorId, ticket: Ticket) -> Option<Lane> {
+        let debts = self.mirrors.get(id)?;
+        let is = |running: &Option<Running>| running.as_ref().is_some_and(|r| r.ticket == ticket);
+        is(&debts.fresh).then_some(Lane::Fresh).or_else(|| is(&debts.walk).then_some(Lane::Walk))
+    }
+
     /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
     pub fn void_tickets(&mut self, now: Moment, id: &MirrorId) {
         let fresh = self.mirrors.get_mut(id).and_then(|debts| debts.fresh.take());
@@ -317,6 +347,7 @@ impl ChangeLog {
 
     /// From now on this Mirror is in doubt.
     pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
+        self.keep_rewritten(id);
         if let Some(debts) = self.mirrors.get_mut(id) {
             debts.owe_walk(now);
         }
@@ -325,6 +356,8 @@ impl ChangeLog {
 
     /// All Mirrors are in doubt: events were lost. Walks under way don't count.
     pub fn owe_walks(&mut self, now: Moment) {
+        let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
+        ids.iter().for_each(|id| self.keep_rewritten(id));
         for debts in self.mirrors.values_mut() {
             debts.owe_walk(now);
             debts.walk = None;
@@ -350,6 +383,7 @@ impl ChangeLog {
                 && (self.epochs_above(debts.cursor).any(|(_, record)| !record.paths.is_empty())
                     || debts.stuck.values().any(|stuck| stuck.retry_at <= now)
                     || debts.echo_is_due(now)
+                    || (debts.walk_owed.is_none() && !debts.rewritten.is_empty())
                     || (debts.approved && !debts.held.is_empty()))
         })
     }
@@ -389,7 +423,7 @@ impl ChangeLog {
         let owes_walk = debts.walk_owed.is_some();
         Some(Standing {
             epoch: if owes_walk { Epoch::default() } else { debts.cursor },
-            pending: dirty + debts.stuck.len() + debts.held.len(),
+            pending: dirty + debts.stuck.len() + debts.held.len() + debts.rewritten.len(),
             behind_since: [behind, stuck_since, debts.held_since, debts.walk_owed]
                 .into_iter()
                 .flatten()
@@ -405,6 +439,20 @@ impl ChangeLog {
             may_change: debts.echo.is_some(),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
+    }
+
+    /// A Walk will cover what this Mirror lacks, but by its quick check.
+    fn keep_rewritten(&mut self, id: &MirrorId) {
+        let Some(cursor) = self.mirrors.get(id).map(|debts| debts.cursor) else { return };
+        let rewritten: Vec<Dirty> = self
+            .epochs_above(cursor)
+            .flat_map(|(_, record)| &record.paths)
+            .map(|path| (path.clone(), self.entries[path].kinds))
+            .filter(|(_, kinds)| kinds.contains(Kinds::CONTENT))
+            .collect();
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.rewrite(rewritten);
+        }
     }
 
     /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
@@ -450,6 +498,12 @@ impl ChangeLog {
         for (path, stuck) in &debts.stuck {
             if dirty_again(&entries, path) || stuck.retry_at <= now {
                 *entries.entry(path.clone()).or_default() |= stuck.kinds;
+                tried.insert(path.clone());
+            }
+        }
+        if debts.walk_owed.is_none() {
+            for (path, kinds) in &debts.rewritten {
+                *entries.entry(path.clone()).or_default() |= *kinds;
                 tried.insert(path.clone());
             }
         }

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
+use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::core::rule::Rule;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, Budget, PushEnd};
+use crate::types::outcome::{Blame, Budget, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
@@ -44,6 +45,8 @@ pub enum Effect {
     Make(MirrorId, Lane, Taken),
     /// Tell this mirror's host that there is nothing in this lane.
     Nothing(MirrorId, Lane),
+    /// Keep for the next start what is known of this mirror's directory.
+    Remember(MirrorId, Directory),
     /// The report has changed.
     Report,
     /// A directory appeared on a mirror that should have been there: say so in the log.
@@ -110,7 +113,9 @@ impl Collator {
 
     /// Events were lost, or the watcher starts anew: all Mirrors are in doubt.
     pub fn handle_watch_lost(&mut self, now: Moment) {
-        self.open.clear();
+        // What is known stays known: a comparison may not see it.
+        self.open.release_held(now);
+        self.seal(now);
         self.exploring = None;
         self.log.owe_walks(now);
         self.phase = Phase::Opening { since: self.phase.since().unwrap_or(now) };
@@ -178,8 +183,17 @@ impl Collator {
 
     /// Work has ended.
     pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
+        let lane = self.log.lane_of(id, ticket);
         if !self.log.applied(now, id, ticket, &end.outcome) {
             return;
+        }
+        let known = self.log.directory(id);
+        match (&end.outcome, lane) {
+            (Outcome::Done, Some(lane)) => self.know(id, known.after(lane, end.holds_anything)),
+            (Outcome::Partly(_) | Outcome::DeletionsSkipped(_), _) => {
+                self.know(id, known.max(Directory::Exists));
+            }
+            _ => (),
         }
         self.log.hold(now, id, &end.held);
         let surprise = end.surprises.iter().find(|path| {
@@ -204,6 +218,7 @@ impl Collator {
     /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.
     pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
         if !self.log.approve(id) {
+            self.know(id, Directory::Unknown);
             self.log.owe_walk(now, id);
         }
         self.nudge(now, id);
@@ -216,9 +231,26 @@ impl Collator {
         self.handle_applied(now, id, ticket, &PushEnd::again(Blame::Mirror, why));
     }
 
-    /// Whether a Walk of this Mirror has been done, so that its directory exists.
-    pub fn has_walked(&self, id: &MirrorId) -> bool {
-        !self.log.owes_walk(id)
+    /// So much was known of a Mirror's directory before.
+    pub fn handle_directory(&mut self, id: &MirrorId, directory: Directory) {
+        self.log.set_directory(id, directory);
+    }
+
+    /// Whoever ruled before died with work under way: what broke off then may still land.
+    pub fn handle_unclean(&mut self, now: Moment) {
+        self.log.echo_all(now);
+    }
+
+    /// What is known of a Mirror's directory.
+    pub fn directory(&self, id: &MirrorId) -> Directory {
+        self.log.directory(id)
+    }
+
+    fn know(&mut self, id: &MirrorId, directory: Directory) {
+        if self.log.directory(id) != directory {
+            self.log.set_directory(id, directory);
+            self.effects.push_back(Effect::Remember(id.clone(), directory));
+        }
     }
 
     /// Seals everything that is known now, also files that are still being written. Returns the Epoch
@@ -258,8 +290,7 @@ impl Collator {
             && self.open.is_empty()
             && standing.epoch == self.log.head()
             && !standing.owes_walk
-            && standing.stuck_total == 0
-            && standing.held_deletions == 0
+            && standing.pending == 0
             && !standing.may_change;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
@@ -339,7 +370,6 @@ impl Phase {
 mod tests {
     use super::*;
     use crate::types::change::Kinds;
-    use crate::types::outcome::Outcome;
 
     const RETRY: RetryPlan =
         RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
@@ -371,7 +401,7 @@ mod tests {
 
     fn drain(collator: &mut Collator) -> Vec<Effect> {
         let effects = std::iter::from_fn(|| collator.poll_effect());
-        effects.filter(|effect| *effect != Effect::Report).collect()
+        effects.filter(|e| !matches!(e, Effect::Report | Effect::Remember(..))).collect()
     }
 
     fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Taken> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::core::backoff::{Backoff, seed_of};
+use crate::core::directory::Directory;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Ticket};
 use crate::types::limits::{ECHO_PATHS_MAX, STUCK_PATHS_MAX};
@@ -21,6 +22,11 @@ pub struct Debts {
     pub walk_owed: Option<Moment>,
     /// Paths that failed.
     pub stuck: BTreeMap<RelPath, Stuck>,
+    /// Paths that were written to before a Walk: its quick check may take them for equal, so they are pushed
+    /// after it.
+    pub rewritten: BTreeMap<RelPath, Kinds>,
+    /// What is known of its directory.
+    pub directory: Directory,
     /// Deletions that wait for a person: where, and how to try them again.
     pub held: BTreeMap<RelPath, Kinds>,
     /// How many entries these would delete, as far as rsync counted, and since when they wait.
@@ -91,6 +97,8 @@ impl Debts {
             cursor,
             walk_owed: Some(now),
             stuck: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
+            directory: Directory::Unknown,
             held: BTreeMap::new(),
             held_count: 0,
             held_since: None,
@@ -123,6 +131,17 @@ impl Debts {
     /// Whether something that broke off can't land any more, so that it is to be pushed once more.
     pub fn echo_is_due(&self, now: Moment) -> bool {
         self.echo.as_ref().is_some_and(|echo| echo.due <= now)
+    }
+
+    /// These are to be pushed after the next Walk, whatever it thinks of them.
+    pub fn rewrite(&mut self, entries: impl IntoIterator<Item = Dirty>) {
+        for (path, kinds) in entries {
+            *self.rewritten.entry(path).or_default() |= kinds;
+        }
+        if self.rewritten.len() > ECHO_PATHS_MAX {
+            let all = (RelPath::root(), Kinds::SUBTREE | Kinds::CONTENT);
+            self.rewritten = BTreeMap::from([all]);
+        }
     }
 
     /// Deletions were counted and not made.
@@ -190,6 +209,7 @@ impl Debts {
     pub fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.release_held(|path| running.tried.contains(path));
         self.approved &= !running.approved;
+        self.rewritten.retain(|path, _| !running.tried.contains(path));
         if running.echoes {
             self.echo = None;
         }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::backoff::{Backoff, seed_of};
+use crate::core::directory::Directory;
 use crate::core::mirror::{Mirror, MirrorReport, PushId};
 use crate::core::rule::Rule;
-use crate::core::steps::{Directory, Manner};
+use crate::core::steps::Manner;
 use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
@@ -27,10 +28,19 @@ pub struct Host {
     last_error: Option<String>,
     /// What its rsync was found not to be able to do.
     lacks: BTreeSet<Capability>,
-    started: BTreeMap<PushId, (MirrorId, Moment)>,
+    started: BTreeMap<PushId, Started>,
     next_push: u64,
     draining: bool,
     effects: VecDeque<Effect>,
+}
+
+/// A run under way.
+#[derive(Debug)]
+struct Started {
+    mirror: MirrorId,
+    since: Moment,
+    /// Whether the Root holds anything.
+    holds_anything: bool,
 }
 
 /// What the host wants done.
@@ -148,10 +158,10 @@ impl Host {
         }
     }
 
-    /// The mirror's directory exists: it was walked, perhaps by this actor's predecessor.
-    pub fn handle_walked(&mut self, id: &MirrorId) {
+    /// So much is known of the mirror's directory, perhaps by this actor's predecessor.
+    pub fn handle_directory(&mut self, id: &MirrorId, directory: Directory) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
-            mirror.know(Directory::Filled);
+            mirror.know(directory);
         }
     }
 
@@ -166,7 +176,8 @@ impl Host {
         let push = PushId(self.next_push);
         self.next_push += 1;
         mirror.start(lane, push, ticket);
-        self.started.insert(push, (id.clone(), now));
+        let holds_anything = batch.full;
+        self.started.insert(push, Started { mirror: id.clone(), since: now, holds_anything });
         self.effects.push_back(Effect::Start(Push {
             id: push,
             mirror: id.clone(),
@@ -205,8 +216,9 @@ impl Host {
 
     /// The mirror's directory exists: fresh changes may go there while the Walk goes on.
     pub fn handle_reached(&mut self, now: Moment, push: PushId) {
-        let Some((id, _)) = self.started.get(&push) else { return };
-        let mirror = self.mirrors.get_mut(id).expect("what was started belongs to a mirror");
+        let Some(started) = self.started.get(&push) else { return };
+        let mirror =
+            self.mirrors.get_mut(&started.mirror).expect("what was started belongs to a mirror");
         mirror.know(Directory::Exists);
         self.effects.push_back(Effect::Report);
         self.pump(now);
@@ -214,8 +226,9 @@ impl Host {
 
     /// How far a Walk has come, 0 to 1.
     pub fn handle_progress(&mut self, push: PushId, progress: f32) {
-        let Some((id, _)) = self.started.get(&push) else { return };
-        let mirror = self.mirrors.get_mut(id).expect("what was started belongs to a mirror");
+        let Some(started) = self.started.get(&push) else { return };
+        let mirror =
+            self.mirrors.get_mut(&started.mirror).expect("what was started belongs to a mirror");
         if mirror.report.progress != Some(progress) {
             mirror.report.progress = Some(progress);
             self.effects.push_back(Effect::Report);
@@ -224,7 +237,8 @@ impl Host {
 
     /// A run has ended.
     pub fn handle_ended(&mut self, now: Moment, push: PushId, end: PushEnd) {
-        let Some((id, since)) = self.started.remove(&push) else { return };
+        let Some(started) = self.started.remove(&push) else { return };
+        let Started { mirror: id, since, holds_anything } = started;
         let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
         let Some((lane, ticket)) = mirror.running(push) else { return };
         mirror.finish(lane);
@@ -234,7 +248,10 @@ impl Host {
             self.effects.push_back(Effect::Note(note));
         }
         match &end.outcome {
-            Outcome::Done => self.handle_success(now, &id, lane, None),
+            Outcome::Done => {
+                mirror.directory = mirror.directory.after(lane, holds_anything);
+                self.handle_success(now, &id, lane, None);
+            }
             Outcome::Partly(failed) => {
                 self.handle_success(now, &id, lane, Some(describe(failed)));
             }

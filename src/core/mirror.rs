@@ -1,7 +1,7 @@
 //! One Mirror as its host sees it: what it wants, what runs, when it may be tried again.
 
 use crate::core::backoff::{Backoff, seed_of};
-use crate::core::steps::Directory;
+use crate::core::directory::Directory;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
@@ -166,7 +166,7 @@ impl Mirror {
 
     /// A success: the next failure waits for `first` again.
     pub fn handle_success(&mut self, now: Moment, lane: Lane) {
-        self.know(if lane == Lane::Walk { Directory::Filled } else { Directory::Exists });
+        self.know(Directory::Exists);
         self.pieces = 1;
         self.is_full = false;
         self.report.halted = None;
@@ -185,11 +185,9 @@ impl Mirror {
         self.blocked_until = Some(now + self.backoff.next_pause());
     }
 
-    /// More is known of its directory; what was known before stays.
+    /// More is known of its directory, or the same.
     pub fn know(&mut self, directory: Directory) {
-        if self.directory != Directory::Filled {
-            self.directory = directory;
-        }
+        self.directory = self.directory.max(directory);
         self.refresh();
     }
 

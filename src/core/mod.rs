@@ -8,6 +8,7 @@ pub mod batch;
 pub mod change_log;
 pub mod collator;
 pub mod debts;
+pub mod directory;
 pub mod filter;
 pub mod host;
 pub mod link_table;

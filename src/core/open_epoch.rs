@@ -140,12 +140,6 @@ impl OpenEpoch {
         (self.first_change, changes.into_iter().map(|(path, o)| (path, o.kinds)).collect())
     }
 
-    /// Forgets everything: a Walk is owed for it.
-    pub fn clear(&mut self) {
-        self.changes.clear();
-        self.held.clear();
-    }
-
     /// Changed paths, without open files.
     pub fn len(&self) -> usize {
         self.changes.len()

@@ -139,6 +139,7 @@ impl RunningPush {
         PushEnd {
             outcome,
             surprises: std::mem::take(&mut self.surprises),
+            holds_anything: self.push.batch.full,
             held: std::mem::take(&mut self.held),
             notes: std::mem::take(&mut self.notes),
             bytes_sent: self.bytes_sent,

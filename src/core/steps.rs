@@ -1,5 +1,6 @@
 //! A Batch becomes Steps: new content is in place before anything is deleted.
 
+use crate::core::directory::Directory;
 use crate::types::batch::{Batch, Present};
 use crate::types::outcome::Budget;
 use crate::types::plan::DeleteMode;
@@ -19,17 +20,6 @@ pub struct Manner {
     pub can_delete_missing: bool,
     /// Into how many pieces each list is cut, after failures that nobody could attribute.
     pub pieces: usize,
-}
-
-/// What is known of a Mirror's directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Directory {
-    /// Nothing: it may have to be made.
-    Unknown,
-    /// It exists.
-    Exists,
-    /// It was walked, so it holds something if the Root does.
-    Filled,
 }
 
 /// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by

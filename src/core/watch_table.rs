@@ -340,7 +340,9 @@ impl WatchTable {
             self.moved_to(node, &event.name, path, event.cookie, is_directory);
         } else if mask.contains(EventMask::CREATE) && is_directory {
             self.forget_entry(node, &event.name);
-            self.explore(Some((node, event.name.as_slice().into())), Kinds::CAME | Kinds::SUBTREE);
+            // Files in it may have the times of others that are still on a mirror.
+            let kinds = Kinds::CAME | Kinds::CONTENT | Kinds::SUBTREE;
+            self.explore(Some((node, event.name.as_slice().into())), kinds);
         } else if mask.contains(EventMask::CREATE) {
             self.effects.push_back(Effect::Created(path));
         } else if mask.contains(EventMask::DELETE) {

@@ -89,6 +89,8 @@ pub struct PushEnd {
     pub outcome: Outcome,
     /// Directories that were created on the mirror although nobody knew them missing there.
     pub surprises: Vec<RelPath>,
+    /// Whether the Root held anything when the work was made.
+    pub holds_anything: bool,
     /// Deletions that wait for a person.
     pub held: Held,
     /// Things that are done, with a remark, such as a directory kept for its excluded files.
@@ -108,6 +110,7 @@ impl PushEnd {
         Self {
             outcome,
             surprises: Vec::new(),
+            holds_anything: false,
             held: Held::default(),
             notes: Vec::new(),
             bytes_sent: 0,

@@ -1,0 +1,43 @@
+//! What is known of a Mirror's directory, so that none is made or filled where its disk is not mounted.
+
+use crate::types::change::Lane;
+
+/// What is known of a Mirror's directory. More is known the greater it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Directory {
+    /// Nothing: it may have to be made.
+    #[default]
+    Unknown,
+    /// It exists.
+    Exists,
+    /// It was walked, and holds something.
+    Filled,
+}
+
+impl Directory {
+    /// All of a lane's work is there, of a Root that holds anything or nothing.
+    #[must_use]
+    pub fn after(self, lane: Lane, holds_anything: bool) -> Self {
+        match (lane, holds_anything) {
+            (Lane::Walk, true) => Self::Filled,
+            (Lane::Fresh, true) => self.max(Self::Exists),
+            // It may be as empty as the Root.
+            (_, false) => Self::Exists,
+        }
+    }
+
+    /// One word, for a file; [`Self::parse`] reads it back.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Exists => "exists",
+            Self::Filled => "filled",
+        }
+    }
+
+    /// What [`Self::name`] wrote; what is none of it means nothing is known.
+    pub fn parse(text: &str) -> Self {
+        let known = [Self::Exists, Self::Filled];
+        known.into_iter().find(|directory| directory.name() == text).unwrap_or_default()
+    }
+}

@@ -1,0 +1,313 @@
+//! A pretended mirror, and an rsync that brings a step to it, or fails to.
+
+use std::collections::BTreeMap;
+
+use mirrorball::types::rel_path::RelPath;
+use mirrorball::types::step::{Deletions, Exit, Step, StepEnd, StepKind};
+
+use crate::Random;
+use crate::tree::{Node, Source, Tree, below};
+
+/// What went wrong in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Nobody listens at the other end.
+    Refused,
+    /// It broke off in the middle, by this code or by a signal.
+    CutOff(Exit),
+    /// Something failed that nobody can attribute.
+    Odd,
+    /// There is no room for more.
+    Full,
+}
+
+/// A directory on another machine.
+#[derive(Default)]
+pub struct Mirror {
+    pub exists: bool,
+    pub tree: Tree,
+    /// Nothing can be written there.
+    pub denied: Option<RelPath>,
+    /// What is on its disk, while that is not mounted.
+    unmounted: Option<Tree>,
+}
+
+/// What an rsync saw when it listed the source.
+pub struct Listing {
+    entries: BTreeMap<RelPath, Node>,
+    unreadable: Vec<RelPath>,
+}
+
+/// The first half of a run.
+pub fn list(source: &Source, step: &Step) -> Listing {
+    let mut entries = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    let is_recursive = !matches!(step.kind, StepKind::Written | StepKind::Touched);
+    let hidden =
+        |path: &RelPath| source.unreadable.as_ref().is_some_and(|hidden| path.is_below(hidden));
+    let mut take = |path: &RelPath| {
+        if let Some(node) = source.tree.get(path).filter(|_| !hidden(path)) {
+            entries.insert(path.clone(), *node);
+        }
+    };
+    let roots =
+        if step.kind == StepKind::Walk { vec![RelPath::root()] } else { step.paths.clone() };
+    for path in roots {
+        take(&path);
+        // Implied directories come along.
+        path.ancestors().filter(|above| !above.is_root()).for_each(|above| take(&above));
+        if is_recursive && source.is_directory(&path) {
+            below(&source.tree, &path).iter().for_each(&mut take);
+            let seen =
+                |hidden: &&RelPath| path.is_root() || **hidden == path || hidden.is_below(&path);
+            unreadable.extend(
+                source.unreadable.iter().filter(|h| source.is_directory(h)).filter(seen).cloned(),
+            );
+        }
+    }
+    Listing { entries, unreadable }
+}
+
+impl Mirror {
+    pub fn is_unmounted(&self) -> bool {
+        self.unmounted.is_some()
+    }
+
+    /// Where an old receiver still writes, mounted or not.
+    pub fn disk(&mut self) -> &mut Tree {
+        self.unmounted.as_mut().unwrap_or(&mut self.tree)
+    }
+
+    pub fn unmount(&mut self) {
+        if self.exists && self.unmounted.is_none() {
+            self.unmounted = Some(std::mem::take(&mut self.tree));
+            self.exists = false;
+        }
+    }
+
+    pub fn mount(&mut self) {
+        if let Some(tree) = self.unmounted.take() {
+            assert!(self.tree.is_empty(), "something was put where the disk is not mounted");
+            self.tree = tree;
+            self.exists = true;
+        }
+    }
+
+    /// The second half of a run. Contents are read now, whatever the listing says of their times.
+    pub fn apply(
+        &mut self,
+        source: &Source,
+        step: &Step,
+        listing: &Listing,
+        fault: Fault,
+        random: &mut Random,
+    ) -> StepEnd {
+        let mut run = Run {
+            messages: String::new(),
+            failed: false,
+            created: Vec::new(),
+            left: 0,
+            skipped: 0,
+        };
+        let code = self.run(source, step, listing, fault, random, &mut run);
+        if run.skipped > 0 {
+            run.messages +=
+                &format!("Deletions stopped due to --max-delete limit ({} skipped)\n", run.skipped);
+        }
+        let exit = match code {
+            Exit::Code(0) if run.failed => Exit::Code(23),
+            Exit::Code(0) if run.skipped > 0 => Exit::Code(25),
+            other => other,
+        };
+        StepEnd {
+            exit,
+            messages: run.messages.into_bytes(),
+            messages_cut: false,
+            created_directories: run.created,
+            entries_found: self.tree.len() as u64,
+            bytes_sent: 0,
+            prefixes: vec![b"/src".to_vec()],
+        }
+    }
+
+    fn run(
+        &mut self,
+        source: &Source,
+        step: &Step,
+        listing: &Listing,
+        fault: Fault,
+        random: &mut Random,
+        run: &mut Run,
+    ) -> Exit {
+        if fault == Fault::Refused {
+            run.messages += "rsync: [sender] failed to connect: Connection refused (111)\n";
+            return Exit::Code(10);
+        }
+        if step.kind == StepKind::FirstContact {
+            assert!(!self.is_unmounted(), "made where the disk is not mounted");
+            self.exists = true;
+            return Exit::Code(0);
+        }
+        if !self.exists {
+            run.messages +=
+                "rsync: [receiver] change_dir \"/m\" failed: No such file or directory (2)\n";
+            return Exit::Code(11);
+        }
+        run.left = match step.deletions {
+            Deletions::None => 0,
+            Deletions::AtMost(most) => most,
+            Deletions::All => u64::MAX,
+        };
+        let deletes = step.deletions != Deletions::None;
+        let mut actions: Vec<Action> =
+            listing.entries.keys().map(|p| Action::Send(p.clone())).collect();
+        for path in &listing.unreadable {
+            run.say(&format!(
+                "rsync: [sender] opendir \"/src/{path}\" failed: Permission denied (13)"
+            ));
+        }
+        if deletes && listing.unreadable.is_empty() {
+            actions.extend(self.extraneous(step, listing).into_iter().map(Action::Delete));
+        } else if deletes {
+            run.say("IO error encountered -- skipping file deletion");
+        }
+        let cut = random.below(actions.len() as u64 + 1) as usize;
+        for (index, action) in actions.into_iter().enumerate() {
+            match fault {
+                Fault::CutOff(exit) if index >= cut => return exit,
+                Fault::Odd if index == cut => {
+                    run.say("rsync: something odd happened");
+                    continue;
+                }
+                Fault::Full if index >= cut && matches!(action, Action::Send(_)) => {
+                    run.messages +=
+                        "rsync: [receiver] write failed: No space left on device (28)\n";
+                    return Exit::Code(11);
+                }
+                _ => (),
+            }
+            match action {
+                Action::Send(path) => self.send(source, step, listing, &path, run),
+                Action::Delete(path) => self.delete(&path, run),
+            }
+        }
+        if let Fault::CutOff(exit) = fault { exit } else { Exit::Code(0) }
+    }
+
+    /// What a deleting run finds too much, deepest first.
+    fn extraneous(&self, step: &Step, listing: &Listing) -> Vec<RelPath> {
+        let is_listed_directory =
+            |path: &RelPath| path.is_root() || listing.entries.get(path) == Some(&Node::Directory);
+        let covers = |top: &RelPath, path: &RelPath| match step.kind {
+            // A listed entry whose directory is gone too is left alone.
+            StepKind::Missing if !listing.entries.contains_key(top) => {
+                top.parent().is_some_and(|parent| is_listed_directory(&parent))
+                    && (path == top || path.is_below(top))
+            }
+            _ => is_listed_directory(top) && path.is_below(top),
+        };
+        let inside = |path: &RelPath| match step.kind {
+            StepKind::Walk => true,
+            StepKind::Written | StepKind::Touched => false,
+            _ => step.paths.iter().any(|top| covers(top, path)),
+        };
+        let paths = self.tree.keys().rev();
+        paths.filter(|path| inside(path) && !listing.entries.contains_key(path)).cloned().collect()
+    }
+
+    fn send(
+        &mut self,
+        source: &Source,
+        step: &Step,
+        listing: &Listing,
+        path: &RelPath,
+        run: &mut Run,
+    ) {
+        let listed = listing.entries[path];
+        if let Some(above) = path.parent().filter(|above| !above.is_root())
+            && self.tree.get(&above) != Some(&Node::Directory)
+        {
+            // An implied directory failed before.
+            return run.fail(path, "mkstemp");
+        }
+        let denied = self.denied.as_ref().is_some_and(|d| path == d || path.is_below(d));
+        if listed == Node::Directory {
+            if self.tree.get(path) != Some(&Node::Directory) {
+                if denied {
+                    return run.fail(path, "mkdir");
+                }
+                self.tree.insert(path.clone(), Node::Directory);
+                run.created.push(path.clone());
+            }
+            return;
+        }
+        let Node::File { stamp, mode, .. } = listed else { return };
+        // Read now; gone since is "vanished", which is no failure.
+        let Some(Node::File { content, .. }) = source.tree.get(path).copied() else { return };
+        let force = matches!(step.kind, StepKind::Written | StepKind::SubtreesWritten);
+        let sent = Node::File { content, stamp, mode };
+        match self.tree.get(path).copied() {
+            Some(Node::File { content: old, stamp: old_stamp, .. })
+                if !force && old_stamp == stamp =>
+            {
+                self.tree.insert(path.clone(), Node::File { content: old, stamp, mode });
+            }
+            _ if denied => run.fail(path, "mkstemp"),
+            Some(Node::Directory) => {
+                let inside = below(&self.tree, path);
+                let deletes = step.deletions != Deletions::None;
+                inside.iter().rev().filter(|_| deletes).for_each(|path| self.delete(path, run));
+                if below(&self.tree, path).is_empty() {
+                    self.tree.insert(path.clone(), sent);
+                } else {
+                    run.say(&format!("could not make way for new regular file: {path}"));
+                }
+            }
+            _ => {
+                self.tree.insert(path.clone(), sent);
+            }
+        }
+    }
+
+    fn delete(&mut self, path: &RelPath, run: &mut Run) {
+        if !self.tree.contains_key(path) || !below(&self.tree, path).is_empty() {
+            return;
+        }
+        if run.left == 0 {
+            run.skipped += 1;
+        } else {
+            run.left -= 1;
+            self.tree.remove(path);
+        }
+    }
+}
+
+enum Action {
+    Send(RelPath),
+    Delete(RelPath),
+}
+
+struct Run {
+    messages: String,
+    failed: bool,
+    created: Vec<RelPath>,
+    /// Deletions that are still allowed.
+    left: u64,
+    skipped: u64,
+}
+
+impl Run {
+    fn say(&mut self, line: &str) {
+        self.messages += line;
+        self.messages.push('\n');
+        self.failed = true;
+    }
+
+    fn fail(&mut self, path: &RelPath, call: &str) {
+        self.say(&format!(
+            "rsync: [receiver] {call} \"/src/{path}\" failed: Permission denied (13)"
+        ));
+    }
+}

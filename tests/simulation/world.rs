@@ -1,0 +1,635 @@
+//! One run: a source that is worked in, hosts that fail, actors that die; then everything is healed, and
+//! every mirror must become equal by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mirrorball::core::batch;
+use mirrorball::core::change_log::Taken;
+use mirrorball::core::collator::{self, Collator};
+use mirrorball::core::directory::Directory;
+use mirrorball::core::filter::Filter;
+use mirrorball::core::host::{self, Host, HostWork, Push};
+use mirrorball::core::mirror::PushId;
+use mirrorball::core::open_epoch::Waits;
+use mirrorball::core::push::RunningPush;
+use mirrorball::core::rule::Rule;
+use mirrorball::core::{steps, verdict};
+use mirrorball::types::batch::Batch;
+use mirrorball::types::change::{Change, Kinds, Lane, Ticket};
+use mirrorball::types::ids::{HostId, MirrorId};
+use mirrorball::types::moment::Moment;
+use mirrorball::types::outcome::{Budget, Outcome, PushEnd};
+use mirrorball::types::plan::{DeleteMode, RetryPlan};
+use mirrorball::types::rel_path::RelPath;
+use mirrorball::types::step::{Exit, Step, StepKind};
+
+use crate::Random;
+use crate::mirror::{self, Fault, Listing, Mirror};
+use crate::tree::{Node, Source, Told};
+
+const HOSTS: usize = 3;
+/// How long what broke off may still land.
+const LIFE: Duration = Duration::from_secs(20);
+const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(30) };
+const WAITS: Waits = Waits {
+    settle: Duration::from_millis(50),
+    max_age: Duration::from_secs(1),
+    open_quiet: Duration::from_secs(2),
+    open_max: Duration::from_secs(60),
+};
+
+/// What happens at some time. Numbers in front name the life of the actor it is for: what is for one that
+/// has died is lost.
+enum Event {
+    Work,
+    Read,
+    Explored(u64, RelPath),
+    Watched(u64),
+    Look(u64),
+    WakeCollator(u64),
+    WakeHost(usize, u64),
+    Make(u64, MirrorId, Lane, Taken),
+    Take(u64, MirrorId, Lane),
+    Applied(u64, MirrorId, Ticket, PushEnd),
+    WorkWaits(usize, u64, MirrorId, Lane, Directory),
+    Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
+    Listed(usize, u64, PushId, Step),
+    Ran(usize, u64, PushId, Step, Listing, Fault),
+    Lands(usize, RelPath, Node),
+}
+
+struct Actor {
+    rule: Host,
+    life: u64,
+    running: BTreeMap<PushId, RunningPush>,
+    is_down: bool,
+}
+
+struct World {
+    now: Moment,
+    random: Random,
+    events: BTreeMap<(Moment, u64), Event>,
+    count: u64,
+    /// When the last message on each way arrives: messages don't overtake.
+    ways: BTreeMap<(usize, usize), Moment>,
+    source: Source,
+    is_gone: bool,
+    queue: Vec<Told>,
+    exploring: usize,
+    collator: Collator,
+    collator_life: u64,
+    hosts: Vec<Actor>,
+    mirrors: Vec<Mirror>,
+    filter: Filter,
+    max_delete: u64,
+    /// What outlives the daemon.
+    memory: [Directory; HOSTS],
+    is_healed: bool,
+    talks: bool,
+}
+
+fn id(host: usize) -> MirrorId {
+    MirrorId::new(&"site".into(), &host_id(host))
+}
+
+fn host_id(host: usize) -> HostId {
+    HostId::from(["h0", "h1", "h2"][host])
+}
+
+fn index(id: &MirrorId) -> usize {
+    usize::from(id.host.as_str().as_bytes()[1] - b'0')
+}
+
+fn new_collator(now: Moment) -> Collator {
+    Collator::new(now, WAITS, (0..HOSTS).map(|host| (id(host), RETRY, LIFE)))
+}
+
+fn new_host(host: usize) -> Host {
+    Host::new(&host_id(host), 2, RETRY, [id(host)])
+}
+
+/// Runs one schedule to its end.
+pub fn run(seed: u64, talks: bool) {
+    let mut random = Random(seed);
+    let max_delete = [u64::MAX, 2, 8][random.below(3) as usize];
+    let hosts = (0..HOSTS).map(|host| Actor {
+        rule: new_host(host),
+        life: 0,
+        running: BTreeMap::new(),
+        is_down: false,
+    });
+    let mut world = World {
+        now: Moment::default(),
+        events: BTreeMap::new(),
+        count: 0,
+        ways: BTreeMap::new(),
+        source: Source::default(),
+        is_gone: false,
+        queue: Vec::new(),
+        exploring: 0,
+        collator: new_collator(Moment::default()),
+        collator_life: 0,
+        hosts: hosts.collect(),
+        mirrors: (0..HOSTS).map(|_| Mirror::default()).collect(),
+        filter: Filter::new(&[]).unwrap(),
+        max_delete,
+        memory: [Directory::Unknown; HOSTS],
+        is_healed: false,
+        talks,
+        random,
+    };
+    world.watch_anew();
+    world.later(1, Event::Work);
+    for _ in 0..world.random.below(120) + 20 {
+        world.step();
+        world.check();
+        if world.random.one_in(12) {
+            world.trouble();
+        }
+    }
+    world.heal();
+    let deadline = world.now + Duration::from_secs(4 * 3600);
+    while !world.is_equal() {
+        assert!(world.now < deadline, "never equal: {:#?}", world.collator.report());
+        let goes_on = world.step() || world.approve_what_is_held();
+        assert!(goes_on, "nothing happens any more: {:#?}", world.collator.report());
+        world.check();
+    }
+}
+
+impl World {
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.talks {
+            println!("{:?} {}", self.now, what());
+        }
+    }
+
+    /// Within so many milliseconds.
+    fn later(&mut self, within_ms: u64, event: Event) {
+        let pause = Duration::from_micros(self.random.below(within_ms * 1000) + 1);
+        self.at(self.now + pause, event);
+    }
+
+    fn at(&mut self, due: Moment, event: Event) {
+        self.count += 1;
+        self.events.insert((due, self.count), event);
+    }
+
+    fn send(&mut self, from: usize, to: usize, event: Event) {
+        let pause = Duration::from_micros(self.random.below(3000) + 1);
+        let due = (self.now + pause).max(*self.ways.get(&(from, to)).unwrap_or(&self.now));
+        self.ways.insert((from, to), due);
+        self.at(due, event);
+    }
+
+    /// The next thing happens. False if nothing ever will.
+    fn step(&mut self) -> bool {
+        let Some(((due, _), event)) = self.events.pop_first() else { return false };
+        self.now = due;
+        self.handle(event);
+        self.settle();
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Work => self.work(),
+            Event::Read => self.read(),
+            Event::Explored(life, path) if life == self.collator_life => {
+                self.exploring -= 1;
+                self.source.watch_all(&path);
+                let kinds = Kinds::CAME | Kinds::CONTENT | Kinds::SUBTREE;
+                let change = Change::new(path, kinds);
+                let exploring = self.exploring > 0;
+                self.collator.handle_changed(now, vec![change], exploring);
+            }
+            Event::Watched(life) if life == self.collator_life => {
+                if !self.is_gone {
+                    self.source.watch_all(&RelPath::root());
+                    self.collator.handle_watching(now);
+                } else {
+                    self.collator.handle_halt(now, "gone".into());
+                    self.later(2000, Event::Look(life));
+                }
+            }
+            Event::Look(life) if life == self.collator_life => {
+                if self.is_gone {
+                    self.later(2000, Event::Look(life));
+                } else {
+                    self.watch_anew();
+                }
+            }
+            Event::WakeCollator(life) if life == self.collator_life => {
+                self.collator.handle_timeout(now);
+            }
+            Event::WakeHost(host, life) if life == self.hosts[host].life => {
+                self.hosts[host].rule.handle_timeout(now);
+            }
+            Event::Make(life, mirror, lane, taken) if life == self.collator_life => {
+                self.make(mirror, lane, taken);
+            }
+            Event::Take(life, mirror, lane) if life == self.collator_life => {
+                self.collator.handle_timeout(now);
+                self.collator.handle_take(now, mirror, lane);
+            }
+            Event::Applied(life, mirror, ticket, end) if life == self.collator_life => {
+                self.collator.handle_timeout(now);
+                self.collator.handle_applied(now, &mirror, ticket, &end);
+            }
+            Event::WorkWaits(host, life, mirror, lane, directory)
+                if life == self.hosts[host].life =>
+            {
+                let rule = &mut self.hosts[host].rule;
+                rule.handle_timeout(now);
+                rule.handle_directory(&mirror, directory);
+                rule.handle_nudge(now, &mirror, lane);
+            }
+            Event::Answer(host, life, mirror, lane, work) if life == self.hosts[host].life => {
+                let rule = &mut self.hosts[host].rule;
+                rule.handle_timeout(now);
+                match work {
+                    Some(work) => rule.handle_batch(now, &mirror, lane, work),
+                    None => rule.handle_nothing(now, &mirror, lane),
+                }
+            }
+            Event::Listed(host, life, push, step) if life == self.hosts[host].life => {
+                let listing = mirror::list(&self.source, &step);
+                let fault = self.fault(host);
+                let long = if step.kind == StepKind::Walk { 3000 } else { 60 };
+                self.later(long, Event::Ran(host, life, push, step, listing, fault));
+            }
+            Event::Ran(host, life, push, step, listing, fault) if life == self.hosts[host].life => {
+                self.ran(host, push, &step, &listing, fault);
+            }
+            Event::Lands(host, path, node) => {
+                let tree = self.mirrors[host].disk();
+                let has_place = path.parent().is_some_and(|parent| {
+                    parent.is_root() || tree.get(&parent) == Some(&Node::Directory)
+                });
+                if has_place && tree.get(&path) != Some(&Node::Directory) {
+                    tree.insert(path, node);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Carries out what the rules want done, and arms their wake-ups.
+    fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.collator.poll_effect() {
+                self.carry_out(effect);
+                continue;
+            }
+            let next = (0..HOSTS)
+                .find_map(|host| self.hosts[host].rule.poll_effect().map(|effect| (host, effect)));
+            let Some((host, effect)) = next else { break };
+            self.carry_out_host(host, effect);
+        }
+        if let Some(due) = self.collator.poll_timeout(self.now) {
+            self.at(due.max(self.now), Event::WakeCollator(self.collator_life));
+        }
+        for host in 0..HOSTS {
+            if let Some(due) = self.hosts[host].rule.poll_timeout(self.now) {
+                self.at(due.max(self.now), Event::WakeHost(host, self.hosts[host].life));
+            }
+        }
+        // Wake-ups for the same time are one.
+        let mut seen = BTreeSet::new();
+        self.events.retain(|(due, _), event| match event {
+            Event::WakeCollator(life) => seen.insert((*due, usize::MAX, *life)),
+            Event::WakeHost(host, life) => seen.insert((*due, *host, *life)),
+            _ => true,
+        });
+    }
+
+    fn carry_out(&mut self, effect: collator::Effect) {
+        match effect {
+            collator::Effect::Nudge(mirror, lane) => {
+                let (host, directory) = (index(&mirror), self.collator.directory(&mirror));
+                let life = self.hosts[host].life;
+                self.send(HOSTS, host, Event::WorkWaits(host, life, mirror, lane, directory));
+            }
+            collator::Effect::Make(mirror, lane, taken) => {
+                self.later(20, Event::Make(self.collator_life, mirror, lane, taken));
+            }
+            collator::Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
+            collator::Effect::Remember(mirror, directory) => {
+                self.memory[index(&mirror)] = directory;
+            }
+            collator::Effect::Surprise(..) | collator::Effect::Report => (),
+        }
+    }
+
+    fn answer(&mut self, mirror: MirrorId, lane: Lane, work: Option<HostWork>) {
+        let host = index(&mirror);
+        let life = self.hosts[host].life;
+        self.send(HOSTS, host, Event::Answer(host, life, mirror, lane, work));
+    }
+
+    fn carry_out_host(&mut self, host: usize, effect: host::Effect) {
+        match effect {
+            host::Effect::Take(mirror, lane) => {
+                self.send(host, HOSTS, Event::Take(self.collator_life, mirror, lane));
+            }
+            host::Effect::Start(push) => self.start(host, push),
+            host::Effect::Applied(mirror, ticket, end) => {
+                self.say(|| format!("{mirror} {ticket:?} {:?}", end.outcome));
+                self.send(host, HOSTS, Event::Applied(self.collator_life, mirror, ticket, end));
+            }
+            host::Effect::Report | host::Effect::Note(_) | host::Effect::Drained => (),
+        }
+    }
+
+    fn make(&mut self, mirror: MirrorId, lane: Lane, taken: Taken) {
+        let now = self.now;
+        if self.is_gone {
+            self.collator.handle_halt(now, "gone".into());
+            self.later(2000, Event::Look(self.collator_life));
+            self.answer(mirror.clone(), lane, None);
+            return self.collator.handle_not_made(now, &mirror, taken.ticket);
+        }
+        let made = if taken.walk {
+            batch::make_walk(taken.to, &[])
+        } else {
+            let found: Vec<_> =
+                taken.entries.iter().map(|(p, _)| self.source.presence(p)).collect();
+            batch::make(taken.to, &taken.entries, &found, &self.filter, &[])
+        };
+        let batch = Batch { full: !self.source.tree.is_empty(), ..made };
+        if batch.full {
+            self.collator.handle_full(now);
+        }
+        if batch.is_empty() {
+            self.answer(mirror.clone(), lane, None);
+            let done = PushEnd::new(Outcome::Done);
+            return self.collator.handle_applied(now, &mirror, taken.ticket, &done);
+        }
+        let own = if batch.walk && !batch.full { 0 } else { self.max_delete };
+        let budget = self.collator.budget(&mirror, lane).unwrap_or(Budget::AtMost(own));
+        self.say(|| format!("{mirror} {:?} {lane:?} {budget:?} {batch:?}", taken.ticket));
+        let work = HostWork { ticket: taken.ticket, batch: Arc::new(batch), budget };
+        self.answer(mirror, lane, Some(work));
+    }
+
+    fn start(&mut self, host: usize, push: Push) {
+        let steps = steps::plan(&push.batch, DeleteMode::Always, push.manner);
+        let id = push.id;
+        self.hosts[host].running.insert(id, RunningPush::new(push, steps));
+        self.run_next(host, id);
+    }
+
+    fn run_next(&mut self, host: usize, id: PushId) {
+        let life = self.hosts[host].life;
+        let running = self.hosts[host].running.get_mut(&id).expect("it runs");
+        if let Some(step) = running.next_step() {
+            self.later(30, Event::Listed(host, life, id, step));
+            return;
+        }
+        let end = running.finish();
+        self.end(host, id, end);
+    }
+
+    fn end(&mut self, host: usize, id: PushId, end: PushEnd) {
+        self.hosts[host].running.remove(&id);
+        self.hosts[host].rule.handle_ended(self.now, id, end);
+    }
+
+    fn ran(&mut self, host: usize, id: PushId, step: &Step, listing: &Listing, fault: Fault) {
+        let before = self.mirrors[host].tree.clone();
+        let end = self.mirrors[host].apply(&self.source, step, listing, fault, &mut self.random);
+        self.say(|| {
+            format!(
+                "{} {step:?} {fault:?}: {:?} {}",
+                self::id(host),
+                end.exit,
+                String::from_utf8_lossy(&end.messages)
+            )
+        });
+        if matches!(fault, Fault::CutOff(_)) {
+            self.leave_behind(host, &before);
+        }
+        let verdict = verdict::judge(step, &end);
+        let running = self.hosts[host].running.get_mut(&id).expect("it runs");
+        if let Some(end) = running.handle_step(step, &end, verdict) {
+            return self.end(host, id, end);
+        }
+        if step.kind == StepKind::FirstContact {
+            self.hosts[host].rule.handle_reached(self.now, id);
+        }
+        self.run_next(host, id);
+    }
+
+    /// What a receiver still has in its hands may land later, but not for ever.
+    fn leave_behind(&mut self, host: usize, before: &crate::tree::Tree) {
+        let now_there = self.mirrors[host].tree.clone();
+        let changed = now_there.iter().find(|(path, node)| {
+            matches!(node, Node::File { .. }) && before.get(*path) != Some(*node)
+        });
+        if let Some((path, node)) = changed {
+            let within = Duration::from_millis(self.random.below(LIFE.as_millis() as u64 - 1000));
+            self.at(self.now + within, Event::Lands(host, path.clone(), *node));
+        }
+    }
+
+    fn fault(&mut self, host: usize) -> Fault {
+        if self.hosts[host].is_down {
+            return Fault::Refused;
+        }
+        if self.is_healed || !self.random.one_in(6) {
+            return Fault::None;
+        }
+        let exits = [Exit::Code(12), Exit::Code(30), Exit::Code(20), Exit::Signal(9)];
+        match self.random.below(4) {
+            0 => Fault::Odd,
+            1 => Fault::Full,
+            _ => Fault::CutOff(exits[self.random.below(4) as usize]),
+        }
+    }
+
+    fn work(&mut self) {
+        let told = self.source.work(&mut self.random);
+        self.say(|| format!("told {told:?}"));
+        self.queue.extend(told);
+        self.later(10, Event::Read);
+        if !self.is_healed {
+            let pause = [20, 200, 2000][self.random.below(3) as usize];
+            self.later(pause, Event::Work);
+        }
+    }
+
+    fn read(&mut self) {
+        let mut changes = Vec::new();
+        for told in std::mem::take(&mut self.queue) {
+            match told {
+                Told::Change(change) => changes.push(change),
+                Told::Came(path) => {
+                    self.exploring += 1;
+                    self.later(30, Event::Explored(self.collator_life, path));
+                }
+            }
+        }
+        let exploring = self.exploring > 0;
+        self.collator.handle_timeout(self.now);
+        self.collator.handle_changed(self.now, changes, exploring);
+    }
+
+    /// Events were lost, or watching begins.
+    fn watch_anew(&mut self) {
+        self.lose_queue();
+        self.exploring = 0;
+        self.source.watched.clear();
+        self.collator_life += 1;
+        self.collator.handle_watch_lost(self.now);
+        self.later(100, Event::Watched(self.collator_life));
+        // What the collator was about to make is for the same collator.
+        let life = self.collator_life;
+        for event in self.events.values_mut() {
+            match event {
+                Event::Make(old, ..) | Event::Take(old, ..) | Event::Applied(old, ..)
+                    if *old + 1 == life =>
+                {
+                    *old = life;
+                }
+                _ => (),
+            }
+        }
+    }
+
+    /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.
+    fn lose_queue(&mut self) {
+        for told in std::mem::take(&mut self.queue) {
+            if let Told::Change(change) = told {
+                self.source.date_anew(&change.path);
+            }
+        }
+    }
+
+    fn kill_host(&mut self, host: usize) {
+        let before = BTreeMap::new();
+        if !self.hosts[host].running.is_empty() {
+            self.leave_behind(host, &before);
+        }
+        let actor = &mut self.hosts[host];
+        actor.rule = new_host(host);
+        actor.running.clear();
+        actor.life += 1;
+        self.collator.handle_new_host(self.now, &host_id(host));
+    }
+
+    fn kill_collator(&mut self) {
+        self.collator = new_collator(self.now);
+        for host in 0..HOSTS {
+            self.collator.handle_directory(&id(host), self.memory[host]);
+        }
+        self.collator.handle_unclean(self.now);
+        self.collator_life += 1;
+        self.lose_queue();
+        self.exploring = 0;
+        self.source.watched.clear();
+        self.later(100, Event::Watched(self.collator_life));
+        for host in 0..HOSTS {
+            self.collator.handle_new_host(self.now, &host_id(host));
+            self.hosts[host].rule.handle_new_root(self.now, &"site".into());
+        }
+    }
+
+    /// Something goes wrong.
+    fn trouble(&mut self) {
+        let host = self.random.below(HOSTS as u64) as usize;
+        let what = self.random.below(9);
+        self.say(|| format!("trouble {what} {host}"));
+        match what {
+            0 => self.hosts[host].is_down ^= true,
+            1 => self.kill_host(host),
+            2 => self.kill_collator(),
+            3 => self.watch_anew(),
+            4 => self.is_gone ^= true,
+            5 => self.mirrors[host].denied = self.random.one_in(2).then(|| self.random.path()),
+            6 => {
+                let path = self.random.one_in(2).then(|| self.random.path());
+                self.hide(path);
+            }
+            7 if self.memory[host] != Directory::Unknown => self.mirrors[host].unmount(),
+            8 if !self.mirrors[host].is_unmounted() => self.approve(host),
+            _ => (),
+        }
+        self.settle();
+    }
+
+    fn approve(&mut self, host: usize) {
+        self.hosts[host].rule.handle_approve(self.now, &id(host));
+        self.collator.handle_approve(self.now, &id(host));
+    }
+
+    fn heal(&mut self) {
+        self.say(|| "healed".into());
+        self.is_healed = true;
+        self.is_gone = false;
+        self.hide(None);
+        for host in 0..HOSTS {
+            self.hosts[host].is_down = false;
+            self.mirrors[host].denied = None;
+            self.mirrors[host].mount();
+            self.approve(host);
+        }
+        self.settle();
+    }
+
+    /// A directory loses its permissions, and another gets them back; the kernel tells of both.
+    fn hide(&mut self, path: Option<RelPath>) {
+        let old = std::mem::replace(&mut self.source.unreadable, path.clone());
+        for path in [old.clone(), path].into_iter().flatten() {
+            self.queue.extend(self.source.told(&path, Kinds::ATTRS));
+        }
+        // What could not be opened is tried again.
+        let denied = std::mem::take(&mut self.source.denied);
+        self.queue.extend(denied.into_iter().map(Told::Came));
+        self.later(10, Event::Read);
+    }
+
+    fn is_equal(&mut self) -> bool {
+        if self.random.one_in(50) {
+            self.approve_what_is_held();
+        }
+        let report = self.collator.report();
+        report.mirrors.iter().all(|(id, _, settled)| *settled && self.equals(index(id)))
+            && self.events.values().all(|event| !matches!(event, Event::Lands(..) | Event::Work))
+    }
+
+    /// A person looks in now and then. Returns whether there was anything to decide.
+    fn approve_what_is_held(&mut self) -> bool {
+        let report = self.collator.report();
+        let held = report.mirrors.iter().filter(|(_, standing, _)| standing.held_deletions > 0);
+        let held: Vec<usize> = held.map(|(id, ..)| index(id)).collect();
+        held.iter().for_each(|host| self.approve(*host));
+        self.settle();
+        !held.is_empty()
+    }
+
+    fn equals(&self, host: usize) -> bool {
+        self.mirrors[host].tree == self.source.tree
+    }
+
+    /// What must be true at every moment.
+    fn check(&self) {
+        let told = self.queue.is_empty() && self.exploring == 0;
+        let report = self.collator.report();
+        for (id, standing, settled) in &report.mirrors {
+            let host = index(id);
+            // A mirror that somebody else emptied is not what this is about.
+            if *settled && told && self.mirrors[host].exists && !self.is_gone {
+                let is_worked_on = !self.hosts[host].running.is_empty();
+                assert!(
+                    self.equals(host) || is_worked_on,
+                    "{id} is called in sync {standing:?}\nsource {:?}\nmirror {:?}",
+                    self.source.tree,
+                    self.mirrors[host].tree
+                );
+            }
+        }
+    }
+}
