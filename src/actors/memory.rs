@@ -31,9 +31,12 @@ impl Memory {
         }
     }
 
-    /// Whether the last run ended with nothing under way. From now on this one has not.
+    /// Whether the last run, if there was any, ended with nothing under way. From now on this one has not.
     pub fn begin(&self) -> bool {
-        std::fs::remove_file(self.directory.join(CLEAN)).is_ok()
+        let is_first = !self.directory.exists();
+        // Where it can't be made, keeping something in it will say so.
+        drop(std::fs::create_dir_all(&self.directory));
+        std::fs::remove_file(self.directory.join(CLEAN)).is_ok() || is_first
     }
 
     /// Nothing is under way, and nothing will be.

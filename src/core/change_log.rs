@@ -151,6 +151,12 @@ impl ChangeLog {
             kinds |= self.swallow(&directory) & Kinds::CONTENT;
             changes.insert(directory, kinds);
         }
+        // A Walk that is to come covers this, but by its quick check.
+        let rewritten = changes.iter().filter(|(_, kinds)| kinds.contains(Kinds::CONTENT));
+        let rewritten: Vec<Dirty> = rewritten.map(|(path, kinds)| (path.clone(), *kinds)).collect();
+        for debts in self.mirrors.values_mut().filter(|debts| debts.walk_waits()) {
+            debts.rewrite(rewritten.iter().cloned());
+        }
         for (path, kinds) in changes {
             let old = self.forget(&path).unwrap_or_default();
             self.put(path, Entry { epoch, kinds: old | kinds });
@@ -175,7 +181,6 @@ impl ChangeLog {
                     return None;
                 }
                 self.void_walk(id);
-                self.keep_rewritten(id);
                 let debts = &self.mirrors[id];
                 let tried = debts.stuck.keys().cloned().collect();
                 self.mirrors.get_mut(id)?.walk =
@@ -304,13 +309,9 @@ impl ChangeLog {
         debts.approved
     }
 
-    /// Something broke off on every Mirror that was ever reached, and nobody knows what.
+    /// Something may have broken off on every Mirror, and nobody knows what.
     pub fn echo_all(&mut self, now: Moment) {
-        for debts in self.mirrors.values_mut() {
-            if debts.directory != Directory::Unknown {
-                debts.echo(now, None);
-            }
-        }
+        self.mirrors.values_mut().for_each(|debts| debts.echo(now, None));
     }
 
     /// What is known of a Mirror's directory.
@@ -457,10 +458,12 @@ impl ChangeLog {
 
     /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
     fn echo_fresh(&mut self, now: Moment, id: &MirrorId, running: &Running) {
-        let entries = match self.mirrors.get(id) {
+        let mut entries = match self.mirrors.get(id) {
             Some(debts) => self.lacking_above(now, debts, running.from.min(debts.cursor)).0,
             None => return,
         };
+        let tried = running.tried.iter().map(|path| (path.clone(), Kinds::CONTENT));
+        entries.extend(tried);
         if let Some(debts) = self.mirrors.get_mut(id).filter(|_| !entries.is_empty()) {
             debts.echo(now, Some(&entries));
         }

@@ -175,10 +175,15 @@ impl Collator {
         let ready = matches!(self.phase, Phase::Watching);
         let taken = if ready { self.log.take(now, &id, lane) } else { None };
         self.open.handle_pushing(self.log.is_working());
+        let is_nothing = taken.is_none();
         self.effects.push_back(match taken {
-            Some(taken) => Effect::Make(id, lane, taken),
-            None => Effect::Nothing(id, lane),
+            Some(taken) => Effect::Make(id.clone(), lane, taken),
+            None => Effect::Nothing(id.clone(), lane),
         });
+        if is_nothing {
+            // Asking has voided what was under way in this lane; the other lane may have waited for that.
+            self.nudge(now, &id);
+        }
     }
 
     /// Work has ended.

@@ -171,6 +171,10 @@ impl Host {
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         if !mirror.is_asked(lane) || self.draining {
             mirror.handle_nothing(lane);
+            // Nobody here asked for it, so it is given back, or it would be taken for under way.
+            let why = "nobody waits for it any more";
+            let end = PushEnd::again(Blame::Mirror, why);
+            self.effects.push_back(Effect::Applied(id.clone(), ticket, end));
             return;
         }
         let push = PushId(self.next_push);

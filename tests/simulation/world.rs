@@ -57,7 +57,7 @@ enum Event {
     Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
     Listed(usize, u64, PushId, Step),
     Ran(usize, u64, PushId, Step, Listing, Fault),
-    Lands(usize, RelPath, Node),
+    Lands(usize, u64, RelPath, Node),
 }
 
 struct Actor {
@@ -80,6 +80,7 @@ struct World {
     exploring: usize,
     collator: Collator,
     collator_life: u64,
+    collator_deaths: u64,
     hosts: Vec<Actor>,
     mirrors: Vec<Mirror>,
     filter: Filter,
@@ -131,6 +132,7 @@ pub fn run(seed: u64, talks: bool) {
         exploring: 0,
         collator: new_collator(Moment::default()),
         collator_life: 0,
+        collator_deaths: 0,
         hosts: hosts.collect(),
         mirrors: (0..HOSTS).map(|_| Mirror::default()).collect(),
         filter: Filter::new(&[]).unwrap(),
@@ -195,6 +197,17 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         let now = self.now;
+        match &event {
+            Event::WorkWaits(host, life, _, lane, _) => {
+                self.say(|| format!("nudge h{host} {life} {lane:?}"));
+            }
+            Event::Take(_, mirror, lane) => self.say(|| format!("take {mirror} {lane:?}")),
+            Event::Answer(host, life, _, lane, work) => {
+                let ticket = work.as_ref().map(|work| work.ticket);
+                self.say(|| format!("answer h{host} {life} {lane:?} {ticket:?}"));
+            }
+            _ => (),
+        }
         match event {
             Event::Work => self.work(),
             Event::Read => self.read(),
@@ -264,7 +277,11 @@ impl World {
             Event::Ran(host, life, push, step, listing, fault) if life == self.hosts[host].life => {
                 self.ran(host, push, &step, &listing, fault);
             }
-            Event::Lands(host, path, node) => {
+            Event::Lands(host, deaths, path, node) => {
+                // Who knew what had broken off has died: only a difference in size or time is found now.
+                if deaths != self.collator_deaths && self.has_stamp_of(host, &path, node) {
+                    return;
+                }
                 let tree = self.mirrors[host].disk();
                 let has_place = path.parent().is_some_and(|parent| {
                     parent.is_root() || tree.get(&parent) == Some(&Node::Directory)
@@ -431,7 +448,10 @@ impl World {
         });
         if let Some((path, node)) = changed {
             let within = Duration::from_millis(self.random.below(LIFE.as_millis() as u64 - 1000));
-            self.at(self.now + within, Event::Lands(host, path.clone(), *node));
+            self.at(
+                self.now + within,
+                Event::Lands(host, self.collator_deaths, path.clone(), *node),
+            );
         }
     }
 
@@ -520,7 +540,16 @@ impl World {
         self.collator.handle_new_host(self.now, &host_id(host));
     }
 
+    fn has_stamp_of(&mut self, host: usize, path: &RelPath, node: Node) -> bool {
+        let stamp = |node: &Node| match node {
+            Node::File { stamp, .. } => Some(*stamp),
+            Node::Directory => None,
+        };
+        self.mirrors[host].disk().get(path).is_some_and(|there| stamp(there) == stamp(&node))
+    }
+
     fn kill_collator(&mut self) {
+        self.collator_deaths += 1;
         self.collator = new_collator(self.now);
         for host in 0..HOSTS {
             self.collator.handle_directory(&id(host), self.memory[host]);
@@ -604,7 +633,11 @@ impl World {
     fn approve_what_is_held(&mut self) -> bool {
         let report = self.collator.report();
         let held = report.mirrors.iter().filter(|(_, standing, _)| standing.held_deletions > 0);
-        let held: Vec<usize> = held.map(|(id, ..)| index(id)).collect();
+        let mut held: BTreeSet<usize> = held.map(|(id, ..)| index(id)).collect();
+        // A Root that was emptied while it was walked leaves a mirror empty that is taken for filled.
+        held.extend((0..HOSTS).filter(|host| {
+            self.hosts[*host].rule.report().iter().any(|(_, report)| report.halted.is_some())
+        }));
         held.iter().for_each(|host| self.approve(*host));
         self.settle();
         !held.is_empty()
