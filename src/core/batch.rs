@@ -72,14 +72,12 @@ pub fn make(
     // What is missing above a held directory can only be deleted together with it.
     missing.retain(|path| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
 
-    fold_into_topmost(&mut subtrees);
-    for (path, content) in &present {
-        if let Some(above) = topmost_above(&subtrees, path) {
-            *subtrees.get_mut(&above).expect("found just now") |= content;
-        }
-    }
-    present
-        .retain(|path, _| topmost_above(&subtrees, path).is_none() && !subtrees.contains_key(path));
+    fold(&mut subtrees);
+    // Written entries stay beside a subtree that is compared by size and time alone.
+    present.retain(|path, content| {
+        let covers = |above: &RelPath| subtrees.get(above).is_some_and(|all| *all || !*content);
+        !covers(path) && !path.ancestors().any(|above| covers(&above))
+    });
     let all_missing: Vec<RelPath> = missing.iter().cloned().collect();
     missing.retain(|path| {
         topmost_above(&subtrees, path).is_none() && !all_missing.iter().any(|m| path.is_below(m))
@@ -108,15 +106,14 @@ fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<R
     path.ancestors().find(|above| subtrees.contains_key(above))
 }
 
-fn fold_into_topmost(subtrees: &mut BTreeMap<RelPath, bool>) {
-    // Deepest last in byte order, so a chain folds upwards link by link when taken from the end.
-    let paths: Vec<RelPath> = subtrees.keys().rev().cloned().collect();
-    for path in paths {
-        if let Some(above) = topmost_above(subtrees, &path) {
-            let content = subtrees.remove(&path).expect("it is one of the keys");
-            *subtrees.get_mut(&above).expect("found just now") |= content;
-        }
-    }
+/// Drops what a subtree above covers: one that is compared by size and time alone does not cover one
+/// whose content is in doubt.
+fn fold(subtrees: &mut BTreeMap<RelPath, bool>) {
+    let all = subtrees.clone();
+    subtrees.retain(|path, content| {
+        let covers = |above: RelPath| all.get(&above).is_some_and(|all| *all || !*content);
+        !path.ancestors().any(covers)
+    });
 }
 
 #[cfg(test)]
@@ -164,9 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn entries_fold_into_the_subtree_above_and_bring_their_doubt_along() {
+    fn a_subtree_covers_what_is_below_but_not_its_doubts() {
         let entries = [("a", S, DIR), ("a/b", C, FILE), ("a/c", S, DIR), ("a/d", W, gone("a/d"))];
+        check(&entries, &[], "p!a/b, s a");
+        let entries = [("a", S | C, DIR), ("a/b", C, FILE), ("a/c", S | C, DIR), ("a/e", A, FILE)];
         check(&entries, &[], "s!a");
+        check(&[("a", S, DIR), ("a/c", S | C, DIR), ("a/e", A, FILE)], &[], "s a, s!a/c");
     }
 
     #[test]

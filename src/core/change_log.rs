@@ -154,8 +154,11 @@ impl ChangeLog {
         // A Walk that is to come covers this, but by its quick check.
         let rewritten = changes.iter().filter(|(_, kinds)| kinds.contains(Kinds::CONTENT));
         let rewritten: Vec<Dirty> = rewritten.map(|(path, kinds)| (path.clone(), *kinds)).collect();
-        for debts in self.mirrors.values_mut().filter(|debts| debts.walk_waits()) {
-            debts.rewrite(rewritten.iter().cloned());
+        for debts in self.mirrors.values_mut() {
+            debts.echo_also(&rewritten);
+            if debts.walk_waits() {
+                debts.rewrite(rewritten.iter().cloned());
+            }
         }
         for (path, kinds) in changes {
             let old = self.forget(&path).unwrap_or_default();
@@ -256,7 +259,7 @@ impl ChangeLog {
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, &failed);
                 }
-                Outcome::Again { cut_off: true, .. } => debts.echo(now, None),
+                Outcome::Again { cut_off: true, .. } => self.echo_walk(now, id, running.to),
                 Outcome::Unattributed(_)
                 | Outcome::Halt(_)
                 | Outcome::Full(_)
@@ -311,7 +314,7 @@ impl ChangeLog {
 
     /// Something may have broken off on every Mirror, and nobody knows what.
     pub fn echo_all(&mut self, now: Moment) {
-        self.mirrors.values_mut().for_each(|debts| debts.echo(now, None));
+        self.mirrors.values_mut().for_each(|debts| debts.echo(now, true, &[]));
     }
 
     /// What is known of a Mirror's directory.
@@ -339,8 +342,9 @@ impl ChangeLog {
         if let Some(running) = fresh {
             self.echo_fresh(now, id, &running);
         }
-        if let Some(debts) = self.mirrors.get_mut(id).filter(|debts| debts.walk.is_some()) {
-            debts.echo(now, None);
+        let walk = self.mirrors.get(id).and_then(|debts| debts.walk.as_ref());
+        if let Some(to) = walk.map(|walk| walk.to) {
+            self.echo_walk(now, id, to);
         }
         self.void_walk(id);
         self.trim();
@@ -442,15 +446,26 @@ impl ChangeLog {
         })
     }
 
-    /// A Walk will cover what this Mirror lacks, but by its quick check.
-    fn keep_rewritten(&mut self, id: &MirrorId) {
-        let Some(cursor) = self.mirrors.get(id).map(|debts| debts.cursor) else { return };
-        let rewritten: Vec<Dirty> = self
-            .epochs_above(cursor)
+    /// A Walk broke off that began at this Epoch.
+    fn echo_walk(&mut self, now: Moment, id: &MirrorId, from: Epoch) {
+        let since: Vec<Dirty> = self.rewritten_above(from);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.echo(now, true, &since);
+        }
+    }
+
+    fn rewritten_above(&self, cursor: Epoch) -> Vec<Dirty> {
+        self.epochs_above(cursor)
             .flat_map(|(_, record)| &record.paths)
             .map(|path| (path.clone(), self.entries[path].kinds))
             .filter(|(_, kinds)| kinds.contains(Kinds::CONTENT))
-            .collect();
+            .collect()
+    }
+
+    /// A Walk will cover what this Mirror lacks, but by its quick check.
+    fn keep_rewritten(&mut self, id: &MirrorId) {
+        let Some(cursor) = self.mirrors.get(id).map(|debts| debts.cursor) else { return };
+        let rewritten = self.rewritten_above(cursor);
         if let Some(debts) = self.mirrors.get_mut(id) {
             debts.rewrite(rewritten);
         }
@@ -465,7 +480,7 @@ impl ChangeLog {
         let tried = running.tried.iter().map(|path| (path.clone(), Kinds::CONTENT));
         entries.extend(tried);
         if let Some(debts) = self.mirrors.get_mut(id).filter(|_| !entries.is_empty()) {
-            debts.echo(now, Some(&entries));
+            debts.echo(now, false, &entries);
         }
     }
 
@@ -520,9 +535,12 @@ impl ChangeLog {
         if debts.echo_is_due(now)
             && let Some(echo) = &debts.echo
         {
-            let everything = BTreeMap::from([(RelPath::root(), Kinds::SUBTREE)]);
-            for (path, kinds) in echo.entries.as_ref().unwrap_or(&everything) {
-                *entries.entry(path.clone()).or_default() |= *kinds;
+            if echo.whole {
+                *entries.entry(RelPath::root()).or_default() |= Kinds::SUBTREE;
+            } else {
+                for (path, kinds) in &echo.entries {
+                    *entries.entry(path.clone()).or_default() |= *kinds;
+                }
             }
         }
         (entries.into_iter().collect(), tried)

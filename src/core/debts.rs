@@ -65,12 +65,14 @@ pub struct Stuck {
 }
 
 /// What may still land on a mirror, out of a push that broke off.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Echo {
     /// When it can't any more.
     pub due: Moment,
-    /// What to push then; none: everything.
-    pub entries: Option<BTreeMap<RelPath, Kinds>>,
+    /// Everything is to be compared then, before the entries are pushed.
+    pub whole: bool,
+    /// What to push then, whatever size and time say.
+    pub entries: BTreeMap<RelPath, Kinds>,
 }
 
 /// Work that was handed out.
@@ -88,6 +90,17 @@ pub struct Running {
     pub echoes: bool,
     /// Whether it may delete whatever has to go.
     pub approved: bool,
+}
+
+impl Echo {
+    fn add(&mut self, entries: &[Dirty]) {
+        for (path, kinds) in entries {
+            *self.entries.entry(path.clone()).or_default() |= *kinds;
+        }
+        if self.entries.len() > ECHO_PATHS_MAX {
+            self.entries = BTreeMap::from([(RelPath::root(), Kinds::SUBTREE | Kinds::CONTENT)]);
+        }
+    }
 }
 
 impl Debts {
@@ -112,20 +125,20 @@ impl Debts {
         }
     }
 
-    /// A push of these entries broke off; none: of everything.
-    pub fn echo(&mut self, now: Moment, entries: Option<&[Dirty]>) {
+    /// A push of these entries broke off, or, if it is `whole`, a Walk.
+    pub fn echo(&mut self, now: Moment, whole: bool, entries: &[Dirty]) {
         let due = now + self.receiver_life;
-        let mut old = match self.echo.take() {
-            Some(echo) => echo.entries,
-            None => Some(BTreeMap::new()),
-        };
-        if let (Some(old), Some(new)) = (&mut old, entries) {
-            for (path, kinds) in new {
-                *old.entry(path.clone()).or_default() |= *kinds;
-            }
+        let echo = self.echo.get_or_insert_with(|| Echo { due, ..Echo::default() });
+        echo.due = due;
+        echo.whole |= whole;
+        echo.add(entries);
+    }
+
+    /// These changed: what broke off before may land over them.
+    pub fn echo_also(&mut self, entries: &[Dirty]) {
+        if let Some(echo) = &mut self.echo {
+            echo.add(entries);
         }
-        let fits = |old: &BTreeMap<_, _>| entries.is_some() && old.len() <= ECHO_PATHS_MAX;
-        self.echo = Some(Echo { due, entries: old.filter(fits) });
     }
 
     /// Whether something that broke off can't land any more, so that it is to be pushed once more.
@@ -211,7 +224,11 @@ impl Debts {
         self.approved &= !running.approved;
         self.rewritten.retain(|path, _| !running.tried.contains(path));
         if running.echoes {
-            self.echo = None;
+            // Everything was compared; then come the entries.
+            let compared = self.echo.as_mut().is_some_and(|echo| std::mem::take(&mut echo.whole));
+            if !compared || self.echo.as_ref().is_some_and(|echo| echo.entries.is_empty()) {
+                self.echo = None;
+            }
         }
         let still: BTreeSet<&RelPath> = failed.iter().map(|f| &f.path).collect();
         for path in running.tried.iter().filter(|path| !still.contains(path)) {

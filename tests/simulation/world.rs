@@ -550,6 +550,10 @@ impl World {
 
     fn kill_collator(&mut self) {
         self.collator_deaths += 1;
+        // What it was told and had not brought everywhere is found by size and time alone from now on.
+        for path in self.source.tree.keys().cloned().collect::<Vec<_>>() {
+            self.source.date_anew(&path);
+        }
         self.collator = new_collator(self.now);
         for host in 0..HOSTS {
             self.collator.handle_directory(&id(host), self.memory[host]);
