@@ -185,9 +185,11 @@ impl ChangeLog {
                 }
                 self.void_walk(id);
                 let debts = &self.mirrors[id];
-                let tried = debts.stuck.keys().cloned().collect();
+                // Its quick check says nothing about what was written to.
+                let judged = debts.stuck.iter().filter(|(_, s)| !s.kinds.contains(Kinds::CONTENT));
+                let tried = judged.map(|(path, _)| path.clone()).collect();
                 self.mirrors.get_mut(id)?.walk =
-                    Some(Running { ticket, from, to, tried, echoes, approved });
+                    Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
                 Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
@@ -203,11 +205,12 @@ impl ChangeLog {
                 }
                 let own = !tried.is_empty() || echoes;
                 self.mirrors.get_mut(id)?.fresh =
-                    Some(Running { ticket, from, to, tried, echoes, approved });
+                    Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
                 Taken { ticket, from, to, walk: false, entries, own }
             }
         };
         self.next_ticket += 1;
+        self.mirrors.get_mut(id)?.handed_out = true;
         Some(taken)
     }
 
@@ -223,6 +226,9 @@ impl ChangeLog {
         if debts.fresh.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.fresh.take().expect("checked just now");
             match outcome {
+                // It is pushed again, whatever came of it.
+                Outcome::Done | Outcome::Partly(_) | Outcome::DeletionsSkipped(_)
+                    if running.overtaken => {}
                 Outcome::Done => debts.arrive(now, &running, &[]),
                 Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
                     debts.arrive(now, &running, failed);
@@ -236,6 +242,9 @@ impl ChangeLog {
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
+            if let Some(fresh) = &mut debts.fresh {
+                fresh.overtaken = true;
+            }
             // What was pushed meanwhile may have been undone by the Walk, even by one that broke off.
             debts.cursor = debts.cursor.min(running.to);
             match outcome {
@@ -342,9 +351,11 @@ impl ChangeLog {
         if let Some(running) = fresh {
             self.echo_fresh(now, id, &running);
         }
-        let walk = self.mirrors.get(id).and_then(|debts| debts.walk.as_ref());
-        if let Some(to) = walk.map(|walk| walk.to) {
-            self.echo_walk(now, id, to);
+        // Also work whose ticket had become void before may have been under way.
+        let had_work =
+            self.mirrors.get_mut(id).is_some_and(|debts| std::mem::take(&mut debts.handed_out));
+        if had_work {
+            self.echo_walk(now, id, Epoch::default());
         }
         self.void_walk(id);
         self.trim();

@@ -39,6 +39,8 @@ pub struct Debts {
     pub echo: Option<Echo>,
     /// How long a receiver may live after its push broke off.
     pub receiver_life: Duration,
+    /// Its host's actor was given work at least once.
+    pub handed_out: bool,
     /// A person has let the held deletions go.
     pub approved: bool,
     /// The Push of fresh changes under way.
@@ -88,6 +90,8 @@ pub struct Running {
     pub tried: BTreeSet<RelPath>,
     /// Whether it is pushed late enough to go over everything that broke off before.
     pub echoes: bool,
+    /// A Walk ended meanwhile, and may have undone it.
+    pub overtaken: bool,
     /// Whether it may delete whatever has to go.
     pub approved: bool,
 }
@@ -118,6 +122,7 @@ impl Debts {
             held_from_empty_root: false,
             echo: None,
             receiver_life,
+            handed_out: false,
             approved: false,
             fresh: None,
             walk: None,
@@ -211,10 +216,7 @@ impl Debts {
 
     /// Fresh changes up to the end of the work are there, but for those that failed.
     pub fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
-        // A Walk that ended meanwhile has put the Cursor back: what lies between is pushed again first.
-        if running.from <= self.cursor {
-            self.cursor = self.cursor.max(running.to);
-        }
+        self.cursor = self.cursor.max(running.to);
         self.settle_stuck(now, running, failed);
     }
 
