@@ -276,6 +276,10 @@ impl ChangeLog {
                 | Outcome::Again { .. } => (),
             }
         } else {
+            // What has become void may still land.
+            if matches!(outcome, Outcome::Again { cut_off: true, .. }) {
+                self.echo_walk(now, id, Epoch::default());
+            }
             return false;
         }
         self.trim();
