@@ -494,8 +494,9 @@ impl ChangeLog {
         };
         let tried = running.tried.iter().map(|path| (path.clone(), Kinds::CONTENT));
         entries.extend(tried);
-        if let Some(debts) = self.mirrors.get_mut(id).filter(|_| !entries.is_empty()) {
-            debts.echo(now, false, &entries);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            // For a Mirror that is to be walked the log may have forgotten what it lacks.
+            debts.echo(now, debts.walk_owed.is_some(), &entries);
         }
     }
 
