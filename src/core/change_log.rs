@@ -282,6 +282,10 @@ impl ChangeLog {
             }
             return false;
         }
+        if self.mirrors.get(id).is_some_and(Debts::walk_waits) {
+            // What was written to while the Walk was under way is covered by the next, by its quick check.
+            self.keep_rewritten(id);
+        }
         self.trim();
         true
     }
@@ -505,6 +509,7 @@ impl ChangeLog {
             && let Some(walk) = debts.walk.take()
         {
             debts.cursor = debts.cursor.min(walk.to);
+            self.keep_rewritten(id);
         }
     }
 
