@@ -407,9 +407,36 @@ fn hard_case_14_a_walk_that_broke_off_is_followed_by_a_second_comparison() {
 }
 
 #[test]
-fn hard_case_19_a_walk_covers_the_head_at_its_start() {
+fn what_was_written_to_before_a_walk_is_pushed_after_it_whatever_the_walk_thinks() {
     let mut log = walked();
     seal(&mut log, 1, &["before"]);
+    log.owe_walks(at(2));
+    seal(&mut log, 3, &["while-it-waits"]);
+    let walk = log.take(at(4), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(5), &mirror(0), walk.ticket, &Outcome::Done);
+    let after = log.take(at(6), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&after), ["before", "while-it-waits"]);
+    log.applied(at(7), &mirror(0), after.ticket, &Outcome::Done);
+    assert_eq!(log.take(at(8), &mirror(0), Lane::Fresh), None);
+}
+
+#[test]
+fn hard_case_20_a_push_that_was_under_way_when_the_walk_ended_is_repeated() {
+    let mut log = walked();
+    log.owe_walk(at(1), &mirror(0));
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    seal(&mut log, 3, &["during"]);
+    let fresh = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(4), &mirror(0), walk.ticket, &Outcome::Done);
+    log.applied(at(5), &mirror(0), fresh.ticket, &Outcome::Done);
+    let again = log.take(at(6), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["during"]);
+}
+
+#[test]
+fn hard_case_19_a_walk_covers_the_head_at_its_start() {
+    let mut log = walked();
+    seal_kinds(&mut log, 1, &["before"], Kinds::ATTRS);
     log.owe_walk(at(1), &mirror(0));
     let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
     seal(&mut log, 3, &["during"]);

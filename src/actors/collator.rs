@@ -524,7 +524,7 @@ impl Handler<Seal> for CollatorActor {
 impl Handler<TakeBatch> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: TakeBatch, ctx: &mut Self::Context) {
-        self.turn(ctx, |core, now| core.handle_take(now, message.mirror, message.lane));
+        self.turn(ctx, |core, now| core.handle_take(now, &message.mirror, message.lane));
     }
 }
 

@@ -467,8 +467,9 @@ impl ChangeLog {
 
     /// A Walk broke off that began at this Epoch.
     fn echo_walk(&mut self, now: Moment, id: &MirrorId, from: Epoch) {
-        let since: Vec<Dirty> = self.rewritten_above(from);
+        let mut since: Vec<Dirty> = self.rewritten_above(from);
         if let Some(debts) = self.mirrors.get_mut(id) {
+            since.extend(debts.rewritten.iter().map(|(path, kinds)| (path.clone(), *kinds)));
             debts.echo(now, true, &since);
         }
     }

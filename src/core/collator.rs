@@ -171,9 +171,9 @@ impl Collator {
     }
 
     /// A Mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
-    pub fn handle_take(&mut self, now: Moment, id: MirrorId, lane: Lane) {
+    pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
         let ready = matches!(self.phase, Phase::Watching);
-        let taken = if ready { self.log.take(now, &id, lane) } else { None };
+        let taken = if ready { self.log.take(now, id, lane) } else { None };
         self.open.handle_pushing(self.log.is_working());
         let is_nothing = taken.is_none();
         self.effects.push_back(match taken {
@@ -182,7 +182,7 @@ impl Collator {
         });
         if is_nothing {
             // Asking has voided what was under way in this lane; the other lane may have waited for that.
-            self.nudge(now, &id);
+            self.nudge(now, id);
         }
     }
 
@@ -411,7 +411,7 @@ mod tests {
 
     fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Taken> {
         drain(collator);
-        collator.handle_take(at(ms), mirror(), lane);
+        collator.handle_take(at(ms), &mirror(), lane);
         match drain(collator).pop() {
             Some(Effect::Make(_, _, taken)) => Some(taken),
             _ => None,

@@ -38,6 +38,8 @@ pub struct Mirror {
 pub struct Listing {
     entries: BTreeMap<RelPath, Node>,
     unreadable: Vec<RelPath>,
+    /// Listed by name, where nothing can be looked at.
+    hidden: Vec<RelPath>,
 }
 
 /// The first half of a run.
@@ -54,6 +56,7 @@ pub fn list(source: &Source, step: &Step) -> Listing {
     };
     let roots =
         if step.kind == StepKind::Walk { vec![RelPath::root()] } else { step.paths.clone() };
+    let hidden_names = roots.iter().filter(|path| hidden(path)).cloned().collect();
     for path in roots {
         take(&path);
         // Implied directories come along.
@@ -67,7 +70,7 @@ pub fn list(source: &Source, step: &Step) -> Listing {
             );
         }
     }
-    Listing { entries, unreadable }
+    Listing { entries, unreadable, hidden: hidden_names }
 }
 
 impl Mirror {
@@ -168,7 +171,12 @@ impl Mirror {
                 "rsync: [sender] opendir \"/src/{path}\" failed: Permission denied (13)"
             ));
         }
-        if deletes && listing.unreadable.is_empty() {
+        for path in &listing.hidden {
+            run.say(&format!(
+                "rsync: [sender] link_stat \"/src/{path}\" failed: Permission denied (13)"
+            ));
+        }
+        if deletes && listing.unreadable.is_empty() && listing.hidden.is_empty() {
             actions.extend(self.extraneous(step, listing).into_iter().map(Action::Delete));
         } else if deletes {
             run.say("IO error encountered -- skipping file deletion");

@@ -246,7 +246,7 @@ impl World {
             }
             Event::Take(life, mirror, lane) if life == self.collator_life => {
                 self.collator.handle_timeout(now);
-                self.collator.handle_take(now, mirror, lane);
+                self.collator.handle_take(now, &mirror, lane);
             }
             Event::Applied(life, mirror, ticket, end) if life == self.collator_life => {
                 self.collator.handle_timeout(now);

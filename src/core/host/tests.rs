@@ -204,3 +204,15 @@ fn hard_case_13_failures_nobody_can_attribute_are_tried_in_smaller_pieces() {
     });
     assert_eq!(pieces, Some(2));
 }
+
+#[test]
+fn work_that_nobody_here_asked_for_is_given_back() {
+    let mut host = walked(2, &["a"]);
+    drain(&mut host);
+    host.handle_batch(at(9), &id("a"), Lane::Fresh, work(7));
+    let effects = drain(&mut host);
+    let given_back = effects.iter().any(|effect| {
+        matches!(effect, Effect::Applied(_, Ticket(7), end) if end.outcome != Outcome::Done)
+    });
+    assert!(given_back, "{effects:?}");
+}
