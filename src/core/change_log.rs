@@ -10,11 +10,13 @@ use crate::core::open_epoch::remove_below;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
-use crate::types::limits::COARSEN_CHILDREN_MIN;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, Failed, Held, Outcome};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
+
+mod coarsen;
+mod doubt;
 
 /// Sealed Epochs and, for each Mirror, its Cursor and its debts.
 #[derive(Debug)]
@@ -329,11 +331,6 @@ impl ChangeLog {
         debts.approved
     }
 
-    /// Something may have broken off on every Mirror, and nobody knows what.
-    pub fn echo_all(&mut self, now: Moment) {
-        self.mirrors.values_mut().for_each(|debts| debts.echo(now, true, &[]));
-    }
-
     /// What is known of a Mirror's directory.
     pub fn directory(&self, id: &MirrorId) -> Directory {
         self.mirrors.get(id).map(|debts| debts.directory).unwrap_or_default()
@@ -351,22 +348,6 @@ impl ChangeLog {
         let debts = self.mirrors.get(id)?;
         let is = |running: &Option<Running>| running.as_ref().is_some_and(|r| r.ticket == ticket);
         is(&debts.fresh).then_some(Lane::Fresh).or_else(|| is(&debts.walk).then_some(Lane::Walk))
-    }
-
-    /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
-    pub fn void_tickets(&mut self, now: Moment, id: &MirrorId) {
-        let fresh = self.mirrors.get_mut(id).and_then(|debts| debts.fresh.take());
-        if let Some(running) = fresh {
-            self.echo_fresh(now, id, &running);
-        }
-        // Also work whose ticket had become void before may have been under way.
-        let had_work =
-            self.mirrors.get_mut(id).is_some_and(|debts| std::mem::take(&mut debts.handed_out));
-        if had_work {
-            self.echo_walk(now, id, Epoch::default());
-        }
-        self.void_walk(id);
-        self.trim();
     }
 
     /// From now on this Mirror is in doubt.
@@ -463,55 +444,6 @@ impl ChangeLog {
             may_change: debts.echo.is_some(),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
-    }
-
-    /// A Walk broke off that began at this Epoch.
-    fn echo_walk(&mut self, now: Moment, id: &MirrorId, from: Epoch) {
-        let mut since: Vec<Dirty> = self.rewritten_above(from);
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            since.extend(debts.rewritten.iter().map(|(path, kinds)| (path.clone(), *kinds)));
-            debts.echo(now, true, &since);
-        }
-    }
-
-    fn rewritten_above(&self, cursor: Epoch) -> Vec<Dirty> {
-        self.epochs_above(cursor)
-            .flat_map(|(_, record)| &record.paths)
-            .map(|path| (path.clone(), self.entries[path].kinds))
-            .filter(|(_, kinds)| kinds.contains(Kinds::CONTENT))
-            .collect()
-    }
-
-    /// A Walk will cover what this Mirror lacks, but by its quick check.
-    fn keep_rewritten(&mut self, id: &MirrorId) {
-        let Some(cursor) = self.mirrors.get(id).map(|debts| debts.cursor) else { return };
-        let rewritten = self.rewritten_above(cursor);
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.rewrite(rewritten);
-        }
-    }
-
-    /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
-    fn echo_fresh(&mut self, now: Moment, id: &MirrorId, running: &Running) {
-        let mut entries = match self.mirrors.get(id) {
-            Some(debts) => self.lacking_above(now, debts, running.from.min(debts.cursor)).0,
-            None => return,
-        };
-        let tried = running.tried.iter().map(|path| (path.clone(), Kinds::CONTENT));
-        entries.extend(tried);
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            // For a Mirror that is to be walked the log may have forgotten what it lacks.
-            debts.echo(now, debts.walk_owed.is_some(), &entries);
-        }
-    }
-
-    fn void_walk(&mut self, id: &MirrorId) {
-        if let Some(debts) = self.mirrors.get_mut(id)
-            && let Some(walk) = debts.walk.take()
-        {
-            debts.cursor = debts.cursor.min(walk.to);
-            self.keep_rewritten(id);
-        }
     }
 
     fn epochs_above(&self, cursor: Epoch) -> impl Iterator<Item = (&Epoch, &Record)> {
@@ -619,62 +551,6 @@ impl ChangeLog {
             .map(|(epoch, _)| *epoch)
             .collect();
         self.epochs.retain(|epoch, record| !record.paths.is_empty() || needed.contains(epoch));
-    }
-
-    /// When the log is full, directories with many dirty children become subtrees; if that is not
-    /// enough, the Mirror that lags most owes a Walk; if nobody is left for that, directories with few.
-    fn keep_within_bound(&mut self, now: Moment) {
-        if self.entries.len() <= self.paths_max {
-            return;
-        }
-        self.coarsen(COARSEN_CHILDREN_MIN);
-        while self.entries.len() > self.paths_max {
-            let laggard = self
-                .mirrors
-                .iter()
-                .filter(|(_, debts)| debts.walk_owed.is_none())
-                .min_by_key(|(_, debts)| debts.cursor)
-                .map(|(id, _)| id.clone());
-            let Some(laggard) = laggard else { break };
-            self.owe_walk(now, &laggard);
-        }
-        while self.entries.len() > self.paths_max {
-            self.coarsen(1);
-        }
-    }
-
-    /// Turns directories into subtrees, those with most dirty children first, until half is free.
-    fn coarsen(&mut self, children_min: usize) {
-        let mut children: BTreeMap<RelPath, usize> = BTreeMap::new();
-        for parent in self.entries.keys().filter_map(RelPath::parent) {
-            *children.entry(parent).or_default() += 1;
-        }
-        let mut directories: Vec<(usize, RelPath)> = children
-            .into_iter()
-            .filter(|(_, count)| *count >= children_min)
-            .map(|(path, count)| (count, path))
-            .collect();
-        directories.sort_by(|a, b| b.cmp(a));
-        for (_, directory) in directories {
-            if self.entries.len() <= self.paths_max / 2 {
-                return;
-            }
-            self.make_subtree(directory);
-        }
-    }
-
-    /// The subtree stands in the newest Epoch of what it swallows, so that whoever lacks any of it
-    /// lacks the subtree.
-    fn make_subtree(&mut self, directory: RelPath) {
-        let below: Option<Epoch> = match directory.below() {
-            Some((start, end)) => self.entries.range(start..end).map(|(_, e)| e.epoch).max(),
-            None => self.entries.values().map(|e| e.epoch).max(),
-        };
-        let own = self.entries.get(&directory).map(|entry| entry.epoch);
-        let Some(epoch) = below.max(own) else { return };
-        let swallowed = self.swallow(&directory) & Kinds::CONTENT;
-        let own = self.forget(&directory).unwrap_or_default();
-        self.put(directory, Entry { epoch, kinds: own | swallowed | Kinds::SUBTREE });
     }
 }
 

@@ -1,0 +1,81 @@
+//! What is in doubt although it was pushed: work that broke off may still land, and a Walk may take what was
+//! written to for equal.
+
+use super::ChangeLog;
+use crate::core::debts::Running;
+use crate::types::batch::Dirty;
+use crate::types::change::{Epoch, Kinds};
+use crate::types::ids::MirrorId;
+use crate::types::moment::Moment;
+
+impl ChangeLog {
+    /// Something may have broken off on every Mirror, and nobody knows what.
+    pub fn echo_all(&mut self, now: Moment) {
+        self.mirrors.values_mut().for_each(|debts| debts.echo(now, true, &[]));
+    }
+
+    /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
+    pub(super) fn echo_fresh(&mut self, now: Moment, id: &MirrorId, running: &Running) {
+        let mut entries = match self.mirrors.get(id) {
+            Some(debts) => self.lacking_above(now, debts, running.from.min(debts.cursor)).0,
+            None => return,
+        };
+        let tried = running.tried.iter().map(|path| (path.clone(), Kinds::CONTENT));
+        entries.extend(tried);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            // For a Mirror that is to be walked the log may have forgotten what it lacks.
+            debts.echo(now, debts.walk_owed.is_some(), &entries);
+        }
+    }
+
+    /// A Walk broke off that began at this Epoch.
+    pub(super) fn echo_walk(&mut self, now: Moment, id: &MirrorId, from: Epoch) {
+        let mut since: Vec<Dirty> = self.rewritten_above(from);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            since.extend(debts.rewritten.iter().map(|(path, kinds)| (path.clone(), *kinds)));
+            debts.echo(now, true, &since);
+        }
+    }
+
+    pub(super) fn rewritten_above(&self, cursor: Epoch) -> Vec<Dirty> {
+        self.epochs_above(cursor)
+            .flat_map(|(_, record)| &record.paths)
+            .map(|path| (path.clone(), self.entries[path].kinds))
+            .filter(|(_, kinds)| kinds.contains(Kinds::CONTENT))
+            .collect()
+    }
+
+    /// A Walk will cover what this Mirror lacks, but by its quick check.
+    pub(super) fn keep_rewritten(&mut self, id: &MirrorId) {
+        let Some(cursor) = self.mirrors.get(id).map(|debts| debts.cursor) else { return };
+        let rewritten = self.rewritten_above(cursor);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.rewrite(rewritten);
+        }
+    }
+
+    /// Whoever had work for this Mirror is gone. What a lost Walk may have undone is in doubt.
+    pub fn void_tickets(&mut self, now: Moment, id: &MirrorId) {
+        let fresh = self.mirrors.get_mut(id).and_then(|debts| debts.fresh.take());
+        if let Some(running) = fresh {
+            self.echo_fresh(now, id, &running);
+        }
+        // Also work whose ticket had become void before may have been under way.
+        let had_work =
+            self.mirrors.get_mut(id).is_some_and(|debts| std::mem::take(&mut debts.handed_out));
+        if had_work {
+            self.echo_walk(now, id, Epoch::default());
+        }
+        self.void_walk(id);
+        self.trim();
+    }
+
+    pub(super) fn void_walk(&mut self, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id)
+            && let Some(walk) = debts.walk.take()
+        {
+            debts.cursor = debts.cursor.min(walk.to);
+            self.keep_rewritten(id);
+        }
+    }
+}
