@@ -1,7 +1,7 @@
 # `make demo` shows the main job at work; `make test` runs everything that must pass.
 CARGO ?= cargo
 
-.PHONY: all setup demo test fmt lint doc
+.PHONY: all setup demo test soak fmt lint doc
 
 all: test
 
@@ -23,3 +23,8 @@ lint:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+# As long as one likes: SCHEDULES=N schedules of the simulation from seed FIRST, then SECONDS=N of random work.
+soak: setup
+	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --release --test simulation
+	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon churn

@@ -110,6 +110,7 @@ impl BoardActor {
             },
             epoch: standing.map(|s| s.epoch).unwrap_or_default(),
             head: root.map(|report| report.head).unwrap_or_default(),
+            owes_walk: standing.is_none_or(|s| s.owes_walk),
             stuck: stuck
                 .iter()
                 .map(|(path, reason)| StuckPath { path: path.to_string(), reason: reason.clone() })

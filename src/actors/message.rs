@@ -17,6 +17,7 @@ use crate::types::outcome::{Budget, PushEnd};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::types::status::Status;
+use crate::types::step::Differences;
 
 /// Watcher to collator: one kernel read's changes. `exploring`: some directories are not watched yet.
 /// Lost with the collator, whose successor owes a Walk to every Mirror.
@@ -248,6 +249,15 @@ pub struct ApproveAll {
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
 pub struct Approve {
+    /// Which.
+    pub mirror: MirrorId,
+}
+
+/// Anybody to overseer, and overseer to transfers: compare this Mirror with its Root and change nothing. The
+/// error says why it could not be compared.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Differences, String>")]
+pub struct Verify {
     /// Which.
     pub mirror: MirrorId,
 }

@@ -16,7 +16,7 @@ use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
     ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, Mark, Marks, MeetHost,
-    MeetRoot, Stop, Who,
+    MeetRoot, Stop, Verify, Who,
 };
 use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
@@ -28,6 +28,7 @@ use crate::types::ids::{HostId, RootId};
 use crate::types::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
 use crate::types::moment::Moment;
 use crate::types::plan::Plan;
+use crate::types::step::Differences;
 
 /// Exit code after too many deaths: an internal error, in the words of sysexits.
 pub const EXIT_SOFTWARE: i32 = 70;
@@ -296,6 +297,17 @@ impl Handler<ApproveAll> for OverseerActor {
                 tell_actor(&root.collator, Approve { mirror });
             }
         }
+    }
+}
+
+impl Handler<Verify> for OverseerActor {
+    type Result = ResponseFuture<Result<Differences, String>>;
+    fn handle(&mut self, message: Verify, _: &mut Self::Context) -> Self::Result {
+        let host = self.hosts.get(&message.mirror.host).map(|actor| actor.transfer.clone());
+        Box::pin(async move {
+            let Some(host) = host else { return Err("the host has no actor now".into()) };
+            host.send(message).await.map_err(|error| error.to_string())?
+        })
     }
 }
 

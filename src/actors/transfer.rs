@@ -13,7 +13,7 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::message::{
     Applied, Approve, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch,
-    Who, WorkWaits,
+    Verify, Who, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -25,10 +25,10 @@ use crate::core::{steps, verdict};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, PushEnd};
+use crate::types::outcome::{Blame, Outcome, PushEnd};
 use crate::types::plan::{HostPlan, MirrorPlan};
 use crate::types::source_dir::SourceDir;
-use crate::types::step::{Step, StepEnd, StepKind};
+use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
 
 /// Brings changes to one Host.
 pub struct TransferActor {
@@ -280,6 +280,49 @@ impl Handler<BatchReady> for TransferActor {
             }
             None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),
         }
+    }
+}
+
+impl Handler<Verify> for TransferActor {
+    type Result = ResponseFuture<Result<Differences, String>>;
+    fn handle(&mut self, message: Verify, _: &mut Self::Context) -> Self::Result {
+        let id = message.mirror;
+        let (Some(mirror), Some(source)) = (self.mirrors.get(&id), self.sources.get(&id.root))
+        else {
+            return Box::pin(async move { Err(format!("{id} has not been reached yet")) });
+        };
+        let step = Step {
+            kind: StepKind::Verify,
+            paths: Vec::new(),
+            held: Vec::new(),
+            deletions: Deletions::All,
+            delete_first: false,
+        };
+        let process: Rc<Cell<Option<u32>>> = Rc::default();
+        let job = Job {
+            step: step.clone(),
+            source: source.clone(),
+            mirror: mirror.clone(),
+            rules: self.rules.get(&id.root).cloned(),
+            on_progress: Rc::new(|_| ()),
+            process: process.clone(),
+        };
+        let (slots, transport) = (self.kit.slots.clone(), self.transport.clone());
+        Box::pin(async move {
+            let end = slots.run(true, process, transport.run(job)).await;
+            match verdict::judge(&step, &end).outcome {
+                Outcome::Done => Ok(end.differences),
+                Outcome::Halt(why)
+                | Outcome::Full(why)
+                | Outcome::Unattributed(why)
+                | Outcome::Incapable(_, why)
+                | Outcome::Again { why, .. } => Err(why),
+                Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
+                    let first = failed.first().map(|f| format!("{}: {}", f.path, f.reason));
+                    Err(first.unwrap_or_else(|| "something could not be read".into()))
+                }
+            }
+        })
     }
 }
 

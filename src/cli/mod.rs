@@ -14,6 +14,7 @@ pub mod status;
 pub mod stop;
 pub mod table;
 pub mod target;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -49,6 +50,8 @@ enum Verb {
     Flush(flush::FlushArgs),
     /// Let held deletions go, and take halted roots and mirrors as they are now
     Approve(approve::ApproveArgs),
+    /// Compare mirrors with their source, contents included, and change nothing
+    Verify(verify::VerifyArgs),
     /// End the daemon in good order
     Stop(DaemonArg),
 }
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => status::status(&status),
         Verb::Flush(flush) => flush::flush(&flush),
         Verb::Approve(approve) => approve::approve(&approve),
+        Verb::Verify(verify) => verify::verify(&verify),
         Verb::Stop(daemon) => stop::stop(&daemon),
     };
     ended.unwrap_or_else(|error| {

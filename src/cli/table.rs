@@ -161,6 +161,7 @@ mod tests {
             lag_seconds,
             epoch: Default::default(),
             head: Default::default(),
+            owes_walk: false,
             stuck: vec![],
             stuck_total: 0,
             held_deletions: 0,

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::board::BoardActor;
-use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop};
+use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop, Verify};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::selector::Selector;
@@ -18,6 +18,7 @@ use crate::types::change::Epoch;
 use crate::types::ids::{MirrorId, RootId};
 use crate::types::plan::Plan;
 use crate::types::status::{MirrorState, MirrorStatus, Status};
+use crate::types::step::Differences;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -53,6 +54,17 @@ pub struct Selected {
     pub selectors: Vec<String>,
 }
 
+/// One mirror's part of the answer to `POST /verify`.
+#[derive(Deserialize, Serialize)]
+pub struct Verified {
+    /// Which.
+    pub mirror: MirrorId,
+    /// What differs; none if it could not be compared.
+    pub differences: Option<Differences>,
+    /// Why it could not be compared.
+    pub error: Option<String>,
+}
+
 /// The answer to a flush.
 #[derive(Deserialize, Serialize)]
 pub struct Flushed {
@@ -79,7 +91,8 @@ pub fn acting(config: &mut web::ServiceConfig) {
     config
         .route("/approve", web::post().to(approve))
         .route("/flush", web::post().to(flush))
-        .route("/stop", web::post().to(stop));
+        .route("/stop", web::post().to(stop))
+        .route("/verify", web::post().to(verify));
 }
 
 async fn health() -> HttpResponse {
@@ -129,6 +142,27 @@ async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     let mirrors = mirrors.filter(selected).cloned().collect();
     tell_actor(&api.overseer, ApproveAll { mirrors });
     HttpResponse::Accepted().finish()
+}
+
+async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    let selectors = match selection(&api, &request.selectors) {
+        Ok(selectors) => selectors,
+        Err(refusal) => return *refusal,
+    };
+    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
+    let selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
+    // All at once: bounds on walks hold here too.
+    let verified = mirrors.filter(selected).map(async |mirror| {
+        let mirror = mirror.clone();
+        let answer = api.overseer.send(Verify { mirror: mirror.clone() }).await;
+        let answer = answer.map_err(|error| error.to_string()).and_then(|answer| answer);
+        match answer {
+            Ok(differences) => Verified { mirror, differences: Some(differences), error: None },
+            Err(error) => Verified { mirror, differences: None, error: Some(error) },
+        }
+    });
+    let verified: Vec<Verified> = futures_util::future::join_all(verified).await;
+    HttpResponse::Ok().json(verified)
 }
 
 async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
@@ -194,8 +228,7 @@ fn laggards<'a>(
     let lacks = |mirror: &MirrorStatus| {
         // What is in sync now holds everything, marks included, also those of a log that was lost.
         let mark = marks.iter().find(|(root, _)| *root == mirror.root).map(|(_, mark)| *mark);
-        let holds =
-            mark.is_some_and(|mark| mirror.epoch >= mark && mirror.epoch > Epoch::default());
+        let holds = mark.is_some_and(|mark| mirror.epoch >= mark && !mirror.owes_walk);
         mirror.state != MirrorState::InSync
             && (!holds || mirror.stuck_total > 0 || mirror.held_deletions > 0)
     };

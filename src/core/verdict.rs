@@ -249,7 +249,7 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
     match kind {
         StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
-        StepKind::Subtrees | StepKind::Walk | StepKind::Look => Kinds::SUBTREE,
+        StepKind::Subtrees | StepKind::Walk | StepKind::Verify | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
     }
@@ -265,7 +265,9 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
-        StepKind::Walk | StepKind::FirstContact | StepKind::Look => Kinds::CONTENT,
+        StepKind::Walk | StepKind::Verify | StepKind::FirstContact | StepKind::Look => {
+            Kinds::CONTENT
+        }
     };
     Some((path, kinds))
 }
@@ -373,6 +375,7 @@ mod tests {
             messages: stderr.into(),
             messages_cut: false,
             created_directories: vec![],
+            differences: Default::default(),
             entries_found: 0,
             bytes_sent: 0,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],

@@ -74,7 +74,7 @@ pub fn arguments(
 /// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step) -> Vec<u8> {
-    if matches!(step.kind, StepKind::Walk | StepKind::Look) {
+    if matches!(step.kind, StepKind::Walk | StepKind::Verify | StepKind::Look) {
         return Vec::new();
     }
     if step.kind == StepKind::MissingByFilter {
@@ -108,6 +108,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::MissingByFilter => &["--recursive", "--relative", "--exclude-from=-"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => &["--recursive", "--relative"],
+        StepKind::Verify => &["--recursive", "--relative", "--dry-run", "--checksum"],
         StepKind::Look => &["--list-only", "--dirs"],
     });
     // A listed `./` would bring along what is directly in it.

@@ -2,9 +2,10 @@
 
 use bstr::ByteSlice;
 
-use crate::types::limits::{STDERR_BYTES_MAX, SURPRISES_MAX};
-use crate::types::name::decode_rsync;
+use crate::types::limits::{DIFFERENCES_MAX, STDERR_BYTES_MAX, SURPRISES_MAX};
+use crate::types::name::{Escaped, decode_rsync};
 use crate::types::rel_path::RelPath;
+use crate::types::step::Differences;
 
 /// Messages of consequence that rsync counts as information, and so writes to standard output. No other
 /// line can begin so: those with names begin with what was done to them.
@@ -20,6 +21,8 @@ pub struct Output {
     line: Vec<u8>,
     /// Directories created on the mirror; more than are of use are not kept.
     pub created_directories: Vec<RelPath>,
+    /// What was itemized; of use for a run that changes nothing.
+    pub differences: Differences,
     /// Lines of a listing, but for the directory itself.
     pub entries_found: u64,
     /// Bytes that rsync says it sent.
@@ -47,6 +50,12 @@ impl Output {
     }
 
     fn take_line(&mut self, line: &[u8]) {
+        if is_itemized(line) {
+            self.differences.total += 1;
+            if self.differences.first.len() < DIFFERENCES_MAX {
+                self.differences.first.push(Escaped(&decode_rsync(line)).to_string());
+            }
+        }
         if let Some(name) = line.strip_prefix(b"cd+++++++++ ") {
             let name = decode_rsync(name.strip_suffix(b"/").unwrap_or(name));
             let path = if name == b"." { Ok(RelPath::root()) } else { RelPath::parse(&name) };
@@ -70,6 +79,15 @@ impl Output {
             self.progress = Some(percent);
         }
     }
+}
+
+/// `>f.st...... name`, or `*deleting   name`: what was done to an entry, or would be.
+fn is_itemized(line: &[u8]) -> bool {
+    line.starts_with(b"*deleting ")
+        || (line.len() > 12
+            && line[11] == b' '
+            && b"<>ch.*".contains(&line[0])
+            && b"fdLDS".contains(&line[1]))
 }
 
 /// `-rw-r--r--          1,234 2026/11/21 07:46:55 name`, as `--list-only` writes it.
@@ -111,6 +129,7 @@ mod tests {
         text.chunks(7).for_each(|piece| output.take(piece));
         assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
         assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
+        assert_eq!(output.differences.total, 4, "{:?}", output.differences);
         assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
         assert_eq!(output.progress, Some(0.5));
     }

@@ -13,7 +13,7 @@ use crate::transport::ssh::Master;
 use crate::transport::{Job, Transport};
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
 use crate::types::source_dir::SourceDir;
-use crate::types::step::{Exit, StepEnd};
+use crate::types::step::{Differences, Exit, StepEnd};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {
@@ -81,6 +81,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
         messages: [output.messages, ended.stderr].concat(),
         messages_cut: output.messages_cut || ended.stderr_cut,
         created_directories: output.created_directories,
+        differences: output.differences,
         entries_found: output.entries_found,
         bytes_sent: output.bytes_sent,
         prefixes: prefixes(&job.source, host, mirror),
@@ -93,6 +94,7 @@ fn not_connected(why: String) -> StepEnd {
         messages: why.into_bytes(),
         messages_cut: false,
         created_directories: Vec::new(),
+        differences: Differences::default(),
         entries_found: 0,
         bytes_sent: 0,
         prefixes: Vec::new(),

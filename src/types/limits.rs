@@ -42,6 +42,9 @@ pub const EXPLORE_TASKS_MAX: usize = 3;
 /// Bytes of a child's standard error that are kept for judging; the rest is counted as unread.
 pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 
+/// Differences that a verification names; the rest is counted.
+pub const DIFFERENCES_MAX: usize = 1000;
+
 /// Directories created on a mirror unexpectedly that a push reports; one is enough for a Walk.
 pub const SURPRISES_MAX: usize = 16;
 

@@ -74,6 +74,8 @@ pub struct MirrorStatus {
     pub epoch: Epoch,
     /// The Root's newest Epoch.
     pub head: Epoch,
+    /// Everything is to be compared: it was never reached, or something is in doubt.
+    pub owes_walk: bool,
     /// Paths that fail, the first of them.
     pub stuck: Vec<StuckPath>,
     /// How many paths fail.

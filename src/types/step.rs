@@ -52,6 +52,8 @@ pub enum StepKind {
     Look,
     /// Makes the whole mirror equal.
     Walk,
+    /// Compares the whole mirror, contents included, and changes nothing.
+    Verify,
 }
 
 impl StepKind {
@@ -65,6 +67,7 @@ impl StepKind {
             Self::Missing | Self::MissingByFilter => "deletions",
             Self::Look => "a look at the mirror",
             Self::Walk => "walk",
+            Self::Verify => "verification",
         }
     }
 }
@@ -80,6 +83,15 @@ pub enum Exit {
     NotStarted,
 }
 
+/// What differs between a Root and a Mirror.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Differences {
+    /// How many entries.
+    pub total: u64,
+    /// The first of them, as rsync itemizes changes (rsync(1), `--itemize-changes`), names escaped.
+    pub first: Vec<String>,
+}
+
 /// How one rsync run ended, before anybody has judged it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepEnd {
@@ -92,6 +104,8 @@ pub struct StepEnd {
     pub messages_cut: bool,
     /// Directories that it created on the mirror.
     pub created_directories: Vec<RelPath>,
+    /// What a [`StepKind::Verify`] found different, the first of it, and how much in all.
+    pub differences: Differences,
     /// Entries that a [`StepKind::Look`] found directly in the mirror's directory.
     pub entries_found: u64,
     /// Bytes that it says it sent.

@@ -202,3 +202,46 @@ fn the_log_can_be_a_file_of_json() {
     let handing = lines.iter().find(|line| line["msg"] == "Handing out").expect("a batch");
     assert_eq!((&handing["root"], &handing["mirror"]), (&"site".into(), &"site@local".into()));
 }
+
+#[test]
+fn verify_names_what_differs_and_changes_nothing() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new().root_options("filters: [Exclude(\"*.keep\")],").local("local");
+    let daemon = daemon.mirror("web", &server.ron(), "m/site", "");
+    for name in ["same", "content", "gone\n", "mode"] {
+        fs::write(daemon.source().join(name), "as it is").unwrap();
+    }
+    let daemon = daemon.start();
+    daemon.flush("");
+    let verify = |arguments: &[&str]| daemon.verb(&[&["verify"], arguments].concat());
+    let equal = verify(&[]);
+    assert_eq!(equal.status.code(), Some(0), "{}", text(&equal.stderr));
+    assert_eq!(text(&equal.stdout), "site@local: equal\nsite@web: equal\n");
+    // Somebody else works on a mirror: of the same size and time, too much, too little, excluded.
+    let mirror = server.path("site");
+    let modified = fs::metadata(mirror.join("content")).unwrap().modified().unwrap();
+    fs::write(mirror.join("content"), "as it IS").unwrap();
+    let file = fs::File::options().write(true).open(mirror.join("content")).unwrap();
+    file.set_modified(modified).unwrap();
+    fs::remove_file(mirror.join("gone\n")).unwrap();
+    fs::write(mirror.join("stray"), "s").unwrap();
+    fs::write(mirror.join("theirs.keep"), "t").unwrap();
+    let different = verify(&["@web", "--json"]);
+    assert_eq!(different.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&different.stdout).unwrap();
+    let lines: Vec<&str> = found[0]["differences"]["first"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .filter(|line| !line.ends_with(" ./"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (kind, name) in [("<fc", " content"), ("<f+", r" gone\n"), ("*deleting", " stray")] {
+        let told = |line: &&str| line.starts_with(kind) && line.ends_with(name);
+        assert!(lines.iter().any(told), "{kind}{name}: {lines:?}");
+    }
+    assert_eq!(fs::read(mirror.join("content")).unwrap(), b"as it IS");
+    assert!(mirror.join("stray").exists());
+    assert_eq!(verify(&["@local"]).status.code(), Some(0));
+}

@@ -338,3 +338,38 @@ fn hard_case_8_a_volume_that_is_mounted_while_running_is_watched_too() {
     daemon.flush("");
     assert_same(&daemon.source(), &daemon.path("local"), "with the volume");
 }
+
+#[test]
+fn a_mirror_whose_disk_is_not_mounted_when_the_daemon_starts_is_not_made_anew() {
+    let mut daemon = Daemon::new().local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon = daemon.start();
+    daemon.flush("");
+    for ending in ["in good order", "killed"] {
+        if ending == "killed" {
+            daemon.kill();
+        } else {
+            daemon.signal(Signal::TERM);
+            daemon.wait();
+        }
+        // Gone with all that is in it, and then standing empty.
+        let (local, away) = (daemon.path("local"), daemon.path("away"));
+        fs::rename(&local, &away).unwrap();
+        daemon.start_again();
+        let halted = |why: &'static str| {
+            let status = daemon.wait_for_mirror("local", why, |m| {
+                m["last_error"].as_str().is_some_and(|error| error.contains(why))
+            });
+            assert_eq!(status["state"], "halted", "{ending}");
+        };
+        halted("vanished");
+        assert!(!local.exists());
+        fs::create_dir(&local).unwrap();
+        halted("empty");
+        assert_eq!(fs::read_dir(&local).unwrap().count(), 0);
+        fs::remove_dir(&local).unwrap();
+        fs::rename(&away, &local).unwrap();
+        daemon.flush("");
+        assert_same(&daemon.source(), &local, ending);
+    }
+}

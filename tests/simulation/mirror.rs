@@ -129,6 +129,7 @@ impl Mirror {
             messages: run.messages.into_bytes(),
             messages_cut: false,
             created_directories: run.created,
+            differences: Default::default(),
             entries_found: self.tree.len() as u64,
             bytes_sent: 0,
             prefixes: vec![b"/src".to_vec()],
