@@ -22,7 +22,7 @@ pub struct Places {
 impl Places {
     /// Reads through a text.
     pub fn scan(text: &str) -> Self {
-        let mut scanner = Scanner { text: text.as_bytes(), at: 0, items: Vec::new() };
+        let mut scanner = Scanner { text: text.as_bytes(), at: 0, depth: 0, items: Vec::new() };
         scanner.space();
         // Extensions such as `#![enable(implicit_some)]`.
         while scanner.peek() == Some(b'#') {
@@ -55,9 +55,14 @@ impl Places {
     }
 }
 
+/// Brackets in brackets; a configuration needs six.
+const DEPTH_MAX: usize = 100;
+
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Brackets that are open.
+    depth: usize,
     items: Vec<Item>,
 }
 
@@ -75,7 +80,7 @@ impl Scanner<'_> {
     /// White space and comments.
     fn space(&mut self) {
         loop {
-            let rest = &self.text[self.at..];
+            let rest = self.text.get(self.at..).unwrap_or_default();
             if rest.starts_with(b"//") {
                 self.at += rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
             } else if rest.starts_with(b"/*") {
@@ -139,14 +144,19 @@ impl Scanner<'_> {
     /// What stands between a bracket and its partner.
     fn items(&mut self, key: &str, close: u8) {
         self.at += 1;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            // The parser of RON refuses it too, long before.
+            self.at = self.text.len();
+        }
         let mut index = 0;
         loop {
             self.space();
             match self.peek() {
-                None => return,
+                None => break,
                 Some(byte) if byte == close => {
                     self.at += 1;
-                    return;
+                    break;
                 }
                 // A stray bracket or comma: not RON; go on as well as it goes.
                 Some(b',' | b')' | b']' | b'}' | b':') => {
@@ -158,6 +168,7 @@ impl Scanner<'_> {
             self.item(key, close, index);
             index += 1;
         }
+        self.depth -= 1;
     }
 
     fn item(&mut self, outer: &str, close: u8, index: usize) {
@@ -183,6 +194,10 @@ impl Scanner<'_> {
         self.value(&key);
         if self.at == start {
             self.at += 1;
+            // To the next character.
+            while self.peek().is_some_and(|byte| byte & 0xC0 == 0x80) {
+                self.at += 1;
+            }
         }
         self.items[slot] = Item { key, start, value, end: self.at };
     }

@@ -139,20 +139,25 @@ impl Patched {
 
     /// Blanks out an item with the comma behind it, or the one before it at the end of a list.
     fn blank_out(&mut self, item: &Item) {
+        // What is no RON may begin or end in the middle of a character.
+        let text = &self.original;
+        let start = (0..=item.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        let after = (item.end.min(text.len())..=text.len()).find(|at| text.is_char_boundary(*at));
+        let range = start.unwrap_or_default()..after.unwrap_or(text.len());
         let mut bytes = std::mem::take(&mut self.original).into_bytes();
-        let mut end = item.end;
+        let mut end = range.end;
         while bytes.get(end).is_some_and(u8::is_ascii_whitespace) {
             end += 1;
         }
         if bytes.get(end) == Some(&b',') {
             bytes[end] = b' ';
         }
-        for byte in &mut bytes[item.start..item.end] {
+        for byte in &mut bytes[range] {
             if *byte != b'\n' {
                 *byte = b' ';
             }
         }
-        self.original = String::from_utf8(bytes).expect("whole tokens were replaced by spaces");
+        self.original = String::from_utf8(bytes).expect("whole characters were replaced by spaces");
         self.inserted.retain(|at| *at <= item.start || *at > item.end);
         self.patch();
     }
