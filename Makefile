@@ -28,3 +28,4 @@ doc:
 soak: setup
 	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --release --test simulation
 	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon churn
+	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon trouble

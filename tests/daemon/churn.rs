@@ -8,10 +8,19 @@ use std::time::{Duration, Instant};
 use crate::everyday::Six;
 
 /// splitmix64: a seed is a whole run.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Some operations below a directory.
+    pub fn work_in(&mut self, root: &Path, count: usize) {
+        (0..count).for_each(|_| self.work(root));
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -52,10 +61,14 @@ impl Random {
     }
 }
 
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
 #[test]
 fn random_work_ends_in_equality() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_121);
-    let seconds = std::env::var("SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let seed = number("SEED").unwrap_or(20_261_121);
+    let seconds = number("SECONDS").unwrap_or(20);
     println!("SEED={seed} SECONDS={seconds}");
     let six = Six::start(|_| ());
     let source = six.daemon.source();

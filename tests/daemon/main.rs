@@ -1,6 +1,12 @@
 //! The real binary against real servers: what a user is promised.
 
-#![allow(clippy::pedantic, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+#![allow(
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,4 +16,5 @@ mod commands;
 mod everyday;
 mod faults;
 mod safety;
+mod trouble;
 mod watching;
