@@ -81,9 +81,13 @@ impl World {
             3 => {
                 // Stopped, they are given up after their timeout, and wake up later.
                 let children = self.children();
-                children.iter().for_each(|child| drop(kill_process(*child, Signal::STOP)));
+                children.iter().for_each(|child| {
+                    let _ = kill_process(*child, Signal::STOP);
+                });
                 random.work_in(&self.daemon.source(), 200);
-                children.iter().for_each(|child| drop(kill_process(*child, Signal::CONT)));
+                children.iter().for_each(|child| {
+                    let _ = kill_process(*child, Signal::CONT);
+                });
             }
             4 => {
                 self.daemon.kill();
