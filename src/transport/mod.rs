@@ -1,6 +1,7 @@
 //! The hosts' side of the world: rsync and ssh as child processes, and what they say.
 
 pub mod arguments;
+pub mod confine;
 pub mod options;
 pub mod output;
 pub mod process;

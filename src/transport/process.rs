@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::transport::confine::{Confinement, confine};
 use crate::types::limits::{KILL_WAIT, STDERR_BYTES_MAX};
 use crate::types::step::Exit;
 
@@ -24,6 +25,8 @@ pub struct Spec {
     pub directory: Option<PathBuf>,
     /// What it reads.
     pub stdin: Vec<u8>,
+    /// Which files it may read; none: all that the daemon may.
+    pub confinement: Option<Confinement>,
 }
 
 /// How it ended.
@@ -89,6 +92,9 @@ pub fn start(spec: &Spec) -> io::Result<(Child, Group)> {
     }
     let parent = rustix::process::getpid();
     end_with_parent(&mut command, parent);
+    if let Some(confinement) = &spec.confinement {
+        confine(&mut command, confinement)?;
+    }
     let child = command.spawn().map_err(|error| {
         let program = spec.program.to_string_lossy();
         io::Error::new(error.kind(), format!("cannot start {program}: {error}"))

@@ -1,5 +1,6 @@
 //! Pushing with rsync: to a daemon, through ssh, or to a directory here.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::transport::arguments::{arguments, list};
+use crate::transport::confine::Confinement;
 use crate::transport::output::Output;
 use crate::transport::process::{self, Spec};
 use crate::transport::ssh::Master;
@@ -55,8 +57,23 @@ impl Transport for RsyncTransport {
 
 async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
     let Job { step, mirror, .. } = job;
+    let program: OsString = mirror.rsync.program.clone().unwrap_or_else(|| "rsync".into()).into();
+    let mut confinement = Confinement::new(&job.source);
+    confinement.allow_program(&program);
+    confinement.also.extend(job.rules.clone());
+    match &host.kind {
+        HostKind::Rsyncd { password_file, .. } => confinement.also.extend(password_file.clone()),
+        // The receiver is the same program: it compares with what is there.
+        HostKind::Local => {
+            confinement.also.push(mirror.path.clone().into());
+            confinement.also.extend(mirror.rsync.temp_dir.clone().map(Into::into));
+            confinement.also.extend(mirror.rsync.partial_dir.clone().map(Into::into));
+        }
+        HostKind::Ssh { .. } => (),
+    }
     let spec = Spec {
-        program: mirror.rsync.program.clone().unwrap_or_else(|| "rsync".into()).into(),
+        program,
+        confinement: Some(confinement),
         arguments: arguments(host, mirror, step, job.rules.as_deref(), rsh),
         directory: Some(job.source.proc_path()),
         stdin: list(step),

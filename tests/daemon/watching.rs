@@ -235,3 +235,37 @@ fn hard_case_27_a_flush_covers_what_is_still_in_the_kernels_queue() {
         assert_same(&daemon.source(), &daemon.path("local"), "flushed");
     }
 }
+
+#[test]
+fn hard_case_7_who_races_with_links_publishes_nothing_from_elsewhere() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("x"), "secret").unwrap();
+    let daemon = Daemon::new().root_options("settle: \"0s\",").local("local");
+    let source = daemon.source();
+    fs::create_dir(source.join("a")).unwrap();
+    fs::write(source.join("a/x"), "public").unwrap();
+    let daemon = daemon.start();
+    same(&daemon, "first");
+    let copy = daemon.path("local/a");
+    // The link itself may be mirrored; what it leads to may not.
+    let is_directory = || fs::symlink_metadata(&copy).is_ok_and(|found| found.is_dir());
+    let is_stolen = || {
+        let content = fs::read(copy.join("x")).unwrap_or_default();
+        content == b"secret" && is_directory()
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(8);
+    let mut round = 0_u32;
+    while std::time::Instant::now() < end {
+        // Listed while it is a directory, read while it is a link.
+        fs::write(source.join("a/x"), format!("public {round}")).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(round % 60) * 500));
+        fs::rename(source.join("a"), source.join("b")).unwrap();
+        symlink(outside.path(), source.join("a")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        assert!(!is_stolen(), "round {round}");
+        fs::remove_file(source.join("a")).unwrap();
+        fs::rename(source.join("b"), source.join("a")).unwrap();
+        round += 1;
+    }
+    same(&daemon, "after all");
+}
