@@ -484,7 +484,7 @@ fn hard_case_20_a_push_that_outlives_the_walk_does_not_hide_what_is_to_be_pushed
 }
 
 #[test]
-fn a_full_log_coarsens_before_anybody_owes_a_walk() {
+fn hard_case_5_a_full_log_coarsens_before_anybody_owes_a_walk() {
     let mut log = ChangeLog::new(100);
     log.add_mirror(at(0), mirror(0), RETRY, LIFE);
     let taken = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
@@ -499,4 +499,25 @@ fn a_full_log_coarsens_before_anybody_owes_a_walk() {
     }
     assert!(log.len() <= 100);
     assert!(log.standing(&mirror(0), 9).unwrap().owes_walk, "nothing is left to coarsen");
+}
+
+#[test]
+fn hard_case_5_a_full_log_does_not_restart_a_walk_under_way() {
+    let mut log = ChangeLog::new(100);
+    log.add_mirror(at(0), mirror(0), RETRY, LIFE);
+    let walk = log.take(at(0), &mirror(0), Lane::Walk).unwrap();
+    // Hours of changes that nothing can be made coarser of.
+    for number in 0..300 {
+        seal(&mut log, number, &[&format!("e{number}/f")]);
+    }
+    assert!(log.len() <= 100);
+    assert!(log.applied(at(400), &mirror(0), walk.ticket, &Outcome::Done), "it still counts");
+    assert!(!log.standing(&mirror(0), 9).unwrap().owes_walk);
+    let after = log.take(at(401), &mirror(0), Lane::Fresh).unwrap();
+    // Whatever it was coarsened to, every change is in it.
+    let covers = |path: &str| {
+        let path = RelPath::from(path);
+        after.entries.iter().any(|(entry, _)| *entry == path || path.is_below(entry))
+    };
+    assert!((0..300).all(|number| covers(&format!("e{number}/f"))));
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use rustix::process::Signal;
 
+use crate::churn::{Random, number};
+use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, NOBODY, is_root, wait_for};
 
@@ -269,4 +271,27 @@ fn hard_case_7_who_races_with_links_publishes_nothing_from_elsewhere() {
         round += 1;
     }
     same(&daemon, "after all");
+}
+
+#[test]
+fn the_last_of_many_rewrites_within_a_second_arrives() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new().root_options("settle: \"0s\",").local("local");
+    let daemon = daemon.mirror("web", &server.ron(), "m/site", "").start();
+    let mirrors = [daemon.path("local/f"), server.path("site/f")];
+    let mut random = Random::new(20_261_121);
+    let mut count = 0;
+    // `REWRITES=1000` for as many as lsyncd was tried with, and more.
+    let rewrites = number("REWRITES").unwrap_or(150);
+    while count < rewrites {
+        for _ in 0..=random.below(6) {
+            count += 1;
+            fs::write(daemon.source().join("f"), format!("{count:08}")).unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(random.below(20_000) as u64));
+        }
+        let last = format!("{count:08}");
+        for mirror in &mirrors {
+            wait_for("the last one", || (fs::read_to_string(mirror).ok()? == last).then_some(()));
+        }
+    }
 }
