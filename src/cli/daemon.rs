@@ -1,12 +1,13 @@
 //! What `run` and `mirror` share: a plan's actors, its sockets, and signals.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::{Addr, System};
 use anyhow::Context as _;
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::kit::Mode;
@@ -15,6 +16,7 @@ use crate::actors::overseer::{self, OverseerActor, Running};
 use crate::actors::send::tell_actor;
 use crate::control::api::Api;
 use crate::control::server;
+use crate::transport::version::{self, Version};
 use crate::types::plan::Plan;
 
 /// Another daemon has the state directory.
@@ -51,6 +53,7 @@ where
             actix_rt::spawn(server::serve_reading(address, &api)?);
         }
         listen_to_signals(&running.overseer, log)?;
+        actix_rt::spawn(warn_of_old_programs(plan.clone(), log.clone()));
         let looking_on = look_on(&running);
         actix_rt::spawn(async move {
             let code = looking_on.await;
@@ -75,6 +78,19 @@ fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where it is refused, the old limit does, only slower.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Says once what is known of the rsyncs that are run here.
+async fn warn_of_old_programs(plan: Arc<Plan>, log: Logger) {
+    let mirrors = plan.roots.values().flat_map(|root| &root.mirrors);
+    let programs: BTreeSet<&str> =
+        mirrors.map(|mirror| mirror.rsync.program.as_deref().unwrap_or("rsync")).collect();
+    for program in programs {
+        let version = version::version(program).await;
+        if let Some(warning) = version.and_then(Version::warning) {
+            warn!(log, "{}", warning; "program" => program);
+        }
+    }
 }
 
 /// One daemon for one state directory: two would push against each other.

@@ -7,6 +7,7 @@ pub mod output;
 pub mod process;
 pub mod rsync;
 pub mod ssh;
+pub mod version;
 
 use std::cell::Cell;
 use std::future::Future;

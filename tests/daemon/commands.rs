@@ -245,3 +245,25 @@ fn verify_names_what_differs_and_changes_nothing() {
     assert!(mirror.join("stray").exists());
     assert_eq!(verify(&["@local"]).status.code(), Some(0));
 }
+
+#[test]
+fn an_old_rsync_is_warned_about_once_and_used() {
+    let daemon = Daemon::new();
+    let program = daemon.path("old-rsync");
+    let script = "#!/bin/sh\nif [ \"$1\" = --version ]; then\n  echo 'rsync  version 3.2.7  protocol \
+                  version 31'\nelse\n  exec rsync \"$@\"\nfi\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let host = format!("Local(rsync: Rsync(program: {program:?}))");
+    let [one, other] = ["local", "other"].map(|name| daemon.path(name).display().to_string());
+    let daemon = daemon.mirror("local", &host, &one, "").mirror("other", &host, &other, "");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "by the old one");
+    let warned = wait_for("a warning", || {
+        let count = daemon.log().matches("security holes").count();
+        (count > 0).then_some(count)
+    });
+    assert_eq!(warned, 1);
+}
