@@ -114,16 +114,16 @@ pub async fn draw(board: Addr<BoardActor>, lines: LastLines, show: Show) -> i32 
         };
         revision = status.revision;
         let shown = lines.lines();
-        match terminal.get_or_insert_with(|| open_terminal(&status).ok()) {
-            Some(terminal) => drop(terminal.draw(|frame| picture(frame, &status, &shown, show))),
+        match terminal.get_or_insert_with(|| open_terminal(&status).ok().map(Screen)) {
+            Some(Screen(terminal)) => {
+                drop(terminal.draw(|frame| picture(frame, &status, &shown, show)));
+            }
             // A terminal that does not say where its cursor is gets lines instead of a picture.
             None => lines_shown.say(&status),
         }
         if show == Show::Pass
             && let Some(failed) = pass_made(&status)
         {
-            // The shell's prompt goes below the picture.
-            crate::cli::say("");
             return i32::from(failed > 0);
         }
         tokio::time::sleep(FRAME).await;
@@ -144,6 +144,19 @@ impl Lines {
             self.0 = now;
             crate::cli::say(&table::text(status, Naming::Target));
         }
+    }
+}
+
+/// A terminal with a picture. What comes after it goes below.
+struct Screen(Terminal<CrosstermBackend<io::Stdout>>);
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let bottom = self.0.get_frame().area().bottom().saturating_sub(1);
+        // A terminal that is gone needs no order.
+        drop(self.0.set_cursor_position((0, bottom)));
+        drop(self.0.show_cursor());
+        crate::cli::say("");
     }
 }
 

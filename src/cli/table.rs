@@ -55,7 +55,9 @@ fn what_happens(mirror: &MirrorStatus) -> String {
         parts.push(format!("{count} held: mirrorball approve {}", mirror.id));
     }
     if let Some(error) = &mirror.last_error {
-        parts.push(error.clone());
+        // The log and the JSON have it whole.
+        let short = error.strip_prefix("rsync: ").unwrap_or(error);
+        parts.push(short.split(" (rsync code ").next().unwrap_or(short).to_string());
     }
     if let Some(stuck) = mirror.stuck.first().filter(|_| mirror.last_error.is_none()) {
         parts.push(format!("{}: {}", stuck.path, stuck.reason));
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn the_table_says_what_stands_out_first() {
         let failing = MirrorStatus {
-            last_error: Some("Connection refused".into()),
+            last_error: Some("rsync: Connection refused (rsync code 10)".into()),
             retry_in_seconds: Some(4.0),
             ..mirror("web2", MirrorState::Retrying, 252.0)
         };
