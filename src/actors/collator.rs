@@ -536,7 +536,13 @@ impl Handler<Applied> for CollatorActor {
             // A retry looks at the disk anew.
             self.forget_shared(ctx);
         }
+        let held_before = self.core.held_deletions(&mirror);
         self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
+        let held = self.core.held_deletions(&mirror);
+        if held > 0 && held_before == 0 {
+            warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
+                "mirror" => %mirror, "deletions" => held);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::control::api::Selected;
 pub struct ApproveArgs {
     #[command(flatten)]
     daemon: DaemonArg,
-    /// root, @host or root@host, any number
+    /// root, @host or root@host, any number; or --all
     #[arg(required_unless_present = "all")]
     selectors: Vec<String>,
     /// Everything that waits

@@ -238,5 +238,9 @@ fn laggards<'a>(
 fn describe(mirror: &MirrorStatus) -> String {
     let why = mirror.last_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let stuck = mirror.stuck.first().map(|s| format!("; {}: {}", s.path, s.reason));
-    format!("{} is {}{why}{}", mirror.id, mirror.state.name(), stuck.unwrap_or_default())
+    let held = (mirror.held_deletions > 0).then(|| {
+        format!("; {} deletions are held: mirrorball approve {}", mirror.held_deletions, mirror.id)
+    });
+    let (stuck, held) = (stuck.unwrap_or_default(), held.unwrap_or_default());
+    format!("{} is {}{why}{stuck}{held}", mirror.id, mirror.state.name())
 }

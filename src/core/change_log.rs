@@ -225,6 +225,13 @@ impl ChangeLog {
         outcome: &Outcome,
     ) -> bool {
         let Some(debts) = self.mirrors.get_mut(id) else { return false };
+        match outcome {
+            Outcome::Halt(_) => debts.halted = true,
+            Outcome::Done | Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
+                debts.halted = false;
+            }
+            _ => (),
+        }
         if debts.fresh.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.fresh.take().expect("checked just now");
             match outcome {
@@ -324,11 +331,14 @@ impl ChangeLog {
         found
     }
 
-    /// A person lets held deletions go. Returns whether there are any.
-    pub fn approve(&mut self, id: &MirrorId) -> bool {
-        let Some(debts) = self.mirrors.get_mut(id) else { return false };
+    /// A person lets held deletions go, and takes a directory that is not what it was for what it is.
+    pub fn approve(&mut self, now: Moment, id: &MirrorId) {
+        let Some(debts) = self.mirrors.get_mut(id) else { return };
         debts.approved = !debts.held.is_empty();
-        debts.approved
+        if std::mem::take(&mut debts.halted) {
+            debts.directory = Directory::Unknown;
+            self.owe_walk(now, id);
+        }
     }
 
     /// What is known of a Mirror's directory.

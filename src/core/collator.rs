@@ -146,6 +146,11 @@ impl Collator {
         matches!(self.phase, Phase::Watching)
     }
 
+    /// How many deletions of a Mirror wait for a person, as far as they were counted.
+    pub fn held_deletions(&self, id: &MirrorId) -> u64 {
+        self.log.standing(id, 0).map_or(0, |standing| standing.held_deletions)
+    }
+
     /// Why the Root is halted; none if it is not.
     pub fn halted(&self) -> Option<&str> {
         match &self.phase {
@@ -222,9 +227,11 @@ impl Collator {
 
     /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.
     pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
-        if !self.log.approve(id) {
-            self.know(id, Directory::Unknown);
-            self.log.owe_walk(now, id);
+        let before = self.log.directory(id);
+        self.log.approve(now, id);
+        let after = self.log.directory(id);
+        if before != after {
+            self.effects.push_back(Effect::Remember(id.clone(), after));
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);

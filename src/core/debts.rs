@@ -14,6 +14,7 @@ use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 
 /// What one Mirror holds and owes.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Debug)]
 pub struct Debts {
     /// The newest Epoch that it fully holds, a Walk that is owed aside.
@@ -41,6 +42,8 @@ pub struct Debts {
     pub receiver_life: Duration,
     /// Its host's actor was given work at least once.
     pub handed_out: bool,
+    /// The mirror's directory was not what it was, when work was last tried.
+    pub halted: bool,
     /// A person has let the held deletions go.
     pub approved: bool,
     /// The Push of fresh changes under way.
@@ -123,6 +126,7 @@ impl Debts {
             echo: None,
             receiver_life,
             handed_out: false,
+            halted: false,
             approved: false,
             fresh: None,
             walk: None,

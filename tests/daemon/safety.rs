@@ -152,6 +152,7 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
         fs::remove_file(daemon.source().join(format!("f{number}"))).unwrap();
     }
     held("files are held");
+    assert!(daemon.log().contains("Deletions are held"));
     for mirror in &mirrors {
         assert!((0..10).all(|number| mirror.join(format!("f{number}")).exists()));
     }
@@ -161,6 +162,12 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     for mirror in &mirrors {
         assert_same(&daemon.source(), mirror, "approved");
     }
+    // Where nothing waits, approval changes nothing.
+    let walks = daemon.mirror_status("local")["walks"].clone();
+    assert!(daemon.verb(&["approve", "--all"]).status.success());
+    fs::write(daemon.source().join("after"), "a").unwrap();
+    daemon.flush("");
+    assert_eq!(daemon.mirror_status("local")["walks"], walks);
 }
 
 #[test]
