@@ -9,7 +9,7 @@ use mirrorball::core::change_log::{ChangeLog, Taken};
 use mirrorball::types::change::{Epoch, Kinds, Lane};
 use mirrorball::types::ids::MirrorId;
 use mirrorball::types::moment::Moment;
-use mirrorball::types::outcome::{Blame, Failed, Outcome};
+use mirrorball::types::outcome::{Blame, Budget, Failed, Held, Outcome};
 use mirrorball::types::plan::RetryPlan;
 use mirrorball::types::rel_path::RelPath;
 use proptest::prelude::*;
@@ -520,4 +520,23 @@ fn hard_case_5_a_full_log_does_not_restart_a_walk_under_way() {
         after.entries.iter().any(|(entry, _)| *entry == path || path.is_below(entry))
     };
     assert!((0..300).all(|number| covers(&format!("e{number}/f"))));
+}
+
+#[test]
+fn hard_case_16_held_paths_are_bounded_and_none_is_forgotten() {
+    let mut log = walked();
+    let went = Kinds::WENT | Kinds::SUBTREE;
+    let paths = (0..20_000).map(|number| (RelPath::from(format!("f{number}").as_str()), went));
+    let held = Held { count: 20_000, paths: paths.collect(), from_empty_root: false };
+    log.hold(at(1), &mirror(0), &held);
+    let standing = log.standing(&mirror(0), 9).unwrap();
+    assert_eq!((standing.held_deletions, standing.pending), (20_000, 1));
+    assert_eq!(log.take(at(2), &mirror(0), Lane::Fresh), None, "nobody has approved");
+    log.approve(at(3), &mirror(0));
+    let approved = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&approved), ["."]);
+    assert_eq!(log.budget(&mirror(0), Lane::Fresh), Some(Budget::Approved));
+    log.applied(at(4), &mirror(0), approved.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 0);
+    assert_eq!(log.budget(&mirror(0), Lane::Fresh), None, "an approval counts once");
 }

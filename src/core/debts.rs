@@ -7,7 +7,7 @@ use crate::core::backoff::{Backoff, seed_of};
 use crate::core::directory::Directory;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Ticket};
-use crate::types::limits::{ECHO_PATHS_MAX, STUCK_PATHS_MAX};
+use crate::types::limits::{ECHO_PATHS_MAX, HELD_PATHS_MAX, STUCK_PATHS_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Failed, Held};
 use crate::types::plan::RetryPlan;
@@ -176,6 +176,9 @@ impl Debts {
         self.held_from_empty_root |= held.from_empty_root;
         for (path, kinds) in &held.paths {
             *self.held.entry(path.clone()).or_default() |= *kinds;
+        }
+        if self.held.len() > HELD_PATHS_MAX {
+            self.held = BTreeMap::from([(RelPath::root(), Kinds::SUBTREE)]);
         }
     }
 

@@ -57,6 +57,9 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 /// Paths of broken-off pushes that are remembered for a second push; more, and everything is compared.
 pub const ECHO_PATHS_MAX: usize = 10_000;
 
+/// Paths whose deletion is held on one Mirror; more, and everything is compared at approval.
+pub const HELD_PATHS_MAX: usize = 10_000;
+
 /// Deletions of one push that are never held, where a root sets no budget: see `max_delete`.
 pub const MAX_DELETE_MIN: u64 = 1000;
 
