@@ -3,8 +3,8 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, RootReported, Seal,
-    SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, WorkWaits,
+    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, Mark, RootReported,
+    Seal, SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -49,6 +49,8 @@ pub struct WatcherLink {
     pub explore: Recipient<Explore>,
     /// Begin again.
     pub watch_anew: Recipient<WatchAnew>,
+    /// Tell when everything that changed until now is sealed.
+    pub mark: Recipient<Mark>,
 }
 
 /// From everybody to those who look on.

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use crate::core::collator::RootReport;
 use crate::core::directory::Directory;
 use crate::core::mirror::{MirrorReport, PushId};
+use crate::core::snapshot::Snapshot;
 use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
@@ -42,6 +43,8 @@ pub struct Watching {
     pub directories: usize,
     /// Entries in the Root; none where nobody counted.
     pub entries: Option<u64>,
+    /// The Root as it was found; none where nobody wants it.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Watcher to collator: events were lost, the tree is watched anew. Lost as [`Changed`].
@@ -271,6 +274,11 @@ pub struct Stop;
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+/// Overseer to collators: nothing runs and nothing will, so keep that it is so. Answered when that is done.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct EndWell;
 
 /// Transfer to overseer: nothing runs and nothing will. Lost: the bound on waiting ends it.
 #[derive(Message, Debug)]

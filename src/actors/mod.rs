@@ -12,6 +12,7 @@ pub mod overseer;
 pub mod send;
 pub mod shell;
 pub mod slots;
+pub mod store;
 pub mod transfer;
 pub mod watched;
 pub mod watcher;

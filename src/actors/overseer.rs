@@ -7,15 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{Logger, crit, error, info, warn};
+use slog::{Logger, crit, error, info};
 
 use crate::actors::board::BoardActor;
 use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
-use crate::actors::memory::Memory;
 use crate::actors::message::{
-    ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, Mark, Marks, MeetHost,
+    ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Mark, Marks, MeetHost,
     MeetRoot, Stop, Verify, Who,
 };
 use crate::actors::send::tell_actor;
@@ -151,9 +150,10 @@ impl OverseerActor {
         let life = self.life();
         let (root, filter) = (self.kit.plan.roots[id].clone(), self.filters[id].clone());
         let kit = self.kit.clone();
+        let is_first = !self.roots.contains_key(id);
         let collator = {
             let (root, filter, kit) = (root.clone(), filter.clone(), kit.clone());
-            Supervisor::start(move |_| CollatorActor::new(&root, filter, &kit, life))
+            Supervisor::start(move |_| CollatorActor::new(&root, filter, &kit, life, is_first))
         };
         for (host, actor) in &self.hosts {
             let link = TransferActor::link(&actor.transfer);
@@ -167,6 +167,7 @@ impl OverseerActor {
         let link = WatcherLink {
             explore: watcher.clone().recipient(),
             watch_anew: watcher.clone().recipient(),
+            mark: watcher.clone().recipient(),
         };
         tell_actor(&collator, MeetWatcher(link));
         self.roots.insert(id.clone(), RootActors { life, watcher, collator });
@@ -270,17 +271,23 @@ impl Handler<Stop> for OverseerActor {
 
 impl Handler<Drained> for OverseerActor {
     type Result = ();
-    fn handle(&mut self, message: Drained, _: &mut Self::Context) {
+    fn handle(&mut self, message: Drained, ctx: &mut Self::Context) {
         let Some(draining) = self.draining.as_mut() else { return };
         draining.retain(|host| *host != message.host);
         if draining.is_empty() {
-            for root in self.kit.plan.roots.values() {
-                if let Err(error) = Memory::new(&self.kit.plan, root).end() {
-                    warn!(self.log, "The good end can't be noted; everything will be compared twice";
-                        "root" => %root.id, "why" => %error);
+            let collators = self.roots.values().map(|root| root.collator.clone());
+            let ends = collators.map(async |collator| collator.send(EndWell).await);
+            let ends: Vec<_> = ends.collect();
+            ctx.spawn(
+                async move {
+                    for end in ends {
+                        // One that has died leaves its end in doubt, as it should be.
+                        let _ = end.await;
+                    }
                 }
-            }
-            self.end(self.stopped_code());
+                .into_actor(self)
+                .map(|(), act, _| act.end(act.stopped_code())),
+            );
         }
     }
 }

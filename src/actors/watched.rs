@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::core::link_table::LinkTable;
+use crate::core::snapshot::Snapshot;
 use crate::core::watch_table::{Opening, WatchTable};
 use crate::types::change::{Change, Kinds};
 use crate::types::rel_path::RelPath;
@@ -31,6 +32,8 @@ pub struct Watch {
     /// Entries found in directories and created since: at least as many as there are, but for excluded
     /// ones, which count too.
     pub entries: u64,
+    /// The tree as it is found while it is explored for the first time; none where nobody wants it.
+    pub snapshot: Option<Snapshot>,
     /// Heard and not yet told.
     pub changes: Vec<Change>,
     /// Whether the collator thinks that new directories are still being watched.

@@ -22,13 +22,14 @@ use crate::actors::watched::{LinkSearch, Watch};
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::filter::Filter;
 use crate::core::link_table::LinkTable;
+use crate::core::snapshot::Snapshot;
 use crate::core::watch_table::{Effect, JobId, NodeId, OpenFailure, Opening, WatchTable};
 use crate::types::change::{Change, Epoch, Kinds};
 use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
-use crate::types::plan::{RetryPlan, RootPlan};
+use crate::types::plan::{RetryPlan, RootPlan, WalkMode};
 use crate::types::rel_path::RelPath;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError, WatchSet};
@@ -99,7 +100,10 @@ impl WatcherActor {
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
         if self.kit.mode == Mode::Once {
-            tell(&self.collator.watching, Watching { source, directories: 0, entries: None });
+            tell(
+                &self.collator.watching,
+                Watching { source, directories: 0, entries: None, snapshot: None },
+            );
             return Ok(());
         }
         let (mut watches, events) = inotify::open().map_err(|error| error.to_string())?;
@@ -115,6 +119,7 @@ impl WatcherActor {
             links: LinkTable::default(),
             search: LinkSearch::default(),
             entries: 0,
+            snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
             told_exploring: true,
         });
@@ -159,13 +164,14 @@ impl WatcherActor {
     }
 
     fn complete(&mut self) {
-        let Some(watch) = self.live.watch.as_ref() else { return };
+        let Some(watch) = self.live.watch.as_mut() else { return };
         let (directories, source) = (watch.table.len(), watch.source.clone());
+        let snapshot = watch.snapshot.take();
         let entries = Some(watch.entries);
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
-        tell(&self.collator.watching, Watching { source, directories, entries });
+        tell(&self.collator.watching, Watching { source, directories, entries, snapshot });
     }
 
     /// Opens what is to be watched, in tasks away from this thread.
@@ -227,8 +233,9 @@ impl WatcherActor {
             self.fail(ctx, why);
             return;
         }
+        let wants_facts = self.live.watch.as_ref().is_some_and(|watch| watch.snapshot.is_some());
         let task = tokio::task::spawn_blocking(move || {
-            let list = |(job, node, fd)| (job, node, explore::list(fd));
+            let list = |(job, node, fd)| (job, node, explore::list(fd, wants_facts));
             to_list.into_iter().map(list).collect::<Vec<_>>()
         });
         ctx.spawn(task.into_actor(self).map(|listed, act, ctx| match listed {
@@ -260,6 +267,16 @@ impl WatcherActor {
             };
             watch.entries += listing.entries;
             if let Some(directory) = watch.table.path(node) {
+                if let (Some(snapshot), Some((own, facts))) = (&mut watch.snapshot, listing.facts) {
+                    if directory.is_root() {
+                        snapshot.set_own(own);
+                    }
+                    let facts = facts.retain(|name, facts| {
+                        let path = directory.join(name);
+                        !self.filter.excludes_entry(&path, facts.is_directory())
+                    });
+                    snapshot.insert(directory.clone(), facts);
+                }
                 for (name, inode) in listing.links {
                     let path = directory.join(&name);
                     if !self.filter.excludes_entry(&path, false) {

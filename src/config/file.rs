@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::types::plan::{DeleteMode, LogFormat, LogLevel};
+use crate::types::plan::{DeleteMode, LogFormat, LogLevel, WalkMode};
 use crate::types::rsync_options::RsyncOptions;
 
 /// The whole file.
@@ -174,6 +174,8 @@ pub struct Root {
     pub max_delete: Option<i64>,
     /// A name that must be in the source, or nothing is mirrored.
     pub marker: Option<String>,
+    /// `IfNeeded` (default) or `Always`: whether each start compares everything.
+    pub walk: Option<WalkMode>,
     /// Where to.
     pub mirrors: Vec<Mirror>,
 }

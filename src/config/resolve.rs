@@ -223,6 +223,7 @@ fn resolve_root(
                 report.fault(format!("{key}.marker"), why);
             }
         }),
+        walk: root.walk.unwrap_or_default(),
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }

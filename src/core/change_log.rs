@@ -17,6 +17,7 @@ use crate::types::rel_path::RelPath;
 
 mod coarsen;
 mod doubt;
+mod resume;
 
 /// Sealed Epochs and, for each Mirror, its Cursor and its debts.
 #[derive(Debug)]
@@ -135,6 +136,16 @@ impl ChangeLog {
     /// Seals changes as a new Epoch. Paths that were dirty before move into it; a subtree swallows what
     /// is below it in this Epoch and in older ones, and takes over how its content is to be treated.
     pub fn seal(&mut self, first_change: Moment, changes: BTreeMap<RelPath, Kinds>) -> Epoch {
+        self.seal_for(first_change, changes, |_| true)
+    }
+
+    /// The same; Mirrors that are to be walked and are not meant take it for older than they know.
+    fn seal_for(
+        &mut self,
+        first_change: Moment,
+        changes: BTreeMap<RelPath, Kinds>,
+        is_meant: impl Fn(&MirrorId) -> bool,
+    ) -> Epoch {
         self.head = self.head.next();
         let epoch = self.head;
         let mut changes = changes;
@@ -156,9 +167,9 @@ impl ChangeLog {
         // A Walk that is to come covers this, but by its quick check.
         let rewritten = changes.iter().filter(|(_, kinds)| kinds.contains(Kinds::CONTENT));
         let rewritten: Vec<Dirty> = rewritten.map(|(path, kinds)| (path.clone(), *kinds)).collect();
-        for debts in self.mirrors.values_mut() {
+        for (id, debts) in &mut self.mirrors {
             debts.echo_also(&rewritten);
-            if debts.walk_waits() {
+            if debts.walk_waits() && is_meant(id) {
                 debts.rewrite(rewritten.iter().cloned());
             }
         }

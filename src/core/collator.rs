@@ -1,13 +1,15 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
+use crate::core::checkpoint::{self, Checkpoint, Holders};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::core::rule::Rule;
-use crate::types::change::{Change, Epoch, Lane, Ticket};
+use crate::types::batch::Dirty;
+use crate::types::change::{Change, Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
@@ -21,6 +23,8 @@ use crate::types::status::RootState;
 pub struct Collator {
     open: OpenEpoch,
     log: ChangeLog,
+    /// What outlives the daemon; none where every start walks.
+    checkpoint: Option<Checkpoint>,
     phase: Phase,
     /// Since when new directories are being watched; what is below them may be unseen.
     exploring: Option<Moment>,
@@ -47,6 +51,8 @@ pub enum Effect {
     Nothing(MirrorId, Lane),
     /// Keep for the next start what is known of this mirror's directory.
     Remember(MirrorId, Directory),
+    /// Keep for the next start how far everything has come.
+    Checkpoint(checkpoint::Effect),
     /// The report has changed.
     Report,
     /// A directory appeared on a mirror that should have been there: say so in the log.
@@ -85,11 +91,70 @@ impl Collator {
         Self {
             open: OpenEpoch::new(waits),
             log,
+            checkpoint: None,
             phase: Phase::Opening { since: now },
             exploring: None,
             unmounted: None,
             effects: VecDeque::new(),
         }
+    }
+
+    /// From now on the disk knows how far everything has come. The Root is being scanned. See
+    /// [`Checkpoint::new`].
+    pub fn keep_checkpoints(&mut self, journal_max: usize) {
+        self.checkpoint = Some(Checkpoint::new(journal_max));
+    }
+
+    /// What the last run kept, and what the Root's scan and its snapshot differ in. `is_clean`: it ended
+    /// with nothing under way.
+    pub fn handle_resume(
+        &mut self,
+        now: Moment,
+        changes: Vec<Change>,
+        journal: &[Dirty],
+        holders: &Holders,
+        is_clean: bool,
+    ) {
+        let Some(checkpoint) = &mut self.checkpoint else { return };
+        checkpoint.resume(journal, holders);
+        let mut dirty: BTreeMap<RelPath, Kinds> = journal.iter().cloned().collect();
+        for Change { path, kinds } in changes {
+            *dirty.entry(path).or_default() |= kinds;
+        }
+        if let Some(effect) = checkpoint.handle_sealed(&dirty) {
+            self.effects.push_back(Effect::Checkpoint(effect));
+        }
+        self.log.resume(now, dirty, holders, (!is_clean).then_some(journal));
+    }
+
+    /// The Root's scan is at hand; `is_same`: it is what the last run kept.
+    pub fn handle_scanned(&mut self, is_same: bool) {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            if is_same { checkpoint.handle_same() } else { checkpoint.handle_scanned() }
+        }
+    }
+
+    /// A scan that was asked for could not be made.
+    pub fn handle_not_scanned(&mut self) {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            checkpoint.handle_not_scanned();
+        }
+    }
+
+    /// Everything that changed before a mark was asked for is sealed now; none: nobody can tell.
+    pub fn handle_marked(&mut self, marked: Option<Epoch>) {
+        let may_record = self.may_record();
+        let Some(checkpoint) = &mut self.checkpoint else { return };
+        if marked.is_none() {
+            checkpoint.handle_not_marked();
+        } else if let Some(effect) = checkpoint.handle_marked(&self.log, may_record) {
+            self.effects.push_back(Effect::Checkpoint(effect));
+        }
+    }
+
+    /// Whether what broke off may still land somewhere, so that this is no good end.
+    pub fn may_change(&self) -> bool {
+        self.log.may_change()
     }
 
     /// The kernel told of changes; `exploring` says whether new directories are still being watched.
@@ -118,6 +183,8 @@ impl Collator {
         self.seal(now);
         self.exploring = None;
         self.log.owe_walks(now);
+        let effect = self.checkpoint.as_mut().and_then(Checkpoint::begin_anew);
+        self.effects.extend(effect.map(Effect::Checkpoint));
         self.phase = Phase::Opening { since: self.phase.since().unwrap_or(now) };
         self.effects.push_back(Effect::Report);
     }
@@ -180,6 +247,9 @@ impl Collator {
         let ready = matches!(self.phase, Phase::Watching);
         let taken = if ready { self.log.take(now, id, lane) } else { None };
         self.open.handle_pushing(self.log.is_working());
+        if let Some(taken) = &taken {
+            self.journal(taken);
+        }
         let is_nothing = taken.is_none();
         self.effects.push_back(match taken {
             Some(taken) => Effect::Make(id.clone(), lane, taken),
@@ -189,6 +259,15 @@ impl Collator {
             // Asking has voided what was under way in this lane; the other lane may have waited for that.
             self.nudge(now, id);
         }
+    }
+
+    /// What is recursive brings more than its name says, and what failed is not sealed anew.
+    fn journal(&mut self, taken: &Taken) {
+        let Some(checkpoint) = &mut self.checkpoint else { return };
+        let named =
+            taken.entries.iter().filter(|(_, kinds)| taken.own || kinds.contains(Kinds::SUBTREE));
+        let effect = checkpoint.handle_sealed(&named.cloned().collect());
+        self.effects.extend(effect.map(Effect::Checkpoint));
     }
 
     /// Work has ended.
@@ -311,11 +390,20 @@ impl Collator {
         Some((id.clone(), standing, settled))
     }
 
+    /// Whether the Mirrors were sent what the Root holds: nothing is left as it is for want of a volume.
+    fn may_record(&self) -> bool {
+        matches!(self.phase, Phase::Watching) && self.unmounted.is_none()
+    }
+
     fn seal(&mut self, now: Moment) {
         if self.open.is_empty() {
             return;
         }
         let (first_change, changes) = self.open.take();
+        if let Some(effect) = self.checkpoint.as_mut().and_then(|c| c.handle_sealed(&changes)) {
+            // Before anybody can be given any of it.
+            self.effects.push_back(Effect::Checkpoint(effect));
+        }
         self.log.seal(first_change, changes);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
@@ -365,7 +453,12 @@ impl Rule for Collator {
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if effect.is_some() {
+            return effect;
+        }
+        let may_record = self.may_record();
+        self.checkpoint.as_mut()?.review(&self.log, may_record).map(Effect::Checkpoint)
     }
 }
 
@@ -381,7 +474,6 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::change::Kinds;
 
     const RETRY: RetryPlan =
         RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };

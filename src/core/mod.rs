@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod batch;
 pub mod change_log;
+pub mod checkpoint;
 pub mod collator;
 pub mod debts;
 pub mod directory;
@@ -18,6 +19,7 @@ pub mod push;
 pub mod rule;
 pub mod safety;
 pub mod shared_batch;
+pub mod snapshot;
 pub mod steps;
 pub mod verdict;
 pub mod watch_table;

@@ -60,8 +60,18 @@ pub const ECHO_PATHS_MAX: usize = 10_000;
 /// Paths whose deletion is held on one Mirror; more, and everything is compared at approval.
 pub const HELD_PATHS_MAX: usize = 10_000;
 
+/// Distinct paths in a checkpoint's journal before the snapshot is renewed; with twice as many before that has
+/// come about, the checkpoint is given up. As many as a walk of a small site compares.
+pub const JOURNAL_PATHS_MAX: usize = 50_000;
+
+/// Paths that a Mirror may lack of a snapshot and still be recorded as its holder.
+pub const LACKS_MAX: usize = 10_000;
+
 /// Deletions of one push that are never held, where a root sets no budget: see `max_delete`.
 pub const MAX_DELETE_MIN: u64 = 1000;
+
+/// Before a scan or a mark that failed is asked for again, for a checkpoint's sake.
+pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(60);
 
 /// How often a root that went away, or a nested volume that is not mounted, is looked for again.
 pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod plan;
 pub mod rel_path;
 pub mod rsync_options;
+pub mod snapshot;
 pub mod source_dir;
 pub mod status;
 pub mod step;

@@ -170,8 +170,20 @@ pub struct RootPlan {
     pub max_delete: Option<u64>,
     /// A name that must be in the Root, or it is not taken for it.
     pub marker: Option<String>,
+    /// Whether every start compares everything.
+    pub walk: WalkMode,
     /// Where to.
     pub mirrors: Vec<MirrorPlan>,
+}
+
+/// When a Mirror is walked at a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub enum WalkMode {
+    /// When it is not known to hold the checkpoint of the last run.
+    #[default]
+    IfNeeded,
+    /// Always; no checkpoint is kept.
+    Always,
 }
 
 /// One filter rule.

@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::types::rel_path::RelPath;
+use crate::types::snapshot::{self, Facts};
 use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::source::{identity_of, open_directory};
 
@@ -36,14 +38,20 @@ pub struct Listing {
     pub entries: u64,
     /// Files with more than one name: the name here, and which file.
     pub links: Vec<(Vec<u8>, Identity)>,
+    /// For a snapshot: the directory's own facts, and those of its entries.
+    pub facts: Option<(Facts, snapshot::Listing)>,
 }
 
-/// Lists a directory that is watched already, so that what comes later raises an event.
-pub fn list(directory: impl AsFd) -> Result<Listing, Errno> {
+/// Lists a directory that is watched already, so that what comes later raises an event. Facts are only
+/// gathered where they are wanted.
+pub fn list(directory: impl AsFd, wants_facts: bool) -> Result<Listing, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(directory, ".", flags, Mode::empty())?;
     let mut listing = Listing::default();
-    let mut others = Vec::new();
+    let now = clock_gettime(ClockId::Realtime);
+    let now = nanoseconds(now.tv_sec, now.tv_nsec);
+    let mut facts = Vec::new();
+    let mut names = Vec::new();
     for entry in Dir::read_from(&fd)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
@@ -51,22 +59,47 @@ pub fn list(directory: impl AsFd) -> Result<Listing, Errno> {
             continue;
         }
         listing.entries += 1;
-        match entry.file_type() {
-            FileType::Directory => listing.directories.push(name.into()),
-            _ => others.push(name.to_vec()),
+        if entry.file_type() == FileType::Directory && !wants_facts {
+            listing.directories.push(name.into());
+        } else {
+            names.push(name.to_vec());
         }
     }
-    for name in others {
+    for name in names {
         // What has vanished meanwhile raises an event of its own.
         let Ok(stat) = statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind.is_dir() {
-            listing.directories.push(name.into());
+            listing.directories.push(name.as_slice().into());
         } else if stat.st_nlink > 1 {
-            listing.links.push((name, identity_of(&stat)));
+            listing.links.push((name.clone(), identity_of(&stat)));
+        }
+        if wants_facts {
+            facts.push((name, facts_of(&stat).seen_at(now)));
         }
     }
+    if wants_facts {
+        let own = facts_of(&fstat(&fd)?).seen_at(now);
+        listing.facts = Some((own, snapshot::Listing::new(facts)));
+    }
     Ok(listing)
+}
+
+fn facts_of(stat: &Stat) -> Facts {
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    Facts {
+        mode: stat.st_mode,
+        inode: stat.st_ino,
+        // A directory's depends on the file system's mood.
+        size: if is_directory { 0 } else { stat.st_size.cast_unsigned() },
+        mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+        ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+    }
+}
+
+/// Times that don't fit, beyond 2262, wrap: they are only compared for equality.
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub fn search(
     let mut directories = vec![RelPath::root()];
     while let Some(directory) = directories.pop() {
         let Ok(opened) = explore::open(root, &directory) else { continue };
-        let Ok(listing) = explore::list(&opened.fd) else { continue };
+        let Ok(listing) = explore::list(&opened.fd, false) else { continue };
         for (name, inode) in listing.links {
             let path = directory.join(&name);
             if wanted.contains(&inode) && !excludes(&path, false) {

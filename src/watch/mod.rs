@@ -6,4 +6,5 @@ pub mod inotify;
 pub mod links;
 pub mod mounts;
 pub mod presence;
+pub mod scan;
 pub mod source;

@@ -12,6 +12,7 @@
     unreachable_pub
 )]
 
+mod disk;
 mod mirror;
 mod tree;
 mod world;

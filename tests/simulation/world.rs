@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mirrorball::core::batch;
 use mirrorball::core::change_log::Taken;
+use mirrorball::core::checkpoint;
 use mirrorball::core::collator::{self, Collator};
 use mirrorball::core::directory::Directory;
 use mirrorball::core::filter::Filter;
@@ -15,6 +16,7 @@ use mirrorball::core::mirror::PushId;
 use mirrorball::core::open_epoch::Waits;
 use mirrorball::core::push::RunningPush;
 use mirrorball::core::rule::Rule;
+use mirrorball::core::snapshot::Snapshot;
 use mirrorball::core::{steps, verdict};
 use mirrorball::types::batch::Batch;
 use mirrorball::types::change::{Change, Kinds, Lane, Ticket};
@@ -23,9 +25,11 @@ use mirrorball::types::moment::Moment;
 use mirrorball::types::outcome::{Budget, Outcome, PushEnd};
 use mirrorball::types::plan::{DeleteMode, RetryPlan};
 use mirrorball::types::rel_path::RelPath;
+use mirrorball::types::snapshot::Listing as Facts;
 use mirrorball::types::step::{Exit, Step, StepKind};
 
 use crate::Random;
+use crate::disk::{self, Disk, Kept};
 use crate::mirror::{self, Fault, Listing, Mirror};
 use crate::tree::{Node, Source, Told};
 
@@ -48,6 +52,9 @@ enum Event {
     Explored(u64, RelPath),
     Watched(u64),
     Look(u64),
+    Marked(u64),
+    Written(u64),
+    Scanned(u64, bool),
     WakeCollator(u64),
     WakeHost(usize, u64),
     Make(u64, MirrorId, Lane, Taken),
@@ -87,6 +94,13 @@ struct World {
     max_delete: u64,
     /// What outlives the daemon.
     memory: [Directory; HOSTS],
+    disk: Disk,
+    /// Every mirror goes on from a checkpoint, which knows of writing that keeps size and times.
+    ctimes_count: bool,
+    /// The next start may go on from what is on the disk.
+    resumes: bool,
+    scanned: Option<Snapshot>,
+    partly_scanned: BTreeMap<RelPath, Facts>,
     is_healed: bool,
     talks: bool,
 }
@@ -104,7 +118,9 @@ fn index(id: &MirrorId) -> usize {
 }
 
 fn new_collator(now: Moment) -> Collator {
-    Collator::new(now, WAITS, (0..HOSTS).map(|host| (id(host), RETRY, LIFE)))
+    let mut collator = Collator::new(now, WAITS, (0..HOSTS).map(|host| (id(host), RETRY, LIFE)));
+    collator.keep_checkpoints(8);
+    collator
 }
 
 fn new_host(host: usize) -> Host {
@@ -138,6 +154,11 @@ pub fn run(seed: u64, talks: bool) {
         filter: Filter::new(&[]).unwrap(),
         max_delete,
         memory: [Directory::Unknown; HOSTS],
+        disk: Disk::default(),
+        ctimes_count: false,
+        resumes: false,
+        scanned: None,
+        partly_scanned: BTreeMap::new(),
         is_healed: false,
         talks,
         random,
@@ -222,12 +243,25 @@ impl World {
             Event::Watched(life) if life == self.collator_life => {
                 if !self.is_gone {
                     self.source.watch_all(&RelPath::root());
-                    self.collator.handle_watching(now);
+                    self.begin_from();
                 } else {
                     self.collator.handle_halt(now, "gone".into());
                     self.later(2000, Event::Look(life));
                 }
             }
+            Event::Marked(life) if life == self.collator_life => {
+                if self.queue.is_empty() && self.exploring == 0 {
+                    self.collator.handle_timeout(now);
+                    let epoch = self.collator.handle_mark(now);
+                    self.collator.handle_marked(Some(epoch));
+                } else {
+                    self.later(20, Event::Marked(life));
+                }
+            }
+            Event::Written(life) if life == self.collator_life => {
+                self.disk.current = self.disk.next.take();
+            }
+            Event::Scanned(life, is_end) if life == self.collator_life => self.scanned(is_end),
             Event::Look(life) if life == self.collator_life => {
                 if self.is_gone {
                     self.later(2000, Event::Look(life));
@@ -337,8 +371,71 @@ impl World {
             collator::Effect::Remember(mirror, directory) => {
                 self.memory[index(&mirror)] = directory;
             }
+            collator::Effect::Checkpoint(effect) => self.keep(effect),
             collator::Effect::Surprise(..) | collator::Effect::Report => (),
         }
+    }
+
+    fn keep(&mut self, effect: checkpoint::Effect) {
+        self.say(|| format!("{effect:?}"));
+        let life = self.collator_life;
+        match effect {
+            checkpoint::Effect::Append(entries) => self.disk.append(&entries),
+            checkpoint::Effect::Mark => self.later(20, Event::Marked(life)),
+            checkpoint::Effect::Record(holders, None) => self.disk.record(holders),
+            checkpoint::Effect::Record(holders, Some(journal)) => {
+                let snapshot = self.scanned.take().expect("it was scanned");
+                self.disk.next = Some(Kept { snapshot, journal, holders });
+                self.later(100, Event::Written(life));
+            }
+            checkpoint::Effect::Withdraw(ids) => self.disk.withdraw(&ids),
+            checkpoint::Effect::Renew => {
+                self.partly_scanned.clear();
+                self.later(100, Event::Scanned(life, false));
+                self.later(1000, Event::Scanned(life, true));
+            }
+        }
+    }
+
+    /// A scan takes its time: some directories are listed earlier than others.
+    fn scanned(&mut self, is_end: bool) {
+        for directory in disk::directories(&self.source) {
+            let is_new = !self.partly_scanned.contains_key(&directory);
+            if is_new && (is_end || self.random.one_in(2)) {
+                let listing = disk::list(&self.source, &directory);
+                self.partly_scanned.insert(directory, listing);
+            }
+        }
+        if is_end {
+            let listed = std::mem::take(&mut self.partly_scanned);
+            self.scanned = Some(Snapshot::new(None, listed));
+            self.collator.handle_scanned(false);
+        }
+    }
+
+    fn begin_from(&mut self) {
+        let now = self.now;
+        let snapshot = disk::scan(&self.source);
+        let kept = self.resumes.then(|| self.disk.current.clone()).flatten();
+        self.resumes = false;
+        self.ctimes_count = false;
+        match kept {
+            Some(kept) if !snapshot.is_empty() || kept.snapshot.is_empty() => {
+                let changes = snapshot.changes_since(&kept.snapshot);
+                let is_same = changes.is_empty();
+                self.say(|| format!("resume {changes:?} {:?} {:?}", kept.journal, kept.holders));
+                let Kept { journal, holders, .. } = kept;
+                self.collator.handle_resume(now, changes, &journal, &holders, false);
+                self.scanned = (!is_same).then_some(snapshot);
+                self.collator.handle_scanned(is_same);
+            }
+            _ => {
+                self.disk = Disk::default();
+                self.scanned = Some(snapshot);
+                self.collator.handle_scanned(false);
+            }
+        }
+        self.collator.handle_watching(now);
     }
 
     fn answer(&mut self, mirror: MirrorId, lane: Lane, work: Option<HostWork>) {
@@ -503,6 +600,10 @@ impl World {
         self.exploring = 0;
         self.source.watched.clear();
         self.collator_life += 1;
+        if !self.resumes {
+            self.disk = Disk::default();
+        }
+        self.scanned = None;
         self.collator.handle_watch_lost(self.now);
         self.later(100, Event::Watched(self.collator_life));
         // What the collator was about to make is for the same collator.
@@ -522,7 +623,9 @@ impl World {
     /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.
     fn lose_queue(&mut self) {
         for told in std::mem::take(&mut self.queue) {
-            if let Told::Change(change) = told {
+            if let Told::Change(change) = told
+                && !self.ctimes_count
+            {
                 self.source.date_anew(&change.path);
             }
         }
@@ -548,11 +651,42 @@ impl World {
         self.mirrors[host].disk().get(path).is_some_and(|there| stamp(there) == stamp(&node))
     }
 
+    /// A collator that died alone is followed by one that trusts nothing.
     fn kill_collator(&mut self) {
+        self.disk = Disk::default();
+        self.begin_again();
+        for host in 0..HOSTS {
+            self.hosts[host].rule.handle_new_root(self.now, &"site".into());
+        }
+    }
+
+    /// The whole daemon dies, and what is done while it is down nobody is told.
+    fn kill_daemon(&mut self) {
+        self.disk.next = None;
+        self.resumes = true;
+        for host in 0..HOSTS {
+            self.kill_host(host);
+        }
+        self.begin_again();
+        self.resumes = true;
+        for _ in 0..self.random.below(4) {
+            let told = self.source.work(&mut self.random);
+            self.queue.extend(told);
+        }
+        self.lose_queue();
+    }
+
+    fn begin_again(&mut self) {
         self.collator_deaths += 1;
-        // What it was told and had not brought everywhere is found by size and time alone from now on.
-        for path in self.source.tree.keys().cloned().collect::<Vec<_>>() {
-            self.source.date_anew(&path);
+        // What it was told and had not brought everywhere is found by size and time alone from now on, where
+        // nobody holds the checkpoint.
+        let held_by_all =
+            self.disk.current.as_ref().is_some_and(|kept| kept.holders.len() == HOSTS);
+        self.ctimes_count = self.resumes && held_by_all;
+        if !self.ctimes_count {
+            for path in self.source.tree.keys().cloned().collect::<Vec<_>>() {
+                self.source.date_anew(&path);
+            }
         }
         self.collator = new_collator(self.now);
         for host in 0..HOSTS {
@@ -560,20 +694,20 @@ impl World {
         }
         self.collator.handle_unclean(self.now);
         self.collator_life += 1;
+        self.scanned = None;
         self.lose_queue();
         self.exploring = 0;
         self.source.watched.clear();
         self.later(100, Event::Watched(self.collator_life));
         for host in 0..HOSTS {
             self.collator.handle_new_host(self.now, &host_id(host));
-            self.hosts[host].rule.handle_new_root(self.now, &"site".into());
         }
     }
 
     /// Something goes wrong.
     fn trouble(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        let what = self.random.below(9);
+        let what = self.random.below(10);
         self.say(|| format!("trouble {what} {host}"));
         match what {
             0 => self.hosts[host].is_down ^= true,
@@ -586,6 +720,7 @@ impl World {
                 let path = self.random.one_in(2).then(|| self.random.path());
                 self.hide(path);
             }
+            9 => self.kill_daemon(),
             7 if self.memory[host] != Directory::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),
             _ => (),

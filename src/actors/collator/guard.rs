@@ -1,0 +1,110 @@
+//! Guarding the source: nothing leaves a Root that is not who it was.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+
+use actix::prelude::*;
+use slog::{error, info};
+
+use super::CollatorActor;
+use crate::actors::message::{Explore, WatchAnew};
+use crate::actors::send::tell;
+use crate::actors::shell::Shell;
+use crate::core::safety::{Guard, Judgement, Sighting};
+use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
+use crate::types::name::Escaped;
+use crate::types::plan::RootPlan;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+use crate::watch::{mounts, source};
+
+impl CollatorActor {
+    /// The source was looked at: what does that mean?
+    pub(super) fn judge(&mut self, ctx: &mut Context<Self>, judgement: Judgement) {
+        match judgement {
+            Judgement::Gone(why) => self.halt_until_back(ctx, &why),
+            Judgement::Same(_) if self.core.halted().is_some() => {
+                if let Some(watcher) = &self.watcher {
+                    info!(self.log, "The source is back; it is watched anew");
+                    tell(&watcher.watch_anew, WatchAnew);
+                }
+            }
+            Judgement::Same(held) => {
+                if let Some(watcher) = &self.watcher {
+                    for path in self.core.unmounted().iter().filter(|path| !held.contains(path)) {
+                        tell(&watcher.explore, Explore { path: path.clone() });
+                    }
+                }
+                self.turn(ctx, |core, now| core.handle_unmounted(now, held));
+            }
+        }
+    }
+
+    pub(super) fn halt_until_back(&mut self, ctx: &mut Context<Self>, why: &str) {
+        let source = Escaped(self.root.source.as_os_str().as_bytes());
+        let root = &self.root.id;
+        let why = format!(
+            "{why}: {source}. Nothing is pushed and nothing deleted until it is back; to take what is \
+             there now: mirrorball approve {root}"
+        );
+        self.halt(ctx, why);
+    }
+
+    pub(super) fn halt(&mut self, ctx: &mut Context<Self>, why: String) {
+        if self.core.halted() != Some(why.as_str()) {
+            error!(self.log, "The root is halted"; "why" => &why);
+            self.turn(ctx, |core, now| core.handle_halt(now, why));
+        }
+    }
+
+    /// Looks at the source again and again: a parent that is renamed, or a file system mounted over
+    /// it, raises no event. More often while it is not what it was.
+    pub(super) fn guard_source(&mut self, ctx: &mut Context<Self>) {
+        let troubled = self.core.halted().is_some() || !self.core.unmounted().is_empty();
+        let pause = if troubled { GUARD_INTERVAL } else { GUARD_IDLE_INTERVAL };
+        self.live.look.map(|look| ctx.cancel_future(look));
+        self.live.look = Some(ctx.run_later(pause, |act, ctx| {
+            act.live.look = None;
+            act.look_again(ctx);
+        }));
+    }
+
+    pub(super) fn look_again(&mut self, ctx: &mut Context<Self>) {
+        let Some(source) = self.source.clone() else { return self.guard_source(ctx) };
+        let (root, guard) = (self.root.clone(), self.guard.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let mounted = mounts::below(&root.source).unwrap_or_default();
+            (guard.judge(&sight(&root, &source, &guard)), mounted)
+        });
+        ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
+            if let Ok((judgement, mounted)) = looked {
+                act.judge(ctx, judgement);
+                act.explore_mounts(mounted);
+            }
+            act.guard_source(ctx);
+        }));
+    }
+
+    /// A file system that was mounted below the Root raised no event there.
+    pub(super) fn explore_mounts(&mut self, mounted: BTreeSet<RelPath>) {
+        let Some(watcher) = self.watcher.as_ref().filter(|_| self.core.halted().is_none()) else {
+            return;
+        };
+        for path in mounted.difference(&self.live.mounted) {
+            if self.guard.is_unknown_volume(path) {
+                info!(self.log, "A file system was mounted below the root"; "path" => %path);
+                tell(&watcher.explore, Explore { path: path.clone() });
+            }
+        }
+        self.live.mounted = mounted;
+    }
+}
+
+pub(super) fn sight(root: &RootPlan, source: &SourceDir, guard: &Guard) -> Sighting {
+    let device = |path: &RelPath| (path.clone(), source::device_at(source, path));
+    Sighting {
+        root: source::sight(&root.source),
+        is_marked: root.marker.as_ref().is_none_or(|name| source::holds(source, name)),
+        volumes: guard.volumes().map(device).collect(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Making batches: what the log hands out is looked at on the disk.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use slog::{debug, error};
+
+use super::CollatorActor;
+use super::guard::sight;
+use crate::actors::message::Work;
+use crate::actors::shell::Shell;
+use crate::core::batch::{self, Presence};
+use crate::core::change_log::Taken;
+use crate::core::collator::Collator;
+use crate::core::safety::Judgement;
+use crate::core::shared_batch::{Answer, Asker};
+use crate::types::batch::{Batch, Dirty};
+use crate::types::change::{Lane, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::limits::MAX_DELETE_MIN;
+use crate::types::outcome::{Budget, Outcome, PushEnd};
+use crate::types::source_dir::SourceDir;
+use crate::watch::presence::{Found, Looker};
+use crate::watch::source;
+
+impl CollatorActor {
+    /// Looks at the disk, away from this thread, and hands out the result.
+    pub(super) fn make(
+        &mut self,
+        ctx: &mut Context<Self>,
+        mirror: MirrorId,
+        lane: Lane,
+        taken: Taken,
+    ) {
+        let Some(source) = self.source.clone() else {
+            self.answer(mirror.clone(), lane, None);
+            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, taken.ticket));
+            return;
+        };
+        let mut making = None;
+        if !taken.own && !taken.walk {
+            let asker = (mirror.clone(), taken.ticket);
+            match self.shared.handle_ask((taken.from, taken.to), asker) {
+                Answer::Batch(made) => {
+                    return self.hand_out(ctx, mirror, lane, taken.ticket, made);
+                }
+                Answer::Wait => return,
+                Answer::Make { making: number, forgotten } => {
+                    making = Some(number);
+                    self.turn_away(ctx, forgotten);
+                }
+            }
+        }
+        let (root, filter) = (self.root.clone(), self.filter.clone());
+        let guard = self.guard.clone();
+        let ticket = taken.ticket;
+        let task = tokio::task::spawn_blocking(move || {
+            let judgement = guard.judge(&sight(&root, &source, &guard));
+            let held = match &judgement {
+                Judgement::Same(held) => held.as_slice(),
+                Judgement::Gone(_) => &[],
+            };
+            let full = source::holds_any(&source, |path, is_dir| filter.excludes(path, is_dir));
+            let batch = if taken.walk {
+                batch::make_walk(taken.to, held)
+            } else {
+                let found = look(&source, &taken.entries);
+                batch::make(taken.to, &taken.entries, &found, &filter, held)
+            };
+            let batch = Batch { full, ..batch };
+            (judgement, Arc::new(batch))
+        });
+        ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
+            Ok((judgement, batch)) => {
+                let waiting = making.map(|number| act.shared.handle_made(number, &batch));
+                let askers = std::iter::once((mirror, ticket)).chain(waiting.into_iter().flatten());
+                act.handle_made(ctx, lane, askers.collect(), &judgement, &batch);
+            }
+            Err(error) => {
+                error!(act.log, "Making a batch failed"; "why" => %error);
+                act.answer(mirror.clone(), lane, None);
+                act.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
+                act.forget_shared(ctx);
+            }
+        }));
+    }
+
+    pub(super) fn handle_made(
+        &mut self,
+        ctx: &mut Context<Self>,
+        lane: Lane,
+        askers: Vec<Asker>,
+        judgement: &Judgement,
+        batch: &Arc<Batch>,
+    ) {
+        self.judge(ctx, judgement.clone());
+        if batch.full {
+            self.turn(ctx, Collator::handle_full);
+        }
+        for (mirror, ticket) in askers {
+            match judgement {
+                Judgement::Same(_) => self.hand_out(ctx, mirror, lane, ticket, batch.clone()),
+                Judgement::Gone(_) => {
+                    self.answer(mirror.clone(), lane, None);
+                    self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
+                }
+            }
+        }
+    }
+
+    pub(super) fn hand_out(
+        &mut self,
+        ctx: &mut Context<Self>,
+        mirror: MirrorId,
+        lane: Lane,
+        ticket: Ticket,
+        batch: Arc<Batch>,
+    ) {
+        if batch.is_empty() {
+            // Everything in it is covered by something else, or held.
+            self.answer(mirror.clone(), lane, None);
+            let done = PushEnd::new(Outcome::Done);
+            self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &done));
+            return;
+        }
+        debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
+            "walk" => batch.walk);
+        let budget = self.budget(&mirror, lane, &batch);
+        let work = self.source.clone().map(|source| Work { ticket, batch, budget, source });
+        self.answer(mirror, lane, work);
+    }
+
+    /// How much a push may delete. An empty Root has no say in that: its disk may not be mounted.
+    pub(super) fn budget(&self, mirror: &MirrorId, lane: Lane, batch: &Batch) -> Budget {
+        if let Some(budget) = self.core.budget(mirror, lane) {
+            return budget;
+        }
+        if batch.walk && !batch.full {
+            return Budget::AtMost(0);
+        }
+        let half = |entries: u64| (entries / 2).max(MAX_DELETE_MIN);
+        let known = self.entries.map_or(u64::MAX, half);
+        Budget::AtMost(self.root.max_delete.unwrap_or(known))
+    }
+
+    pub(super) fn forget_shared(&mut self, ctx: &mut Context<Self>) {
+        let waiting = self.shared.forget();
+        self.turn_away(ctx, waiting);
+    }
+
+    /// There is nothing for them now; what they came for is still owed.
+    pub(super) fn turn_away(&mut self, ctx: &mut Context<Self>, askers: Vec<Asker>) {
+        for (mirror, ticket) in askers {
+            self.answer(mirror.clone(), Lane::Fresh, None);
+            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
+        }
+    }
+}
+
+fn look(source: &SourceDir, entries: &[Dirty]) -> Vec<Presence> {
+    let mut looker = Looker::new(source);
+    let presence = |(path, _): &Dirty| match looker.look(path) {
+        Found::Present { is_directory } => Presence::Present { is_directory },
+        Found::Missing(topmost) => Presence::Missing { topmost },
+        Found::Below(blocker) => Presence::Below { blocker },
+    };
+    entries.iter().map(presence).collect()
+}

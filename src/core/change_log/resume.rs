@@ -1,0 +1,80 @@
+//! What of a Mirror's standing outlives the daemon, and how it goes on from there.
+
+use std::collections::BTreeMap;
+
+use super::ChangeLog;
+use crate::core::checkpoint::Holders;
+use crate::core::debts::Debts;
+use crate::types::batch::Dirty;
+use crate::types::change::Kinds;
+use crate::types::ids::MirrorId;
+use crate::types::moment::Moment;
+use crate::types::rel_path::RelPath;
+
+impl ChangeLog {
+    /// These Mirrors hold what the last run's snapshot says, but for what each lacks and what is dirty.
+    /// After an end in the middle of things everything that was handed out is pushed once more, when
+    /// nothing can land any more.
+    pub fn resume(
+        &mut self,
+        now: Moment,
+        dirty: BTreeMap<RelPath, Kinds>,
+        holders: &Holders,
+        unclean: Option<&[Dirty]>,
+    ) {
+        for (id, lacks) in holders {
+            let Some(debts) = self.mirrors.get_mut(id) else { continue };
+            debts.walk_owed = None;
+            debts.cursor = self.head;
+            debts.echo = None;
+            debts.rewrite(lacks.iter().cloned());
+            if let Some(journal) =
+                unclean.filter(|journal| !journal.is_empty() || !lacks.is_empty())
+            {
+                debts.echo(now, false, journal);
+                debts.echo_also(lacks);
+            }
+        }
+        if !dirty.is_empty() {
+            self.seal_for(now, dirty, |id| holders.contains_key(id));
+        }
+    }
+
+    /// What a Mirror lacks; none if that can't be said path by path, or is more than `max` paths.
+    pub fn lacks(&self, id: &MirrorId, max: usize) -> Option<Vec<Dirty>> {
+        let debts = self.mirrors.get(id)?;
+        if self.lacks_count(id)? > max {
+            return None;
+        }
+        let above = self.epochs_above(debts.cursor).flat_map(|(_, record)| &record.paths);
+        let mut lacks: BTreeMap<RelPath, Kinds> =
+            above.map(|path| (path.clone(), self.entries[path].kinds)).collect();
+        let stuck = debts.stuck.iter().map(|(path, stuck)| (path, &stuck.kinds));
+        for (path, kinds) in stuck.chain(&debts.rewritten).chain(&debts.held) {
+            *lacks.entry(path.clone()).or_default() |= *kinds;
+        }
+        Some(lacks.into_iter().collect())
+    }
+
+    /// About how many paths a Mirror lacks; none if that can't be said path by path.
+    pub fn lacks_count(&self, id: &MirrorId) -> Option<usize> {
+        let debts = self.mirrors.get(id)?;
+        // What broke off is named by nobody but the journal.
+        if debts.walk_owed.is_some() || debts.echo.is_some() {
+            return None;
+        }
+        let dirty: usize = self.epochs_above(debts.cursor).map(|(_, r)| r.paths.len()).sum();
+        Some(dirty + debts.stuck.len() + debts.rewritten.len() + debts.held.len())
+    }
+
+    /// Whether more may differ on a Mirror than was ever handed out for it.
+    pub fn is_in_doubt(&self, id: &MirrorId) -> bool {
+        let whole = |debts: &Debts| debts.echo.as_ref().is_some_and(|echo| echo.whole);
+        self.mirrors.get(id).is_none_or(|debts| debts.walk_owed.is_some() || whole(debts))
+    }
+
+    /// Whether what broke off may still land on any Mirror.
+    pub fn may_change(&self) -> bool {
+        self.mirrors.values().any(|debts| debts.echo.is_some())
+    }
+}
