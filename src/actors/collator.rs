@@ -17,7 +17,7 @@ use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
     Applied, Approve, BatchReady, Changed, EndWell, MeetHost, RootReported, Seal, SourceGone,
-    TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, Who, Work, WorkWaits,
+    TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -25,7 +25,7 @@ use crate::actors::shell::Shell;
 use crate::core::collator::{Collator, Effect};
 use crate::core::filter::Filter;
 use crate::core::open_epoch::Waits;
-use crate::core::safety::Guard;
+use crate::core::safety::{ANOTHER, Guard, Remembered};
 use crate::core::shared_batch::SharedBatch;
 use crate::types::change::{Epoch, Lane};
 use crate::types::ids::{HostId, MirrorId};
@@ -35,7 +35,7 @@ use crate::types::outcome::Outcome;
 use crate::types::plan::RootPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
-use crate::watch::mounts;
+use crate::watch::{mounts, source};
 
 /// Collects one Root's changes and hands them out.
 pub struct CollatorActor {
@@ -48,6 +48,8 @@ pub struct CollatorActor {
     watcher: Option<WatcherLink>,
     source: Option<SourceDir>,
     guard: Guard,
+    /// What the next run will know of the Root.
+    remembered: Remembered,
     directories: usize,
     /// The most entries that were known in the Root; none where nobody counts.
     entries: Option<u64>,
@@ -92,6 +94,7 @@ impl CollatorActor {
             core.handle_directory(&mirror.id, memory.directory(&mirror.id));
         }
         let is_clean = memory.begin();
+        let remembered = memory.root();
         if !is_clean {
             core.handle_unclean(kit.clock.now());
         }
@@ -109,7 +112,8 @@ impl CollatorActor {
             hosts: BTreeMap::new(),
             watcher: None,
             source: None,
-            guard: Guard::default(),
+            guard: Guard::new(&remembered),
+            remembered,
             directories: 0,
             entries: None,
             shared: SharedBatch::default(),
@@ -247,15 +251,16 @@ impl Handler<Watching> for CollatorActor {
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
         let Watching { source, directories, entries, snapshot } = message;
         self.entries = self.entries.max(entries);
-        let is_root = self.guard.handle_watching(source.identity());
+        let lasting = source::lasting(&source).ok();
+        let is_root = self.guard.handle_watching(source.identity(), lasting);
+        self.remember_root();
         self.source = Some(source);
         self.directories = directories;
         self.forget_shared(ctx);
         if is_root {
             self.begin_from(ctx, snapshot);
         } else {
-            let why = "The source is another directory than the one that was mirrored";
-            self.halt_until_back(ctx, why);
+            self.halt_until_back(ctx, ANOTHER);
         }
         self.guard_source(ctx);
     }
@@ -294,6 +299,7 @@ impl Handler<VolumeSeen> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: VolumeSeen, _: &mut Self::Context) {
         self.guard.handle_volume(message.path, message.device);
+        self.remember_root();
     }
 }
 
@@ -334,13 +340,7 @@ impl Handler<Applied> for CollatorActor {
 impl Handler<Approve> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
-        if self.core.halted().is_some() {
-            warn!(self.log, "A person approves of the source as it is now");
-            self.guard = Guard::default();
-            if let Some(watcher) = &self.watcher {
-                tell(&watcher.watch_anew, WatchAnew);
-            }
-        }
+        self.approve_source(ctx);
         info!(self.log, "Approved"; "mirror" => %message.mirror);
         self.turn(ctx, |core, now| core.handle_approve(now, &message.mirror));
     }

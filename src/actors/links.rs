@@ -3,8 +3,9 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, Mark, RootReported,
-    Seal, SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching, WorkWaits,
+    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, LetGo, Mark,
+    RootReported, Seal, SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching,
+    WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -47,6 +48,8 @@ pub struct CollatorLink {
 pub struct WatcherLink {
     /// Look at this directory again.
     pub explore: Recipient<Explore>,
+    /// Keep nothing of it open.
+    pub let_go: Recipient<LetGo>,
     /// Begin again.
     pub watch_anew: Recipient<WatchAnew>,
     /// Tell when everything that changed until now is sealed.

@@ -5,11 +5,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::core::directory::Directory;
+use crate::core::safety::Remembered;
 use crate::types::ids::MirrorId;
 use crate::types::plan::{Plan, RootPlan};
 
 /// A file that is there after a run that ended in good order. No host's name begins with a dot.
 const CLEAN: &str = ".clean";
+
+/// Who the Root is, as JSON.
+const ROOT: &str = ".root";
 
 /// The Mirrors of one Root, as the last run left them. What is there for another target, or can't be
 /// read, counts as nothing.
@@ -45,6 +49,17 @@ impl Memory {
         std::fs::write(self.directory.join(CLEAN), b"")
     }
 
+    /// Who the Root was; nothing where that is not known.
+    pub fn root(&self) -> Remembered {
+        let text = std::fs::read(self.directory.join(ROOT)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps who the Root is, whole or not at all.
+    pub fn keep_root(&self, root: &Remembered) -> io::Result<()> {
+        self.replace(ROOT, &serde_json::to_vec(root)?)
+    }
+
     /// What is known of a mirror's directory.
     pub fn directory(&self, id: &MirrorId) -> Directory {
         let text = std::fs::read_to_string(self.directory.join(id.host.as_str()));
@@ -58,11 +73,15 @@ impl Memory {
 
     /// Keeps it, whole or not at all.
     pub fn keep(&self, id: &MirrorId, directory: Directory) -> io::Result<()> {
+        let target = self.targets.get(id).map(String::as_str).unwrap_or_default();
+        self.replace(id.host.as_str(), format!("{}\n{target}", directory.name()).as_bytes())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         std::fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        let target = self.targets.get(id).map(String::as_str).unwrap_or_default();
-        write!(file, "{}\n{target}", directory.name())?;
-        file.persist(self.directory.join(id.host.as_str()))?;
+        file.write_all(bytes)?;
+        file.persist(self.directory.join(name))?;
         Ok(())
     }
 }

@@ -166,6 +166,7 @@ impl OverseerActor {
             Supervisor::start(move |_| WatcherActor::new(&root, filter, &kit, link, life));
         let link = WatcherLink {
             explore: watcher.clone().recipient(),
+            let_go: watcher.clone().recipient(),
             watch_anew: watcher.clone().recipient(),
             mark: watcher.clone().recipient(),
         };

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::core::snapshot::Snapshot;
 use crate::types::batch::Dirty;
 use crate::types::change::Kinds;
 use crate::types::ids::{HostId, MirrorId};
-use crate::types::name::unescape;
+use crate::types::name::{Escaped, unescape};
 use crate::types::plan::{Plan, RootPlan};
 use crate::types::rel_path::RelPath;
 
@@ -86,7 +87,7 @@ impl Place {
         };
         Self {
             directory: plan.state_dir.join("checkpoints").join(root.id.as_str()),
-            root: format!("{:?} {:?}", root.source, root.rules),
+            root: format!("{} {:?}", Escaped(root.source.as_os_str().as_bytes()), root.rules),
             targets: root.mirrors.iter().map(target).collect(),
         }
     }
@@ -417,12 +418,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_whatever_in_its_files_make_it_panic(
-            bytes in prop::collection::vec(any::<u8>(), 0..300), which in 0..3
+            bytes in prop::collection::vec(any::<u8>(), 0..300), which in 0..3_usize
         ) {
             let dir = tempfile::tempdir().unwrap();
             let (place, _) = kept(dir.path());
             let path = [place.current_path(), place.path(1, "journal"), place.path(1, "snapshot")];
-            fs::write(&path[which as usize], bytes).unwrap();
+            fs::write(&path[which], bytes).unwrap();
             drop(place.load(false));
         }
     }

@@ -13,7 +13,7 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::message::{
     Applied, Approve, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch,
-    Verify, Who, WorkWaits,
+    Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -27,7 +27,7 @@ use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Outcome, PushEnd};
 use crate::types::plan::{HostPlan, MirrorPlan};
-use crate::types::source_dir::SourceDir;
+use crate::types::source_dir::{SourceDir, WeakSourceDir};
 use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
 
 /// Brings changes to one Host.
@@ -40,8 +40,8 @@ pub struct TransferActor {
     mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>>,
     rules: BTreeMap<RootId, PathBuf>,
     roots: BTreeMap<RootId, RootLink>,
-    /// Where each Root's work comes from, as of its last batch.
-    sources: BTreeMap<RootId, SourceDir>,
+    /// Where each Root's work comes from, as of its last batch. A halted Root is kept open by nobody.
+    sources: BTreeMap<RootId, WeakSourceDir>,
     live: Live,
     _notice: DeathNotice,
 }
@@ -122,17 +122,16 @@ impl TransferActor {
     }
 
     fn start(&mut self, ctx: &mut Context<Self>, push: Push) {
-        let (Some(mirror), Some(source)) =
-            (self.mirrors.get(&push.mirror), self.sources.get(&push.mirror.root))
-        else {
-            let end = PushEnd::again(Blame::Mirror, "The mirror is not known here");
+        let source = self.sources.get(&push.mirror.root).and_then(WeakSourceDir::upgrade);
+        let (Some(mirror), Some(source)) = (self.mirrors.get(&push.mirror), source) else {
+            let end = PushEnd::again(Blame::Mirror, "The source was given up meanwhile");
             self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
             return;
         };
         let steps = steps::plan(&push.batch, mirror.delete, push.manner);
         let id = push.id;
         let rule = RunningPush::new(push, steps);
-        let running = Running { rule, source: source.clone(), process: Rc::default() };
+        let running = Running { rule, source, process: Rc::default() };
         self.live.running.insert(id, running);
         self.run_next(ctx, id);
     }
@@ -273,8 +272,8 @@ impl Handler<BatchReady> for TransferActor {
         let BatchReady { mirror, lane, work } = message;
         match work {
             Some(work) => {
-                self.sources.insert(mirror.root.clone(), work.source);
-                let (ticket, batch, budget) = (work.ticket, work.batch, work.budget);
+                let Work { ticket, batch, budget, source } = work;
+                self.sources.insert(mirror.root.clone(), source.downgrade());
                 let work = HostWork { ticket, batch, budget };
                 self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, work));
             }
@@ -287,9 +286,11 @@ impl Handler<Verify> for TransferActor {
     type Result = ResponseFuture<Result<Differences, String>>;
     fn handle(&mut self, message: Verify, _: &mut Self::Context) -> Self::Result {
         let id = message.mirror;
-        let (Some(mirror), Some(source)) = (self.mirrors.get(&id), self.sources.get(&id.root))
-        else {
-            return Box::pin(async move { Err(format!("{id} has not been reached yet")) });
+        let source = self.sources.get(&id.root).and_then(WeakSourceDir::upgrade);
+        let (Some(mirror), Some(source)) = (self.mirrors.get(&id), source) else {
+            return Box::pin(
+                async move { Err(format!("{id} has not been reached yet, or is halted")) },
+            );
         };
         let step = Step {
             kind: StepKind::Verify,
@@ -301,7 +302,7 @@ impl Handler<Verify> for TransferActor {
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),
-            source: source.clone(),
+            source,
             mirror: mirror.clone(),
             rules: self.rules.get(&id.root).cloned(),
             on_progress: Rc::new(|_| ()),

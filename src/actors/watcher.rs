@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::CollatorLink;
 use crate::actors::message::{
-    Changed, Explore, Mark, Seal, SourceGone, VolumeSeen, WatchAnew, WatchLost, Watching, Who,
+    Changed, Explore, LetGo, Mark, Seal, SourceGone, VolumeSeen, WatchAnew, WatchLost, Watching,
+    Who,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -492,6 +493,13 @@ impl Handler<Explore> for WatcherActor {
     type Result = ();
     fn handle(&mut self, message: Explore, ctx: &mut Self::Context) {
         self.turn(ctx, |table, _| table.handle_remounted(&message.path));
+    }
+}
+
+impl Handler<LetGo> for WatcherActor {
+    type Result = ();
+    fn handle(&mut self, _: LetGo, _: &mut Self::Context) {
+        self.live.watch = None;
     }
 }
 

@@ -112,19 +112,29 @@ impl Collator {
         now: Moment,
         changes: Vec<Change>,
         journal: &[Dirty],
-        holders: &Holders,
+        holders: Holders,
         is_clean: bool,
     ) {
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        checkpoint.resume(journal, holders);
+        // One whose directory nobody knows is to be reached first, and that is a Walk's work.
+        let is_known = |id: &MirrorId| self.log.directory(id) != Directory::Unknown;
+        let (holders, unknown): (Holders, Holders) =
+            holders.into_iter().partition(|(id, _)| is_known(id));
+        if !unknown.is_empty() {
+            let effect = checkpoint::Effect::Withdraw(unknown.into_keys().collect());
+            self.effects.push_back(Effect::Checkpoint(effect));
+        }
+        checkpoint.resume(journal, &holders);
         let mut dirty: BTreeMap<RelPath, Kinds> = journal.iter().cloned().collect();
         for Change { path, kinds } in changes {
             *dirty.entry(path).or_default() |= kinds;
         }
+        // Whatever it holds, it is looked at once before it is called in sync.
+        *dirty.entry(RelPath::root()).or_default() |= Kinds::ATTRS;
         if let Some(effect) = checkpoint.handle_sealed(&dirty) {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.log.resume(now, dirty, holders, (!is_clean).then_some(journal));
+        self.log.resume(now, dirty, &holders, (!is_clean).then_some(journal));
     }
 
     /// The Root's scan is at hand; `is_same`: it is what the last run kept.

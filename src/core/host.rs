@@ -190,6 +190,7 @@ impl Host {
             manner: Manner {
                 budget,
                 directory: mirror.directory,
+                is_known: mirror.report.last_success.is_some(),
                 delete_first: mirror.is_full,
                 can_delete_missing: !self.lacks.contains(&Capability::DeleteMissing),
                 pieces: mirror.pieces,

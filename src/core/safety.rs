@@ -2,17 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::types::name::unescape;
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::Identity;
+use crate::types::source_dir::{Identity, Lasting};
 
 /// What is known of a Root: who it is, and which volumes are mounted below it. Who it is, is what was
-/// watched first; another directory at its path is never taken for it.
+/// watched first, in this run or an earlier one; another directory at its path is never taken for it.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     root: Option<Identity>,
-    volumes: BTreeMap<RelPath, u64>,
+    /// As an earlier run knew it.
+    lasting: Option<Lasting>,
+    /// The device of each; none for one that only an earlier run has seen.
+    volumes: BTreeMap<RelPath, Option<u64>>,
     /// Seen while the tree is explored, before it is known whether it is the Root's.
     exploring: Vec<(RelPath, u64)>,
+    is_watched: bool,
+}
+
+/// What outlives the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Who the Root is.
+    pub root: Option<Lasting>,
+    /// Where volumes are mounted below it, escaped.
+    pub volumes: Vec<String>,
 }
 
 /// What was found now.
@@ -20,6 +36,8 @@ pub struct Guard {
 pub struct Sighting {
     /// Who the Root's path leads to; none if it leads nowhere.
     pub root: Option<Identity>,
+    /// The same for good; only of use while it has not been taken for the Root in this run.
+    pub lasting: Option<Lasting>,
     /// Whether the marker is in it, where one is demanded.
     pub is_marked: bool,
     /// The device found at each of [`Guard::volumes`], none where there is no directory.
@@ -36,24 +54,65 @@ pub enum Judgement {
 }
 
 impl Guard {
-    /// A directory below was seen on a device of its own.
+    /// An earlier run knew this. What can't be read is of no consequence.
+    pub fn new(remembered: &Remembered) -> Self {
+        let volumes = remembered.volumes.iter();
+        let volumes = volumes.filter_map(|path| RelPath::parse(&unescape(path)).ok());
+        Self {
+            lasting: remembered.root,
+            volumes: volumes.map(|path| (path, None)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a directory was taken for the Root in this run.
+    pub fn knows_root(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// For the next run.
+    pub fn remember(&self) -> Remembered {
+        let volumes = self.volumes.keys().map(ToString::to_string).collect();
+        Remembered { root: self.lasting, volumes }
+    }
+
+    /// A directory below was seen on a device of its own. One that is mounted where another was is not
+    /// taken for it.
     pub fn handle_volume(&mut self, path: RelPath, device: u64) {
-        self.exploring.push((path, device));
+        if self.is_watched {
+            self.volumes.entry(path).or_default().get_or_insert(device);
+        } else {
+            self.exploring.push((path, device));
+        }
     }
 
     /// What was explored so far is void.
     pub fn handle_watch_lost(&mut self) {
         self.exploring.clear();
+        self.is_watched = false;
     }
 
     /// All of this directory is watched. Returns whether it is the Root, so that it may be pushed.
-    pub fn handle_watching(&mut self, found: Identity) -> bool {
-        if *self.root.get_or_insert(found) != found {
-            self.exploring.clear();
+    pub fn handle_watching(&mut self, found: Identity, lasting: Option<Lasting>) -> bool {
+        let explored = std::mem::take(&mut self.exploring);
+        let is_another = match (self.root, self.lasting, lasting) {
+            (Some(root), ..) => root != found,
+            (None, Some(known), Some(found)) => !known.is_same(found),
+            (None, ..) => false,
+        };
+        if is_another {
             return false;
         }
-        self.volumes.extend(self.exploring.drain(..));
+        self.root = Some(found);
+        self.lasting = lasting.or(self.lasting);
+        self.is_watched = true;
+        explored.into_iter().for_each(|(path, device)| self.handle_volume(path, device));
         true
+    }
+
+    /// A person says that these volumes may be gone, or be other ones.
+    pub fn forget_volumes(&mut self, paths: &[RelPath]) {
+        self.volumes.retain(|path, _| !paths.contains(path));
     }
 
     /// Whether a volume that is mounted here was never seen.
@@ -69,7 +128,11 @@ impl Guard {
     /// Compares what was found with what is known.
     pub fn judge(&self, sighting: &Sighting) -> Judgement {
         let Some(known) = self.root else {
-            return Judgement::Gone("The source was never watched".into());
+            let is_back = |(known, found): (Lasting, Lasting)| known.is_same(found);
+            return match self.lasting.zip(sighting.lasting) {
+                Some(both) if is_back(both) && sighting.is_marked => Judgement::Same(Vec::new()),
+                _ => Judgement::Gone(ANOTHER.into()),
+            };
         };
         match sighting.root {
             None => return Judgement::Gone("The source directory is not there".into()),
@@ -79,23 +142,30 @@ impl Guard {
                 );
             }
             Some(found) if found != known => {
-                return Judgement::Gone(
-                    "The source is another directory than the one that was watched".into(),
-                );
+                return Judgement::Gone(ANOTHER.into());
             }
             Some(_) if !sighting.is_marked => {
                 return Judgement::Gone("The marker file is not in the source".into());
             }
             Some(_) => (),
         }
+        let is_there = |path: &RelPath, found: Option<u64>| match self.volumes.get(path) {
+            Some(Some(device)) => found == Some(*device),
+            // Any volume: devices have other numbers in each run of the machine.
+            Some(None) => found.is_some_and(|device| device != known.device),
+            None => true,
+        };
         let unmounted = sighting
             .volumes
             .iter()
-            .filter(|(path, found)| self.volumes.get(path).copied() != *found)
+            .filter(|(path, found)| !is_there(path, *found))
             .map(|(path, _)| path.clone());
         Judgement::Same(unmounted.collect())
     }
 }
+
+/// Why a Root is halted that is not who it was.
+pub const ANOTHER: &str = "The source is another directory than the one that was mirrored";
 
 #[cfg(test)]
 mod tests {
@@ -106,8 +176,13 @@ mod tests {
     fn judge(root: Option<Identity>, volume: Option<u64>) -> Judgement {
         let mut guard = Guard::default();
         guard.handle_volume("vol".into(), 7);
-        assert!(guard.handle_watching(ROOT));
-        guard.judge(&Sighting { root, is_marked: true, volumes: vec![("vol".into(), volume)] })
+        assert!(guard.handle_watching(ROOT, None));
+        guard.judge(&Sighting {
+            root,
+            lasting: None,
+            is_marked: true,
+            volumes: vec![("vol".into(), volume)],
+        })
     }
 
     #[test]
@@ -129,11 +204,55 @@ mod tests {
     #[test]
     fn hard_case_8_another_directory_at_the_roots_place_is_never_taken_for_it() {
         let mut guard = Guard::default();
-        assert!(guard.handle_watching(ROOT));
+        assert!(guard.handle_watching(ROOT, None));
         guard.handle_watch_lost();
         guard.handle_volume("other".into(), 7);
-        assert!(!guard.handle_watching(Identity { inode: 3, ..ROOT }));
+        assert!(!guard.handle_watching(Identity { inode: 3, ..ROOT }, None));
         assert_eq!(guard.volumes().count(), 0);
-        assert!(guard.handle_watching(ROOT));
+        assert!(guard.handle_watching(ROOT, None));
+    }
+
+    fn born(born: Option<i64>, inode: u64, file_system: u64) -> Lasting {
+        Lasting { inode, born, file_system }
+    }
+
+    #[test]
+    fn hard_case_8_a_root_that_is_another_one_than_in_the_last_run_sends_nothing() {
+        let taken = |known, found| {
+            let remembered = Remembered { root: Some(known), volumes: Vec::new() };
+            Guard::new(&remembered).handle_watching(ROOT, Some(found))
+        };
+        let known = born(Some(5), 2, 1);
+        assert!(taken(known, born(Some(5), 2, 9)), "devices are numbered anew");
+        let remembered = Remembered { root: Some(known), volumes: Vec::new() };
+        let judge = |lasting| {
+            let sighting =
+                Sighting { root: Some(ROOT), lasting, is_marked: true, volumes: Vec::new() };
+            Guard::new(&remembered).judge(&sighting)
+        };
+        assert_eq!(judge(Some(known)), Judgement::Same(vec![]), "it is back");
+        assert!(matches!(judge(Some(born(Some(6), 2, 1))), Judgement::Gone(_)));
+        assert!(!taken(known, born(Some(6), 2, 1)) && !taken(known, born(Some(5), 3, 1)));
+        let unborn = born(None, 2, 1);
+        assert!(taken(unborn, unborn) && !taken(unborn, born(None, 2, 9)));
+    }
+
+    #[test]
+    fn hard_case_8_a_volume_that_only_the_last_run_has_seen_is_held_until_one_is_mounted() {
+        let mut guard = Guard::default();
+        guard.handle_volume("vol".into(), 7);
+        assert!(guard.handle_watching(ROOT, Some(born(None, 2, 1))));
+        let mut guard = Guard::new(&guard.remember());
+        assert!(guard.handle_watching(ROOT, Some(born(None, 2, 1))));
+        let judge = |guard: &Guard, device| {
+            let volumes = vec![("vol".into(), Some(device))];
+            guard.judge(&Sighting { root: Some(ROOT), lasting: None, is_marked: true, volumes })
+        };
+        assert_eq!(judge(&guard, ROOT.device), Judgement::Same(vec!["vol".into()]));
+        assert_eq!(judge(&guard, 9), Judgement::Same(vec![]));
+        guard.handle_volume("vol".into(), 9);
+        assert_eq!(judge(&guard, 8), Judgement::Same(vec!["vol".into()]), "another one");
+        guard.forget_volumes(&["vol".into()]);
+        assert_eq!(guard.volumes().count(), 0);
     }
 }

@@ -184,12 +184,15 @@ mod tests {
         Facts { mode, inode, size: 1, mtime: 1, ctime }
     }
 
-    /// Directories with their entries: `name mode inode ctime`.
-    fn snapshot(directories: &[(&str, &[(&str, u32, u64, i64)])]) -> Snapshot {
+    /// Name, mode, inode, ctime.
+    type Entry = (&'static str, u32, u64, i64);
+
+    /// Directories with their entries.
+    fn snapshot(directories: &[(&str, &[Entry])]) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.set_own(facts(DIR, 1, 1));
         for (path, entries) in directories {
-            let entry = |(name, mode, inode, ctime): &(&str, u32, u64, i64)| {
+            let entry = |(name, mode, inode, ctime): &Entry| {
                 (name.as_bytes().to_vec(), facts(*mode, *inode, *ctime))
             };
             let listing = Listing::new(entries.iter().map(entry).collect());

@@ -14,6 +14,8 @@ pub struct Manner {
     pub budget: Budget,
     /// What is known of its directory.
     pub directory: Directory,
+    /// It was reached since the start.
+    pub is_known: bool,
     /// It had no room: deletions go first.
     pub delete_first: bool,
     /// The other end can delete listed entries that are missing.
@@ -44,10 +46,10 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
     if directory == Directory::Unknown {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
+    if directory == Directory::Filled && batch.full && (batch.walk || !manner.is_known) {
+        steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
+    }
     if batch.walk {
-        if directory == Directory::Filled && batch.full {
-            steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
-        }
         steps.push(step(StepKind::Walk, Vec::new(), counted(delete.on_walk())));
         return steps;
     }
@@ -99,6 +101,7 @@ mod tests {
     const MANNER: Manner = Manner {
         budget: Budget::AtMost(1000),
         directory: Directory::Filled,
+        is_known: true,
         delete_first: false,
         can_delete_missing: true,
         pieces: 1,
@@ -151,6 +154,14 @@ mod tests {
         assert_eq!(kinds(&steps), [StepKind::FirstContact, StepKind::Walk]);
         assert_eq!(steps[1].deletions, Deletions::None);
         assert_eq!(kinds(&plan(&walk, DeleteMode::Always, MANNER)), [StepKind::Walk]);
+    }
+
+    #[test]
+    fn hard_case_15_a_filled_mirror_is_looked_at_before_the_first_push_since_the_start() {
+        let batch = Batch { full: true, ..batch() };
+        let first = plan(&batch, DeleteMode::Always, Manner { is_known: false, ..MANNER });
+        assert_eq!(first[0].kind, StepKind::Look);
+        assert_ne!(plan(&batch, DeleteMode::Always, MANNER)[0].kind, StepKind::Look);
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
 /// How rsync begins to say that something can't take the place of what is there.
 const IN_THE_WAY: &str = "could not make way for";
 
+/// How it begins to say how many deletions it did not make.
+const LIMIT_REACHED: &str = "Deletions stopped due to --max-delete limit (";
+
 fn again(blame: Blame, why: String) -> Outcome {
     Outcome::Again { blame, why, cut_off: false }
 }
@@ -60,6 +63,8 @@ struct Said {
     deletions_skipped: bool,
     /// Because of their number.
     skipped: u64,
+    /// Something waits for deletions that were only counted.
+    in_the_way: bool,
     no_space: bool,
     lines: Vec<String>,
 }
@@ -72,6 +77,7 @@ impl Said {
             notes: Vec::new(),
             deletions_skipped: false,
             skipped: 0,
+            in_the_way: false,
             no_space: false,
             lines: Vec::new(),
         };
@@ -95,7 +101,8 @@ impl Said {
             self.deletions_skipped = true;
             return;
         }
-        if let Some(rest) = text.strip_prefix("Deletions stopped due to --max-delete limit (") {
+        let is_limited = matches!(step.deletions, Deletions::AtMost(_));
+        if let Some(rest) = text.strip_prefix(LIMIT_REACHED).filter(|_| is_limited) {
             let digits = rest.split(' ').next().unwrap_or(rest);
             self.skipped = digits.parse().unwrap_or(1);
             return;
@@ -119,6 +126,7 @@ impl Said {
             return;
         }
         if text.starts_with(IN_THE_WAY) && deletions_limited {
+            self.in_the_way = true;
             return;
         }
         match attribute(step, line, prefixes) {
@@ -176,7 +184,7 @@ impl Said {
         if self.unattributed.is_empty() && !self.failed.is_empty() {
             return Outcome::Partly(self.failed.clone());
         }
-        if self.skipped > 0 && self.unattributed.is_empty() {
+        if self.skipped > 0 && self.in_the_way && self.unattributed.is_empty() {
             // All that failed was in the way of something, and waits with the other deletions.
             return Outcome::Done;
         }

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Which directory it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,29 @@ pub struct Identity {
     pub device: u64,
     /// Inode number on it.
     pub inode: u64,
+}
+
+/// Which directory it is, also after the machine was started anew, when devices have other numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Lasting {
+    /// Inode number.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where its file system keeps that.
+    pub born: Option<i64>,
+    /// The identity of its file system, as `statfs(2)` has it.
+    pub file_system: u64,
+}
+
+impl Lasting {
+    /// Whether both are the same directory.
+    pub fn is_same(self, other: Self) -> bool {
+        let is_same_file_system = match (self.born, other.born) {
+            // To the nanosecond, no two directories of one number are.
+            (Some(born), Some(other)) => born == other,
+            _ => self.file_system == other.file_system,
+        };
+        self.inode == other.inode && is_same_file_system
+    }
 }
 
 /// An open Root. Clones share the descriptor.
@@ -32,9 +55,28 @@ impl SourceDir {
         self.identity
     }
 
+    /// The same, without keeping it open, or its file system busy.
+    pub fn downgrade(&self) -> WeakSourceDir {
+        WeakSourceDir { fd: Arc::downgrade(&self.fd), identity: self.identity }
+    }
+
     /// A name for this very directory that works in a child before it executes a program.
     pub fn proc_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+    }
+}
+
+/// A Root that is open only as long as somebody else keeps it open.
+#[derive(Clone, Debug)]
+pub struct WeakSourceDir {
+    fd: Weak<OwnedFd>,
+    identity: Identity,
+}
+
+impl WeakSourceDir {
+    /// The Root, if it is still open.
+    pub fn upgrade(&self) -> Option<SourceDir> {
+        Some(SourceDir { fd: self.fd.upgrade()?, identity: self.identity })
     }
 }
 

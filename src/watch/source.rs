@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat,
-    statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, fstatvfs,
+    openat, openat2, statat, statx,
 };
 
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, SourceDir};
+use crate::types::source_dir::{Identity, Lasting, SourceDir};
 
 /// Opens a Root's directory. The error names the path.
 pub fn open(path: &Path) -> io::Result<SourceDir> {
@@ -20,11 +20,17 @@ pub fn open(path: &Path) -> io::Result<SourceDir> {
     Ok(SourceDir::new(fd, identity))
 }
 
-/// Who the path of a Root leads to now; none if it leads to no directory.
-pub fn sight(path: &Path) -> Option<Identity> {
-    let stat = stat(path).ok()?;
-    let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-    is_directory.then(|| identity_of(&stat))
+/// Who a Root is, beyond this run of the machine.
+pub fn lasting(root: &SourceDir) -> io::Result<Lasting> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(root, "", AtFlags::EMPTY_PATH, wanted)?;
+    let is_known = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = || {
+        let seconds = found.stx_btime.tv_sec.wrapping_mul(1_000_000_000);
+        seconds.wrapping_add(found.stx_btime.tv_nsec.into())
+    };
+    let file_system = fstatvfs(root)?.f_fsid;
+    Ok(Lasting { inode: found.stx_ino, born: is_known.then(born), file_system })
 }
 
 /// Opens the directory at a path below a Root, only to look at it or to watch it. No component may be a

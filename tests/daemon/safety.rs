@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 use crate::support::volume::Volume;
-use crate::support::{Daemon, NOBODY, is_root};
+use crate::support::{Daemon, NOBODY, is_root, wait_for};
 
 #[test]
 fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
@@ -379,4 +379,77 @@ fn a_mirror_whose_disk_is_not_mounted_when_the_daemon_starts_is_not_made_anew() 
         daemon.flush("");
         assert_same(&daemon.source(), &local, ending);
     }
+}
+
+#[test]
+fn another_directory_at_the_sources_place_before_the_start_empties_no_mirror() {
+    let mut daemon = Daemon::new().local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon = daemon.start();
+    daemon.flush("");
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    fs::rename(daemon.source(), daemon.path("away")).unwrap();
+    fs::create_dir(daemon.source()).unwrap();
+    fs::write(daemon.source().join("other"), "o").unwrap();
+    daemon.start_again();
+    let halted = |daemon: &Daemon| {
+        daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+        assert!(daemon.path("local/f").exists() && !daemon.path("local/other").exists());
+    };
+    halted(&daemon);
+    // Not even after one more start.
+    daemon.kill();
+    daemon.start_again();
+    halted(&daemon);
+    fs::remove_dir_all(daemon.source()).unwrap();
+    fs::rename(daemon.path("away"), daemon.source()).unwrap();
+    daemon.wait_for_mirror("local", "in sync again", |mirror| mirror["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "back again");
+}
+
+#[test]
+fn hard_case_8_a_volume_that_is_not_mounted_at_the_next_start_deletes_nothing_before_approval() {
+    let mut daemon = Daemon::new().local("local");
+    let at = daemon.source().join("up/volume");
+    let Some(volume) = Volume::mount(&at) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    fs::write(at.join("precious"), "p").unwrap();
+    daemon = daemon.start();
+    daemon.flush("");
+    daemon.kill();
+    drop(volume);
+    fs::write(daemon.source().join("up/other"), "o").unwrap();
+    daemon.start_again();
+    let precious = daemon.path("local/up/volume/precious");
+    let arrived = |_: &_| daemon.path("local/up/other").exists();
+    let status = daemon.wait_for_mirror("local", "other paths go on", arrived);
+    assert_ne!(status["state"], "in-sync", "{status:#}");
+    assert!(precious.exists(), "{}", daemon.log_tail());
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert!(!precious.exists());
+    assert_same(&daemon.source(), &daemon.path("local"), "as approved");
+}
+
+#[test]
+fn hard_case_29_the_file_system_of_a_halted_root_can_be_unmounted() {
+    let daemon = Daemon::new();
+    let volume = daemon.path("source");
+    let Some(_volume) = Volume::mount(&volume) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    let daemon = daemon.below("root").local("local");
+    fs::create_dir(daemon.source().join("d")).unwrap();
+    fs::write(daemon.source().join("d/f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::rename(daemon.source(), volume.join("away")).unwrap();
+    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    wait_for("umount", || {
+        let unmount = std::process::Command::new("umount").arg(&volume).output().unwrap();
+        unmount.status.success().then_some(())
+    });
+    assert!(daemon.path("local/d/f").exists());
 }

@@ -425,7 +425,7 @@ impl World {
                 let is_same = changes.is_empty();
                 self.say(|| format!("resume {changes:?} {:?} {:?}", kept.journal, kept.holders));
                 let Kept { journal, holders, .. } = kept;
-                self.collator.handle_resume(now, changes, &journal, &holders, false);
+                self.collator.handle_resume(now, changes, &journal, holders, false);
                 self.scanned = (!is_same).then_some(snapshot);
                 self.collator.handle_scanned(is_same);
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 use actix::prelude::*;
-use slog::{error, info};
+use slog::{error, info, warn};
 
 use super::CollatorActor;
-use crate::actors::message::{Explore, WatchAnew};
+use crate::actors::message::{Explore, LetGo, WatchAnew};
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::core::safety::{Guard, Judgement, Sighting};
@@ -53,8 +53,45 @@ impl CollatorActor {
     pub(super) fn halt(&mut self, ctx: &mut Context<Self>, why: String) {
         if self.core.halted() != Some(why.as_str()) {
             error!(self.log, "The root is halted"; "why" => &why);
+            // Whoever unmounts its file system must not find it busy.
+            self.source = None;
+            if let Some(watcher) = &self.watcher {
+                tell(&watcher.let_go, LetGo);
+            }
             self.turn(ctx, |core, now| core.handle_halt(now, why));
         }
+    }
+
+    /// A person takes the source for what it is now, and the volumes below it too.
+    pub(super) fn approve_source(&mut self, ctx: &mut Context<Self>) {
+        let unmounted = self.core.unmounted().to_vec();
+        let Some(watcher) = &self.watcher else { return };
+        if self.core.halted().is_some() {
+            warn!(self.log, "A person approves of the source as it is now");
+            self.guard = Guard::default();
+            tell(&watcher.watch_anew, WatchAnew);
+        } else if !unmounted.is_empty() {
+            warn!(self.log, "A person approves of the volumes as they are now");
+            self.guard.forget_volumes(&unmounted);
+            for path in unmounted {
+                tell(&watcher.explore, Explore { path });
+            }
+            self.turn(ctx, |core, now| core.handle_unmounted(now, Vec::new()));
+        }
+        self.remember_root();
+    }
+
+    /// The next run will know what this one knows of the Root.
+    pub(super) fn remember_root(&mut self) {
+        let remembered = self.guard.remember();
+        if remembered == self.remembered {
+            return;
+        }
+        if let Err(error) = self.memory.keep_root(&remembered) {
+            warn!(self.log, "What is known of the source can't be kept for the next start";
+                "why" => %error);
+        }
+        self.remembered = remembered;
     }
 
     /// Looks at the source again and again: a parent that is renamed, or a file system mounted over
@@ -70,11 +107,10 @@ impl CollatorActor {
     }
 
     pub(super) fn look_again(&mut self, ctx: &mut Context<Self>) {
-        let Some(source) = self.source.clone() else { return self.guard_source(ctx) };
         let (root, guard) = (self.root.clone(), self.guard.clone());
         let task = tokio::task::spawn_blocking(move || {
             let mounted = mounts::below(&root.source).unwrap_or_default();
-            (guard.judge(&sight(&root, &source, &guard)), mounted)
+            (guard.judge(&sight(&root, &guard)), mounted)
         });
         ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
             if let Ok((judgement, mounted)) = looked {
@@ -100,11 +136,17 @@ impl CollatorActor {
     }
 }
 
-pub(super) fn sight(root: &RootPlan, source: &SourceDir, guard: &Guard) -> Sighting {
-    let device = |path: &RelPath| (path.clone(), source::device_at(source, path));
+/// Looks by the path, so that nothing has to be kept open for it.
+pub(super) fn sight(root: &RootPlan, guard: &Guard) -> Sighting {
+    let opened = source::open(&root.source).ok();
+    let opened = opened.as_ref();
+    let device =
+        |path: &RelPath| (path.clone(), opened.and_then(|source| source::device_at(source, path)));
+    let is_marked = |name: &String| opened.is_some_and(|source| source::holds(source, name));
     Sighting {
-        root: source::sight(&root.source),
-        is_marked: root.marker.as_ref().is_none_or(|name| source::holds(source, name)),
+        root: opened.map(SourceDir::identity),
+        lasting: opened.filter(|_| !guard.knows_root()).and_then(|s| source::lasting(s).ok()),
+        is_marked: root.marker.as_ref().is_none_or(is_marked),
         volumes: guard.volumes().map(device).collect(),
     }
 }

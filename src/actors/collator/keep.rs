@@ -116,7 +116,7 @@ impl CollatorActor {
             "changed_meanwhile" => changes.len(), "handed_out" => loaded.journal.len(),
             "good_end" => is_clean);
         self.turn(ctx, |core, now| {
-            core.handle_resume(now, changes, &loaded.journal, &loaded.holders, is_clean);
+            core.handle_resume(now, changes, &loaded.journal, loaded.holders, is_clean);
             core.handle_scanned(is_same);
             core.handle_watching(now);
         });

@@ -55,7 +55,7 @@ impl CollatorActor {
         let guard = self.guard.clone();
         let ticket = taken.ticket;
         let task = tokio::task::spawn_blocking(move || {
-            let judgement = guard.judge(&sight(&root, &source, &guard));
+            let judgement = guard.judge(&sight(&root, &guard));
             let held = match &judgement {
                 Judgement::Same(held) => held.as_slice(),
                 Judgement::Gone(_) => &[],

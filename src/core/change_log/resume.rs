@@ -35,9 +35,7 @@ impl ChangeLog {
                 debts.echo_also(lacks);
             }
         }
-        if !dirty.is_empty() {
-            self.seal_for(now, dirty, |id| holders.contains_key(id));
-        }
+        self.seal_for(now, dirty, |id| holders.contains_key(id));
     }
 
     /// What a Mirror lacks; none if that can't be said path by path, or is more than `max` paths.
