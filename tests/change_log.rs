@@ -212,6 +212,8 @@ impl Model {
     fn drain(&mut self) {
         self.handed.clear();
         self.seal();
+        // Everybody's turn for a walk has come.
+        self.now += 20;
         for m in 0..MIRRORS {
             self.log.void_tickets(at(self.now), &mirror(m));
             self.take(m, true);
@@ -363,7 +365,7 @@ fn hard_case_13_a_failing_path_is_stuck_alone_and_tried_again_when_due() {
     let standing = log.standing(&mirror(0), 9).unwrap();
     assert_eq!((standing.epoch, standing.stuck_total), (log.head(), 1));
     assert_eq!(log.take(at(1), &mirror(0), Lane::Fresh), None, "not before its pause is over");
-    let (due, _) = log.next_due().unwrap();
+    let due = log.next_due(at(0)).unwrap();
     assert!(due > at(1) && due <= at(2));
     let again = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(taken_paths(&again), ["bad"]);
@@ -384,7 +386,7 @@ fn hard_case_14_what_broke_off_is_pushed_once_more_when_its_receiver_must_be_dea
     // All is there, and something older may still go over it.
     assert!(log.standing(&mirror(0), 9).unwrap().may_change);
     assert_eq!(log.take(at(31), &mirror(0), Lane::Fresh), None);
-    assert_eq!(log.next_due().unwrap().0, at(32));
+    assert_eq!(log.next_due(at(2)), Some(at(32)));
     let echo = log.take(at(32), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(taken_paths(&echo), ["a"]);
     log.applied(at(33), &mirror(0), echo.ticket, &Outcome::Done);
@@ -458,7 +460,7 @@ fn hard_case_20_what_was_pushed_during_a_walk_is_pushed_again_after_it() {
         log.applied(at(5), &mirror(0), walk.ticket, &outcome);
         if outcome != Outcome::Done {
             // The next walk brings it; until then the mirror is not called equal.
-            assert!(log.wants_walk(&mirror(0)));
+            assert!(log.wants_walk(at(0), &mirror(0)));
             assert_eq!(log.standing(&mirror(0), 9).unwrap().epoch, Epoch(0));
             continue;
         }
@@ -539,4 +541,75 @@ fn hard_case_16_held_paths_are_bounded_and_none_is_forgotten() {
     log.applied(at(4), &mirror(0), approved.ticket, &Outcome::Done);
     assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 0);
     assert_eq!(log.budget(&mirror(0), Lane::Fresh), None, "an approval counts once");
+}
+
+fn away(log: &mut ChangeLog, from: u64, until: u64) {
+    for second in [from, until - 1] {
+        let taken = log.take(at(second), &mirror(0), Lane::Fresh).unwrap();
+        log.applied(at(second), &mirror(0), taken.ticket, &retry_later());
+    }
+    let taken = log.take(at(until), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(until), &mirror(0), taken.ticket, &Outcome::Done);
+}
+
+fn bring(log: &mut ChangeLog, second: u64, path: &str) {
+    seal(log, second, &[path]);
+    let taken = log.take(at(second), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(second), &mirror(0), taken.ticket, &Outcome::Done);
+}
+
+#[test]
+fn hard_case_22_after_a_long_outage_what_was_acknowledged_lately_is_pushed_again() {
+    let mut log = walked();
+    bring(&mut log, 100, "long ago");
+    bring(&mut log, 500, "lately");
+    seal(&mut log, 600, &["during"]);
+    away(&mut log, 600, 700);
+    let again = log.take(at(701), &mirror(0), Lane::Fresh).unwrap();
+    assert!(again.entries.iter().all(|(_, kinds)| kinds.contains(Kinds::CONTENT)));
+    assert_eq!(taken_paths(&again), ["during", "lately"]);
+    log.applied(at(702), &mirror(0), again.ticket, &Outcome::Done);
+    assert_eq!(log.take(at(703), &mirror(0), Lane::Fresh), None);
+}
+
+#[test]
+fn hard_case_22_a_short_outage_or_a_host_that_syncs_needs_no_second_push() {
+    for is_durable in [false, true] {
+        let mut log = walked();
+        if is_durable {
+            log.trust_writes(&mirror(0));
+        }
+        bring(&mut log, 500, "lately");
+        seal(&mut log, 600, &["during"]);
+        away(&mut log, 600, if is_durable { 700 } else { 620 });
+        assert_eq!(log.take(at(701), &mirror(0), Lane::Fresh), None);
+    }
+}
+
+#[test]
+fn hard_case_22_too_much_for_the_memory_means_a_walk() {
+    let mut log = walked();
+    for number in 0..101 {
+        let paths: Vec<String> = (0..100).map(|file| format!("{number}/{file}")).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        seal(&mut log, 500, &paths);
+    }
+    away(&mut log, 600, 700);
+    assert!(log.owes_walk(&mirror(0)));
+}
+
+#[test]
+fn after_lost_events_not_all_hosts_are_walked_in_the_same_moment() {
+    let mut log = ChangeLog::new(1000);
+    let ids: Vec<MirrorId> =
+        (0..20).map(|n| MirrorId::new(&"r".into(), &format!("web{n}").as_str().into())).collect();
+    for id in &ids {
+        log.add_mirror(at(0), id.clone(), RETRY, Duration::from_secs(20));
+    }
+    assert!(ids.iter().all(|id| log.wants_walk(at(0), id)), "at first contact nobody waits");
+    log.owe_walks(at(10));
+    let at_once = ids.iter().filter(|id| log.wants_walk(at(10), id)).count();
+    assert!(at_once < 5, "{at_once}");
+    assert!(ids.iter().all(|id| log.wants_walk(at(15), id)));
+    assert!(log.next_due(at(10)).is_some_and(|due| due <= at(15)));
 }

@@ -16,8 +16,8 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Changed, EndWell, MeetHost, RootReported, Seal, SourceGone,
-    TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Changed, Degraded, EndWell, MeetHost, RootReported, Seal,
+    SourceGone, TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -92,6 +92,9 @@ impl CollatorActor {
         let memory = Memory::new(&kit.plan, root);
         for mirror in &root.mirrors {
             core.handle_directory(&mirror.id, memory.directory(&mirror.id));
+            if mirror.rsync.fsync == Some(true) {
+                core.trust_writes(&mirror.id);
+            }
         }
         let is_clean = memory.begin();
         let remembered = memory.root();
@@ -145,6 +148,7 @@ impl CollatorActor {
             watching: address.clone().recipient(),
             lost: address.clone().recipient(),
             gone: address.clone().recipient(),
+            degraded: address.clone().recipient(),
             volume: address.clone().recipient(),
             seal: address.clone().recipient(),
         }
@@ -292,6 +296,13 @@ impl Handler<SourceGone> for CollatorActor {
             self.halt(ctx, message.why);
         }
         self.guard_source(ctx);
+    }
+}
+
+impl Handler<Degraded> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Degraded, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, _| core.handle_degraded(message.why));
     }
 }
 

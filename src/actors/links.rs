@@ -3,7 +3,7 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Changed, Drained, Explore, HostReported, LetGo, Mark,
+    ActorGone, Applied, BatchReady, Changed, Degraded, Drained, Explore, HostReported, LetGo, Mark,
     RootReported, Seal, SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching,
     WorkWaits,
 };
@@ -37,6 +37,8 @@ pub struct CollatorLink {
     pub lost: Recipient<WatchLost>,
     /// The source can't be watched.
     pub gone: Recipient<SourceGone>,
+    /// Some directories raise no events.
+    pub degraded: Recipient<Degraded>,
     /// A nested volume.
     pub volume: Recipient<VolumeSeen>,
     /// Seal what is known.

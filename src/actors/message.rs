@@ -60,6 +60,14 @@ pub struct SourceGone {
     pub why: String,
 }
 
+/// Watcher to collator: some directories raise no events, for this reason; none: all do. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Degraded {
+    /// Why.
+    pub why: Option<String>,
+}
+
 /// Watcher to collator: a directory lies on a volume of its own. Lost as [`Changed`].
 #[derive(Message, Debug)]
 #[rtype(result = "()")]

@@ -19,8 +19,8 @@ pub struct Watch {
     pub table: WatchTable,
     /// The Root.
     pub source: SourceDir,
-    /// The watch on the directory of flush cookies.
-    pub cookie_wd: i32,
+    /// The watch on the directory of flush cookies; none for want of watches.
+    pub cookie_wd: Option<i32>,
     /// Directories that are to be watched.
     pub to_open: VecDeque<Opening>,
     /// Tasks that open and list directories.

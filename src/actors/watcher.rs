@@ -1,5 +1,7 @@
 //! One Root's watcher: reads the kernel's queue without waiting for anybody, and watches what is new.
 
+mod rescan;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +22,7 @@ use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::watched::{LinkSearch, Watch};
+use crate::actors::watcher::rescan::Rescans;
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::filter::Filter;
 use crate::core::link_table::LinkTable;
@@ -30,7 +33,7 @@ use crate::types::event::{EventMask, KernelEvent};
 use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
-use crate::types::plan::{RetryPlan, RootPlan, WalkMode};
+use crate::types::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
 use crate::types::rel_path::RelPath;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError, WatchSet};
@@ -53,6 +56,8 @@ pub struct WatcherActor {
     /// Directories opened at once by one task: fewer, where descriptors were short.
     chunk: usize,
     next_cookie: u64,
+    /// Counts incarnations.
+    next_life: u64,
     _notice: DeathNotice,
 }
 
@@ -60,6 +65,8 @@ pub struct WatcherActor {
 #[derive(Default)]
 struct Live {
     watch: Option<Watch>,
+    /// What raises no events.
+    rescans: Rescans,
     /// When everything was first watched.
     complete_since: Option<Moment>,
     wake: Option<Moment>,
@@ -92,11 +99,13 @@ impl WatcherActor {
             live: Live::default(),
             chunk: EXPLORE_CHUNK,
             next_cookie: 0,
+            next_life: 0,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
         }
     }
 
     fn begin(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
+        self.next_life += 1;
         let at = Escaped(self.root.source.as_os_str().as_bytes()).to_string();
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
@@ -129,14 +138,19 @@ impl WatcherActor {
     }
 
     /// Cookies are seen through the queue of the Root's own events, so behind all that came before.
-    fn watch_cookies(&self, watches: &mut WatchSet) -> Result<i32, String> {
+    /// None where there is not even one watch left: then everything is looked through anyway.
+    fn watch_cookies(&mut self, watches: &mut WatchSet) -> Result<Option<i32>, String> {
         let directory = self.cookie_directory();
         let failed = |error: &dyn std::fmt::Display| {
             format!("Cannot watch {} for flush cookies: {error}", directory.display())
         };
         std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
         let fd = std::fs::File::open(&directory).map_err(|error| failed(&error))?;
-        watches.watch(fd.as_fd()).map_err(|error| failed(&error))
+        match watches.watch(fd.as_fd()) {
+            Ok(wd) => Ok(Some(wd)),
+            Err(WatchError::OutOfWatches) => Ok(None),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     fn cookie_directory(&self) -> std::path::PathBuf {
@@ -150,6 +164,7 @@ impl WatcherActor {
         }
         self.live.ending = true;
         self.live.watch = None;
+        self.live.rescans = Rescans::default();
         let now = self.kit.clock.now();
         let lived_long = |since: Moment| now - since > RETRY.max;
         if self.live.complete_since.is_some_and(lived_long) {
@@ -218,6 +233,15 @@ impl WatcherActor {
                     continue;
                 }
             };
+            let is_silent = match self.root.watch {
+                WatchMode::Rescan(_) => true,
+                WatchMode::Auto => !opened.raises_events,
+                WatchMode::Inotify => false,
+            };
+            if is_silent {
+                watch.table.handle_failed(&opening, OpenFailure::Silent);
+                continue;
+            }
             let watched = watch.watches.watch(opened.fd.as_fd());
             match watched {
                 Ok(wd) => {
@@ -226,6 +250,10 @@ impl WatcherActor {
                 }
                 Err(WatchError::Denied) => {
                     watch.table.handle_failed(&opening, OpenFailure::Denied);
+                }
+                Err(WatchError::OutOfWatches) => {
+                    self.live.rescans.note_limit();
+                    watch.table.handle_failed(&opening, OpenFailure::Silent);
                 }
                 Err(error) => failure = Some(error.to_string()),
             }
@@ -371,6 +399,10 @@ impl WatcherActor {
         let number = self.next_cookie;
         self.next_cookie += 1;
         let (asker, answer) = oneshot::channel();
+        if self.live.watch.as_ref().is_some_and(|watch| watch.cookie_wd.is_none()) {
+            let _ = asker.send(());
+            return Ok(answer);
+        }
         let path = self.cookie_directory().join(number.to_string());
         std::fs::write(&path, b"").and_then(|()| std::fs::remove_file(&path)).map_err(|error| {
             format!("Cannot leave a flush cookie at {}: {error}", path.display())
@@ -413,8 +445,13 @@ impl Shell for WatcherActor {
             Effect::Unwatch(wd) => watch.watches.unwatch(wd),
             Effect::Created(path) => watch.created(path),
             Effect::MovedIn(path) => watch.note_names(&path),
-            Effect::Renamed(from, to) => watch.links.rename(&from, &to),
+            Effect::Rescan(opening) => self.rescan(opening),
+            Effect::Renamed(from, to) => {
+                watch.links.rename(&from, &to);
+                self.live.rescans.rename(&from, &to);
+            }
             Effect::Went(path) => {
+                self.live.rescans.forget(&path);
                 watch.links.remove(&path);
                 watch.links.remove_below(&path);
             }
@@ -437,6 +474,7 @@ impl Shell for WatcherActor {
 
     fn after_effects(&mut self, ctx: &mut Context<Self>) {
         self.open_next(ctx);
+        self.scan_new(ctx);
         self.search_links(ctx);
         self.tell_changes();
         self.answer_cookies();
@@ -472,7 +510,7 @@ impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
         let mut cookies = Vec::new();
         self.turn(ctx, |table, now| {
             for event in &events {
-                if event.wd == cookie_wd {
+                if Some(event.wd) == cookie_wd {
                     cookies.extend(event.mask.contains(EventMask::CREATE).then_some(&event.name));
                 } else {
                     table.handle_event(now, event);
@@ -500,6 +538,7 @@ impl Handler<LetGo> for WatcherActor {
     type Result = ();
     fn handle(&mut self, _: LetGo, _: &mut Self::Context) {
         self.live.watch = None;
+        self.live.rescans = Rescans::default();
     }
 }
 
@@ -513,11 +552,14 @@ impl Handler<WatchAnew> for WatcherActor {
 
 impl Handler<Mark> for WatcherActor {
     type Result = ResponseFuture<Result<Epoch, String>>;
-    fn handle(&mut self, _: Mark, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Mark, ctx: &mut Self::Context) -> Self::Result {
+        let rescanned = self.ask_for_rescan(ctx);
         let (cookie, seal) = (self.leave_cookie(), self.collator.seal.clone());
         Box::pin(async move {
             let lost = "the watcher began anew meanwhile; try again";
-            cookie?.await.map_err(|_| lost.to_string())?;
+            let cookie = cookie?;
+            rescanned.await.map_err(|_| lost.to_string())?;
+            cookie.await.map_err(|_| lost.to_string())?;
             // What came before the cookie has been told to the collator before it.
             seal.send(Seal).await.map_err(|error| error.to_string())
         })

@@ -109,6 +109,7 @@ pub fn headline(status: &Status, naming: Naming) -> String {
         let reason = root.reason.as_deref().unwrap_or("its directories are being watched");
         let state = match root.state {
             RootState::Halted => "halted",
+            RootState::Degraded => "degraded",
             RootState::Opening | RootState::Watching => "opening",
         };
         line.push_str(&format!("\n{} is {state}: {reason}", root.id));

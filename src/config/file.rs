@@ -174,10 +174,23 @@ pub struct Root {
     pub max_delete: Option<i64>,
     /// A name that must be in the source, or nothing is mirrored.
     pub marker: Option<String>,
+    /// `Auto` (default), `Inotify` or `Rescan("30s")`: how changes are found.
+    pub watch: Option<Watch>,
     /// `IfNeeded` (default) or `Always`: whether each start compares everything.
     pub walk: Option<WalkMode>,
     /// Where to.
     pub mirrors: Vec<Mirror>,
+}
+
+/// How changes are found.
+#[derive(Clone, Debug, Deserialize)]
+pub enum Watch {
+    /// By inotify, and by looking where it does not help.
+    Auto,
+    /// By inotify alone.
+    Inotify,
+    /// By looking through everything, this often.
+    Rescan(String),
 }
 
 /// A filter rule, in rsync's pattern language.

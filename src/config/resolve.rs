@@ -13,7 +13,7 @@ use crate::transport::options::refusal;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::plan::{
     ControlPlan, DeleteMode, HostKind, HostPlan, LogFormat, LogLevel, LogPlan, MirrorPlan, Plan,
-    RetryPlan, RootPlan,
+    RetryPlan, RootPlan, WatchMode,
 };
 use crate::types::rsync_options::RsyncOptions;
 
@@ -223,6 +223,18 @@ fn resolve_root(
                 report.fault(format!("{key}.marker"), why);
             }
         }),
+        watch: match &root.watch {
+            None | Some(file::Watch::Auto) => WatchMode::Auto,
+            Some(file::Watch::Inotify) => WatchMode::Inotify,
+            Some(file::Watch::Rescan(text)) => {
+                let key = format!("{key}.watch");
+                let interval = duration(Some(text), "60s", &key, report);
+                if interval.is_zero() {
+                    report.fault(key, "Expected more than nothing: it would never rest");
+                }
+                WatchMode::Rescan(interval)
+            }
+        },
         walk: root.walk.unwrap_or_default(),
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,

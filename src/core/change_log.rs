@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
+use crate::core::backoff::seed_of;
 use crate::core::debts::{Debts, Running};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::remove_below;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
+use crate::types::limits::{WALK_JITTER, WALK_JITTER_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, Failed, Held, Outcome};
 use crate::types::plan::RetryPlan;
@@ -17,7 +19,10 @@ use crate::types::rel_path::RelPath;
 
 mod coarsen;
 mod doubt;
+mod recent;
 mod resume;
+
+use self::recent::Recent;
 
 /// Sealed Epochs and, for each Mirror, its Cursor and its debts.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ pub struct ChangeLog {
     mirrors: BTreeMap<MirrorId, Debts>,
     next_ticket: u64,
     paths_max: usize,
+    recent: Recent,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +97,7 @@ impl ChangeLog {
             mirrors: BTreeMap::new(),
             next_ticket: 1,
             paths_max,
+            recent: Recent::default(),
         }
     }
 
@@ -173,6 +180,9 @@ impl ChangeLog {
                 debts.rewrite(rewritten.iter().cloned());
             }
         }
+        let since = self.recent_since(first_change);
+        let sealed = changes.iter().map(|(path, kinds)| (path.clone(), *kinds)).collect();
+        self.recent.add(first_change, sealed, since);
         for (path, kinds) in changes {
             let old = self.forget(&path).unwrap_or_default();
             self.put(path, Entry { epoch, kinds: old | kinds });
@@ -193,7 +203,7 @@ impl ChangeLog {
             Lane::Walk => {
                 debts.walk_owed?;
                 // A Push that began before the Walk could put old content over what the Walk brought.
-                if debts.fresh.is_some() {
+                if debts.fresh.is_some() || debts.walk_after > now {
                     return None;
                 }
                 self.void_walk(id);
@@ -302,6 +312,7 @@ impl ChangeLog {
             }
             return false;
         }
+        self.note_outage(now, id, outcome);
         if self.mirrors.get(id).is_some_and(Debts::walk_waits) {
             // What was written to while the Walk was under way is covered by the next, by its quick check.
             self.keep_rewritten(id);
@@ -380,20 +391,26 @@ impl ChangeLog {
         self.trim();
     }
 
-    /// All Mirrors are in doubt: events were lost. Walks under way don't count.
+    /// All Mirrors are in doubt: events were lost. Walks under way don't count. So that not all hosts are
+    /// walked in the same moment, each waits a little, by its name.
     pub fn owe_walks(&mut self, now: Moment) {
         let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
         ids.iter().for_each(|id| self.keep_rewritten(id));
-        for debts in self.mirrors.values_mut() {
+        let spread = (WALK_JITTER * (self.mirrors.len() as u32 - 1)).min(WALK_JITTER_MAX);
+        for (id, debts) in &mut self.mirrors {
             debts.owe_walk(now);
             debts.walk = None;
+            let part = (seed_of(id.host.as_str()) % 1000) as u32;
+            debts.walk_after = now + spread * part / 1000;
         }
         self.trim();
     }
 
-    /// Whether a Walk is owed and none is under way.
-    pub fn wants_walk(&self, id: &MirrorId) -> bool {
-        self.mirrors.get(id).is_some_and(|debts| debts.walk_waits() && debts.fresh.is_none())
+    /// Whether a Walk is owed, its turn has come, and none is under way.
+    pub fn wants_walk(&self, now: Moment, id: &MirrorId) -> bool {
+        let is_wanted =
+            |debts: &Debts| debts.walk_waits() && debts.fresh.is_none() && debts.walk_after <= now;
+        self.mirrors.get(id).is_some_and(is_wanted)
     }
 
     /// Whether it was never walked, or is in doubt since.
@@ -419,16 +436,15 @@ impl ChangeLog {
         self.mirrors.values().any(|debts| debts.fresh.is_some() || debts.walk.is_some())
     }
 
-    /// When the next thing that is to be tried again is due, on a Mirror that is not busy: a stuck path, or
-    /// what broke off.
-    pub fn next_due(&self) -> Option<(Moment, MirrorId)> {
-        let idle = self.mirrors.iter().filter(|(_, debts)| debts.fresh.is_none());
-        idle.filter_map(|(id, debts)| {
-            let stuck = debts.stuck.values().map(|stuck| stuck.retry_at).min();
-            let echo = debts.echo.as_ref().map(|echo| echo.due);
-            Some(([stuck, echo].into_iter().flatten().min()?, id.clone()))
-        })
-        .min()
+    /// When the next thing will be due that waits for the clock.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        self.mirrors.values().flat_map(Debts::dues).filter(|due| *due > now).min()
+    }
+
+    /// The Mirrors for which something has become due since.
+    pub fn due_between(&self, since: Moment, now: Moment) -> Vec<MirrorId> {
+        let is_due = |debts: &Debts| debts.dues().any(|due| due > since && due <= now);
+        self.mirrors.iter().filter(|(_, d)| is_due(d)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Whether this path, or something above it, is dirty for this Mirror.

@@ -28,8 +28,12 @@ pub struct Collator {
     phase: Phase,
     /// Since when new directories are being watched; what is below them may be unseen.
     exploring: Option<Moment>,
+    /// Why some changes are found only now and then.
+    degraded: Option<String>,
     /// Directories whose volume is not mounted, since when.
     unmounted: Option<(Moment, Vec<RelPath>)>,
+    /// Until when what became due was told.
+    timed: Moment,
     effects: VecDeque<Effect>,
 }
 
@@ -94,7 +98,9 @@ impl Collator {
             checkpoint: None,
             phase: Phase::Opening { since: now },
             exploring: None,
+            degraded: None,
             unmounted: None,
+            timed: now,
             effects: VecDeque::new(),
         }
     }
@@ -203,6 +209,12 @@ impl Collator {
     pub fn handle_halt(&mut self, now: Moment, why: String) {
         let since = self.phase.since().unwrap_or(now);
         self.phase = Phase::Halted { since, why };
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// Some directories raise no events, for this reason; none: all do.
+    pub fn handle_degraded(&mut self, why: Option<String>) {
+        self.degraded = why;
         self.effects.push_back(Effect::Report);
     }
 
@@ -342,6 +354,11 @@ impl Collator {
         self.log.echo_all(now);
     }
 
+    /// What is acknowledged by this Mirror is on its disk, not only in its memory.
+    pub fn trust_writes(&mut self, id: &MirrorId) {
+        self.log.trust_writes(id);
+    }
+
     /// What is known of a Mirror's directory.
     pub fn directory(&self, id: &MirrorId) -> Directory {
         self.log.directory(id)
@@ -366,6 +383,9 @@ impl Collator {
     pub fn report(&self) -> RootReport {
         let (state, reason) = match &self.phase {
             Phase::Opening { .. } => (RootState::Opening, None),
+            Phase::Watching if self.degraded.is_some() => {
+                (RootState::Degraded, self.degraded.clone())
+            }
             Phase::Watching => (RootState::Watching, None),
             Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
         };
@@ -431,7 +451,7 @@ impl Collator {
         if self.log.wants_fresh(now, id) {
             self.effects.push_back(Effect::Nudge(id.clone(), Lane::Fresh));
         }
-        if self.log.wants_walk(id) {
+        if self.log.wants_walk(now, id) {
             self.effects.push_back(Effect::Nudge(id.clone(), Lane::Walk));
         }
     }
@@ -449,17 +469,17 @@ impl Rule for Collator {
         if self.open.seal_at().is_some_and(|due| due <= now) {
             self.seal(now);
         }
-        if let Some((due, id)) = self.log.next_due()
-            && due <= now
-        {
-            self.nudge(now, &id);
-        }
+        // What is due already waits for its host to take it, not for the clock.
+        let due = self.log.due_between(self.timed, now);
+        self.timed = self.timed.max(now);
+        due.iter().for_each(|id| self.nudge(now, id));
     }
 
     fn poll_timeout(&self, now: Moment) -> Option<Moment> {
-        // A stuck path that is due already waits for its host to take it, not for the clock.
-        let stuck = self.log.next_due().map(|(due, _)| due).filter(|due| *due > now);
-        [self.open.seal_at(), self.open.held_due(), stuck].into_iter().flatten().min()
+        [self.open.seal_at(), self.open.held_due(), self.log.next_due(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {

@@ -21,6 +21,12 @@ pub struct Debts {
     pub cursor: Epoch,
     /// Since when it owes a Walk.
     pub walk_owed: Option<Moment>,
+    /// When its turn for that comes.
+    pub walk_after: Moment,
+    /// Since when its host is not to be reached.
+    pub away_since: Option<Moment>,
+    /// What it acknowledges is on its disk.
+    pub is_durable: bool,
     /// Paths that failed.
     pub stuck: BTreeMap<RelPath, Stuck>,
     /// Paths that were written to before a Walk: its quick check may take them for equal, so they are pushed
@@ -116,6 +122,9 @@ impl Debts {
         Self {
             cursor,
             walk_owed: Some(now),
+            walk_after: now,
+            away_since: None,
+            is_durable: false,
             stuck: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             directory: Directory::Unknown,
@@ -132,6 +141,14 @@ impl Debts {
             walk: None,
             retry,
         }
+    }
+
+    /// When something is due that waits for the clock: stuck paths, what broke off, the turn for a Walk.
+    pub fn dues(&self) -> impl Iterator<Item = Moment> + '_ {
+        let stuck = self.stuck.values().map(|stuck| stuck.retry_at);
+        let echo = self.echo.as_ref().map(|echo| echo.due);
+        let walk = self.walk_waits().then_some(self.walk_after);
+        stuck.chain(echo).chain(walk)
     }
 
     /// A push of these entries broke off, or, if it is `whole`, a Walk.

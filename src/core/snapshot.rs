@@ -42,6 +42,22 @@ impl Snapshot {
         self.own = Some(facts);
     }
 
+    /// Another scan belongs to the same Root.
+    pub fn extend(&mut self, other: &Self) {
+        self.own = other.own.or(self.own);
+        let others = other.directories.iter();
+        self.directories.extend(others.map(|(path, listing)| (path.clone(), listing.clone())));
+    }
+
+    /// The same after the directory `from`, that lies above all of it, was renamed to `to`.
+    #[must_use]
+    pub fn rebased(self, from: &RelPath, to: &RelPath) -> Self {
+        let directories = self.directories.into_iter();
+        let moved =
+            |(path, listing): (RelPath, Listing)| (path.rebased(from, to).unwrap_or(path), listing);
+        Self { own: self.own, directories: directories.map(moved).collect() }
+    }
+
     /// Entries in all of it, the Root itself not counted.
     pub fn len(&self) -> u64 {
         self.directories.values().map(|listing| listing.entries().count() as u64).sum()

@@ -40,6 +40,8 @@ pub enum OpenFailure {
     NotThere,
     /// It is there, but can't be looked into.
     Denied,
+    /// It can be looked into, but raises no events here.
+    Silent,
 }
 
 /// What the table wants done.
@@ -49,6 +51,9 @@ pub enum Effect {
     Changed(Change),
     /// Open this directory without following links, and report to `handle_opened` or `handle_failed`.
     Open(Opening),
+    /// Look through this directory now, and again and again, since it raises no events; report the first
+    /// time to `handle_scanned`.
+    Rescan(Opening),
     /// Give this watch back to the kernel.
     Unwatch(i32),
     /// A name that is not a directory came; find out what it is.
@@ -261,11 +266,23 @@ impl WatchTable {
             (OpenFailure::NotThere, _) if opening.parent.is_none() => {
                 self.effects.push_back(Effect::Lost("the source directory is not there"));
             }
+            (OpenFailure::Silent, Some(_)) => {
+                self.effects.push_back(Effect::Rescan(opening.clone()));
+            }
             (OpenFailure::Denied, Some(path)) => {
                 self.effects.push_back(Effect::Unreadable(path));
                 self.finish_one(opening.job);
             }
             _ => self.finish_one(opening.job),
+        }
+    }
+
+    /// A directory without events was looked through. One that was renamed meanwhile is asked for under its
+    /// new name.
+    pub fn handle_scanned(&mut self, opening: &Opening) {
+        match opening.parent {
+            None => self.finish_one(opening.job),
+            Some(_) => self.handle_failed(opening, OpenFailure::NotThere),
         }
     }
 

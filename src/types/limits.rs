@@ -54,6 +54,22 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Between a group's SIGTERM and its SIGKILL.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
+/// When all Mirrors of a Root are in doubt, their Walks begin within so long for each of the others.
+pub const WALK_JITTER: Duration = Duration::from_millis(250);
+
+/// The longest that a Walk waits for its turn so.
+pub const WALK_JITTER_MAX: Duration = Duration::from_secs(10);
+
+/// A host that was away for longer may have been started anew, and lost what it had acknowledged.
+pub const OUTAGE_MIN: Duration = Duration::from_secs(60);
+
+/// How long before such an outage what was pushed is in doubt: kernels write back after half a minute, disks
+/// and their caches a little later.
+pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
+
+/// Paths that are remembered for such an outage; more, and everything is compared.
+pub const RECENT_PATHS_MAX: usize = 10_000;
+
 /// Paths of broken-off pushes that are remembered for a second push; more, and everything is compared.
 pub const ECHO_PATHS_MAX: usize = 10_000;
 
@@ -72,6 +88,9 @@ pub const MAX_DELETE_MIN: u64 = 1000;
 
 /// Before a scan or a mark that failed is asked for again, for a checkpoint's sake.
 pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(60);
+
+/// How often directories without events are looked through, where no interval is configured.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often a root that went away, or a nested volume that is not mounted, is looked for again.
 pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);

@@ -170,10 +170,24 @@ pub struct RootPlan {
     pub max_delete: Option<u64>,
     /// A name that must be in the Root, or it is not taken for it.
     pub marker: Option<String>,
+    /// How changes are found.
+    pub watch: WatchMode,
     /// Whether every start compares everything.
     pub walk: WalkMode,
     /// Where to.
     pub mirrors: Vec<MirrorPlan>,
+}
+
+/// How changes are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchMode {
+    /// By inotify; what it can't watch, or says nothing of, is looked through again and again.
+    #[default]
+    Auto,
+    /// By inotify also on file systems that other machines may change.
+    Inotify,
+    /// Looked through this often, with no watches at all.
+    Rescan(Duration),
 }
 
 /// When a Mirror is walked at a start.

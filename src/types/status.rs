@@ -49,6 +49,8 @@ pub enum RootState {
     Opening,
     /// Every directory is watched.
     Watching,
+    /// Some directories raise no events and are looked through now and then, see the reason.
+    Degraded,
     /// Not safe to mirror from, see the reason.
     Halted,
 }

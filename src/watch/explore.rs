@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,14 +19,36 @@ pub struct Opened {
     pub fd: OwnedFd,
     /// Where it lies.
     pub device: u64,
+    /// Whether the kernel tells of changes there; not of those that other machines make.
+    pub raises_events: bool,
 }
+
+/// File systems whose content others may change, by the magic numbers of `statfs(2)`: NFS, FUSE, SMB (three
+/// generations), 9p, AFS, Coda, Ceph, Lustre, OCFS2, GFS2.
+const SILENT: &[u64] = &[
+    0x6969,
+    0x6573_5546,
+    0x517B,
+    0xFF53_4D42,
+    0xFE53_4D42,
+    0x0102_1997,
+    0x5346_414F,
+    0x7375_7245,
+    0x00C3_6400,
+    0x0BD0_0BD0,
+    0x7461_636F,
+    0x0116_1970,
+];
 
 /// Opens a directory below a Root by its path; see [`open_directory`].
 pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
     let fd = open_directory(root, path)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let device = fstat(&fd)?.st_dev;
-    Ok(Opened { fd, device })
+    // Asked for only where a file system begins.
+    let begins = path.is_root() || device != root.identity().device;
+    let raises_events = !begins || !SILENT.contains(&fstatfs(&fd)?.f_type.cast_unsigned());
+    Ok(Opened { fd, device, raises_events })
 }
 
 /// What a directory holds, as far as watching needs it.

@@ -21,16 +21,8 @@ pub struct WatchSet {
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The limit of watches is reached.
-    #[error(
-        "the limit of inotify watches is reached (fs.inotify.max_user_watches = {limit}); raise it: \
-         sysctl fs.inotify.max_user_watches={suggested}, and the same line in /etc/sysctl.d/"
-    )]
-    OutOfWatches {
-        /// The limit now.
-        limit: u64,
-        /// A limit that helps.
-        suggested: u64,
-    },
+    #[error("the limit of inotify watches is reached")]
+    OutOfWatches,
     /// Only who may read a directory may watch it.
     #[error("no permission to watch the directory")]
     Denied,
@@ -71,8 +63,7 @@ impl WatchSet {
         let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let watch = self.watches.add(path, mask).map_err(|error| {
             if error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) {
-                let limit = watches_max().unwrap_or_default();
-                WatchError::OutOfWatches { limit, suggested: (limit * 4).max(1_048_576) }
+                WatchError::OutOfWatches
             } else if error.kind() == io::ErrorKind::PermissionDenied {
                 WatchError::Denied
             } else {
@@ -92,10 +83,10 @@ impl WatchSet {
     }
 }
 
-/// The kernel's limit of watches for this user.
+/// The kernel's limit of watches for this user, in this user namespace.
 pub fn watches_max() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?;
-    text.trim().parse().ok()
+    let limits = ["/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches"];
+    limits.iter().filter_map(|p| std::fs::read_to_string(p).ok()?.trim().parse().ok()).min()
 }
 
 fn plain(event: EventOwned) -> KernelEvent {

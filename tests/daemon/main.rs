@@ -15,6 +15,7 @@ mod churn;
 mod commands;
 mod everyday;
 mod faults;
+mod rescans;
 mod restart;
 mod safety;
 mod trouble;

@@ -76,6 +76,7 @@ pub struct Daemon {
     by_nobody: bool,
     below: &'static str,
     descriptors_max: Option<u64>,
+    watches_max: Option<u64>,
 }
 
 impl Daemon {
@@ -93,6 +94,7 @@ impl Daemon {
             by_nobody: false,
             below: "",
             descriptors_max: None,
+            watches_max: None,
         }
     }
 
@@ -105,6 +107,12 @@ impl Daemon {
     /// The daemon may have no more open files than this.
     pub fn descriptors_max(mut self, max: u64) -> Self {
         self.descriptors_max = Some(max);
+        self
+    }
+
+    /// The kernel shall give the daemon no more watches than this, in a user namespace of its own.
+    pub fn watches_max(mut self, max: u64) -> Self {
+        self.watches_max = Some(max);
         self
     }
 
@@ -177,9 +185,16 @@ impl Daemon {
     pub fn start_again(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = match self.descriptors_max {
-            None => Command::new(binary()),
-            Some(max) => {
+        let mut command = match (self.descriptors_max, self.watches_max) {
+            (None, None) => Command::new(binary()),
+            (None, Some(max)) => {
+                let mut limited = Command::new("unshare");
+                let script = "echo $0 > /proc/sys/user/max_inotify_watches; exec \"$@\"";
+                limited.args(["--user", "--map-root-user", "sh", "-c", script]);
+                limited.arg(max.to_string()).arg(binary());
+                limited
+            }
+            (Some(max), _) => {
                 let mut limited = Command::new("sh");
                 let script = format!("ulimit -n {max}; exec \"$0\" \"$@\"");
                 limited.arg("-c").arg(script).arg(binary());

@@ -33,6 +33,9 @@ impl ChangeLog {
         let mut since: Vec<Dirty> = self.rewritten_above(from);
         if let Some(debts) = self.mirrors.get_mut(id) {
             since.extend(debts.rewritten.iter().map(|(path, kinds)| (path.clone(), *kinds)));
+            // It may have brought what was there before they failed.
+            let stuck = debts.stuck.iter().filter(|(_, s)| s.kinds.contains(Kinds::CONTENT));
+            since.extend(stuck.map(|(path, stuck)| (path.clone(), stuck.kinds)));
             debts.echo(now, true, &since);
         }
     }
