@@ -58,6 +58,7 @@ impl Bench {
             Step { kind, paths, held: vec![], deletions: Deletions::All, delete_first: false };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
+            rate: None,
             step: step.clone(),
             source: source::open(&root.source).unwrap(),
             mirror: Arc::new(root.mirrors[0].clone()),

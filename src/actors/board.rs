@@ -7,14 +7,18 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::actors::kit::Clock;
-use crate::actors::message::{ActorRestarted, HostReported, RootReported, StatusSince, Who};
+use crate::actors::message::{
+    ActorRestarted, Checked, HostReported, RootReported, StatusSince, Who,
+};
 use crate::core::change_log::Standing;
 use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::plan::{MirrorPlan, Plan};
-use crate::types::status::{MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath};
+use crate::types::status::{
+    CheckStatus, MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
+};
 
 /// Puts together what collators and transfers report.
 pub struct BoardActor {
@@ -84,6 +88,12 @@ impl BoardActor {
         }
     }
 
+    fn last_check(&self, id: &MirrorId) -> Option<CheckStatus> {
+        let Checked { at, drift } = self.roots.get(&id.root)?.checks.get(id)?;
+        let at = self.clock.date(*at);
+        Some(CheckStatus { at, drift_total: drift.total, drift: drift.first.clone() })
+    }
+
     fn mirror_status(&self, now: Moment, mirror: &MirrorPlan) -> MirrorStatus {
         let id = &mirror.id;
         let root = self.roots.get(&id.root).map(|reported| &reported.report);
@@ -117,6 +127,7 @@ impl BoardActor {
                 .collect(),
             stuck_total: standing.map_or(0, |s| s.stuck_total as u64),
             held_deletions: standing.map_or(0, |s| s.held_deletions),
+            last_check: self.last_check(id),
             last_error: host.last_error.clone(),
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
             last_success: host.last_success.map(|at| self.clock.date(at)),
@@ -165,7 +176,9 @@ impl Handler<RootReported> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: RootReported, _: &mut Self::Context) {
         let same = self.roots.get(&message.root).is_some_and(|old| {
-            old.report == message.report && old.directories == message.directories
+            old.report == message.report
+                && old.directories == message.directories
+                && old.checks == message.checks
         });
         if !same {
             self.roots.insert(message.root.clone(), message);

@@ -1,5 +1,6 @@
 //! One Root's collator: the shell around [`crate::core::collator::Collator`], and the maker of batches.
 
+mod check;
 mod guard;
 mod keep;
 mod make;
@@ -12,12 +13,12 @@ use futures_util::StreamExt;
 use slog::{Logger, info, o, warn};
 
 use crate::actors::collator::keep::Keeper;
-use crate::actors::kit::Kit;
+use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Changed, Degraded, EndWell, MeetHost, RootReported, Seal,
-    SourceGone, TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Changed, Checked, Degraded, EndWell, MeetHost, RootReported,
+    Seal, SourceGone, TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -56,6 +57,7 @@ pub struct CollatorActor {
     shared: SharedBatch,
     memory: Memory,
     keeper: Option<Keeper>,
+    checks: BTreeMap<MirrorId, Checked>,
     live: Live,
     _notice: DeathNotice,
 }
@@ -109,6 +111,7 @@ impl CollatorActor {
             core,
             memory,
             keeper,
+            checks: BTreeMap::new(),
             root: root.clone(),
             filter,
             log: kit.log.new(o!("root" => root.id.to_string())),
@@ -131,6 +134,7 @@ impl CollatorActor {
             root: self.root.id.clone(),
             report: self.core.report(),
             directories: self.directories,
+            checks: self.checks.clone(),
         };
         tell(&self.kit.board.root, message);
     }
@@ -192,6 +196,7 @@ impl Shell for CollatorActor {
                 }
             }
             Effect::Checkpoint(effect) => self.keep(ctx, effect),
+            Effect::Checked(mirror, drift) => self.checked(ctx, mirror, drift),
             Effect::Surprise(mirror, path) => {
                 warn!(self.log, "A directory was missing on the mirror; it will be walked";
                     "mirror" => %mirror, "path" => %path);
@@ -215,6 +220,9 @@ impl Actor for CollatorActor {
             Err(error) => {
                 warn!(self.log, "Mounts are only looked at now and then"; "why" => %error);
             }
+        }
+        if self.kit.mode == Mode::Live {
+            self.arm_checks(ctx);
         }
         self.turn(ctx, |_, _| ());
         self.report();

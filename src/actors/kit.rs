@@ -65,6 +65,12 @@ impl Clock {
         Moment::after_start(self.start.elapsed())
     }
 
+    /// Seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        let wall = self.wall_start + self.start.elapsed();
+        wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
     /// The same on the wall's clock as of the start: for people, RFC 3339.
     pub fn date(&self, moment: Moment) -> String {
         let since_start: Duration = moment - Moment::default();

@@ -77,6 +77,17 @@ impl Memory {
         self.replace(id.host.as_str(), format!("{}\n{target}", directory.name()).as_bytes())
     }
 
+    /// When a mirror was last checked, in seconds since 1970.
+    pub fn last_check(&self, id: &MirrorId) -> Option<u64> {
+        let text = std::fs::read_to_string(self.directory.join(check_name(id))).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Keeps that.
+    pub fn keep_check(&self, id: &MirrorId, at: u64) -> io::Result<()> {
+        self.replace(&check_name(id), at.to_string().as_bytes())
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         std::fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
@@ -84,4 +95,8 @@ impl Memory {
         file.persist(self.directory.join(name))?;
         Ok(())
     }
+}
+
+fn check_name(id: &MirrorId) -> String {
+    format!(".checked.{}", id.host)
 }

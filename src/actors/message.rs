@@ -3,6 +3,7 @@
 //! Commands are verbs, events are what happened, queries are nouns. A message to an actor that died is
 //! lost; the overseer then starts the actor anew and introduces it, and what was lost is wanted again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -14,6 +15,7 @@ use crate::core::snapshot::Snapshot;
 use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, PushEnd};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
@@ -189,6 +191,17 @@ pub struct RootReported {
     pub report: RootReport,
     /// Watched directories.
     pub directories: usize,
+    /// The last check of each Mirror, in this run.
+    pub checks: BTreeMap<MirrorId, Checked>,
+}
+
+/// What a check of a Mirror found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// When.
+    pub at: Moment,
+    /// What somebody else had changed; repaired since.
+    pub drift: Differences,
 }
 
 /// Transfer to board. Lost: the next one says more.

@@ -144,8 +144,10 @@ impl TransferActor {
             return;
         };
         let weak = ctx.address().downgrade();
+        let rate = (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate);
         let job = Job {
             step: step.clone(),
+            rate,
             source: running.source.clone(),
             mirror: self.mirrors[&running.rule.push.mirror].clone(),
             rules: self.rules.get(&running.rule.push.mirror.root).cloned(),
@@ -160,7 +162,7 @@ impl TransferActor {
             "step" => step.kind.name(), "paths" => step.paths.len());
         let (slots, process) = (self.kit.slots.clone(), running.process.clone());
         let transport = self.transport.clone();
-        let is_walk = step.kind == StepKind::Walk;
+        let is_walk = step.kind.is_walk();
         let run = async move { slots.run(is_walk, process, transport.run(job)).await };
         ctx.spawn(
             run.into_actor(self).map(move |end, act, ctx| act.handle_step(ctx, id, &step, &end)),
@@ -302,6 +304,7 @@ impl Handler<Verify> for TransferActor {
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),
+            rate: None,
             source,
             mirror: mirror.clone(),
             rules: self.rules.get(&id.root).cloned(),

@@ -168,6 +168,7 @@ mod tests {
             stuck: vec![],
             stuck_total: 0,
             held_deletions: 0,
+            last_check: None,
             last_error: None,
             retry_in_seconds: None,
             last_success: None,

@@ -55,6 +55,8 @@ pub struct GlobalLimits {
     pub pushes_max: Option<i64>,
     /// Walks at once; default 2.
     pub walks_max: Option<i64>,
+    /// How fast a check reads, see `verify_every`; default `32MiB/s`.
+    pub verify_rate: Option<String>,
 }
 
 /// A host, by the way it is reached.
@@ -176,6 +178,8 @@ pub struct Root {
     pub marker: Option<String>,
     /// `Auto` (default), `Inotify` or `Rescan("30s")`: how changes are found.
     pub watch: Option<Watch>,
+    /// How often each mirror is compared whole, contents included, and repaired; default: never.
+    pub verify_every: Option<String>,
     /// `IfNeeded` (default) or `Always`: whether each start compares everything.
     pub walk: Option<WalkMode>,
     /// Where to.

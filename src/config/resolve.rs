@@ -73,6 +73,10 @@ pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
         },
         pushes_max: at_least_one(file.limits.pushes_max, 32, "limits.pushes_max", report),
         walks_max: at_least_one(file.limits.walks_max, 2, "limits.walks_max", report),
+        verify_rate: {
+            let text = file.limits.verify_rate.as_deref().unwrap_or("32MiB/s");
+            bandwidth(text, "limits.verify_rate".into(), report).unwrap_or(u64::MAX)
+        },
         hosts,
         roots,
     };
@@ -132,7 +136,11 @@ fn resolve_host(name: &str, host: &file::Host, report: &mut Report) -> (HostPlan
         id: name.into(),
         kind,
         pushes: at_least_one(common.limits.pushes, 2, &format!("{key}.limits.pushes"), report),
-        bandwidth: bandwidth(common.limits.bandwidth.as_deref(), &key, report),
+        bandwidth: common
+            .limits
+            .bandwidth
+            .as_deref()
+            .and_then(|text| bandwidth(text, format!("{key}.limits.bandwidth"), report)),
         timeout: {
             let key = format!("{key}.limits.timeout");
             let timeout = duration(common.limits.timeout.as_deref(), "60s", &key, report);
@@ -236,6 +244,14 @@ fn resolve_root(
             }
         },
         walk: root.walk.unwrap_or_default(),
+        verify_every: root.verify_every.as_deref().map(|text| {
+            let key = format!("{key}.verify_every");
+            let every = duration(Some(text), "7d", &key, report);
+            if every < Duration::from_secs(1) {
+                report.fault(key, "Expected at least 1s between two checks");
+            }
+            every
+        }),
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }
@@ -398,14 +414,13 @@ fn retry(retry: &file::Retry, key: &str, report: &mut Report) -> RetryPlan {
     RetryPlan { first, max }
 }
 
-fn bandwidth(text: Option<&str>, key: &str, report: &mut Report) -> Option<u64> {
-    let text = text?;
+fn bandwidth(text: &str, key: String, report: &mut Report) -> Option<u64> {
     let parsed = text.strip_suffix("/s").unwrap_or(text).trim().parse::<bytesize::ByteSize>();
     match parsed {
         Ok(size) if size.as_u64() >= 1024 => Some(size.as_u64()),
         _ => {
             let expected = "Expected bytes a second, at least 1KiB/s, such as \"10MiB/s\"";
-            report.fault(format!("{key}.limits.bandwidth"), format!("{expected}, found {text:?}"));
+            report.fault(key, format!("{expected}, found {text:?}"));
             None
         }
     }

@@ -88,6 +88,7 @@ pub fn make(
     Batch {
         to,
         walk: false,
+        check: false,
         full: false,
         present: listed(present),
         subtrees: listed(subtrees),
@@ -97,9 +98,9 @@ pub fn make(
     }
 }
 
-/// The Batch of a Walk.
-pub fn make_walk(to: Epoch, held: &[RelPath]) -> Batch {
-    Batch { to, walk: true, held: held.to_vec(), ..Batch::default() }
+/// The Batch of a Walk; a `check` compares contents.
+pub fn make_walk(to: Epoch, check: bool, held: &[RelPath]) -> Batch {
+    Batch { to, walk: true, check, held: held.to_vec(), ..Batch::default() }
 }
 
 fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<RelPath> {

@@ -60,6 +60,8 @@ pub struct Taken {
     pub to: Epoch,
     /// Whether it is the whole Root.
     pub walk: bool,
+    /// Whether contents are to be compared too.
+    pub check: bool,
     /// Dirty paths, sorted; empty for a Walk.
     pub entries: Vec<Dirty>,
     /// Whether stuck or held paths are among them, so that nobody else needs exactly this.
@@ -201,7 +203,10 @@ impl ChangeLog {
         let (approved, echoes) = (debts.approved, debts.echo_is_due(now));
         let taken = match lane {
             Lane::Walk => {
-                debts.walk_owed?;
+                if !debts.walk_waits() && debts.walk.is_none() {
+                    return None;
+                }
+                let check = debts.walk_owed.is_none();
                 // A Push that began before the Walk could put old content over what the Walk brought.
                 if debts.fresh.is_some() || debts.walk_after > now {
                     return None;
@@ -213,7 +218,7 @@ impl ChangeLog {
                 let tried = judged.map(|(path, _)| path.clone()).collect();
                 self.mirrors.get_mut(id)?.walk =
                     Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
-                Taken { ticket, from, to, walk: true, entries: Vec::new(), own: false }
+                Taken { ticket, from, to, walk: true, check, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
                 // Who asks has nothing under way.
@@ -229,7 +234,7 @@ impl ChangeLog {
                 let own = !tried.is_empty() || echoes;
                 self.mirrors.get_mut(id)?.fresh =
                     Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
-                Taken { ticket, from, to, walk: false, entries, own }
+                Taken { ticket, from, to, walk: false, check: false, entries, own }
             }
         };
         self.next_ticket += 1;
@@ -281,6 +286,7 @@ impl ChangeLog {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();
                     debts.release_all_held();
+                    debts.check_owed = false;
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, failed);
@@ -294,6 +300,7 @@ impl ChangeLog {
                         kinds: Kinds::SUBTREE,
                         reason: format!("Nothing was deleted, because of: {why}"),
                     });
+                    debts.check_owed = false;
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, &failed);
@@ -375,11 +382,32 @@ impl ChangeLog {
         }
     }
 
+    /// The Epoch up to which work under way goes.
+    pub fn covered_by(&self, id: &MirrorId, ticket: Ticket) -> Epoch {
+        let debts = self.mirrors.get(id);
+        let running = debts.into_iter().flat_map(|debts| [&debts.fresh, &debts.walk]).flatten();
+        running.filter(|r| r.ticket == ticket).map(|r| r.to).next().unwrap_or_default()
+    }
+
     /// The lane of work that is under way.
     pub fn lane_of(&self, id: &MirrorId, ticket: Ticket) -> Option<Lane> {
         let debts = self.mirrors.get(id)?;
         let is = |running: &Option<Running>| running.as_ref().is_some_and(|r| r.ticket == ticket);
         is(&debts.fresh).then_some(Lane::Fresh).or_else(|| is(&debts.walk).then_some(Lane::Walk))
+    }
+
+    /// Everything on this Mirror is to be compared, contents included, though nothing is in doubt.
+    pub fn owe_check(&mut self, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.check_owed = true;
+        }
+    }
+
+    /// Whether a path changed after an Epoch, as far as the log remembers.
+    pub fn changed_since(&self, epoch: Epoch, path: &RelPath) -> bool {
+        std::iter::once(path.clone())
+            .chain(path.ancestors())
+            .any(|path| self.entries.get(&path).is_some_and(|entry| entry.epoch > epoch))
     }
 
     /// From now on this Mirror is in doubt.
@@ -599,6 +627,11 @@ fn dirty_again(entries: &BTreeMap<RelPath, Kinds>, path: &RelPath) -> bool {
 }
 
 impl Outcome {
+    /// Whether the work counts, but for what failed.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Done | Self::Partly(_) | Self::DeletionsSkipped(_))
+    }
+
     fn failed(&self) -> &[Failed] {
         match self {
             Self::Partly(failed) | Self::DeletionsSkipped(failed) => failed,

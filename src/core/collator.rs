@@ -13,10 +13,12 @@ use crate::types::change::{Change, Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
+use crate::types::name::unescape;
 use crate::types::outcome::{Blame, Budget, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
+use crate::types::step::Differences;
 
 /// Collects, seals and hands out the changes of one Root.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub enum Effect {
     Nothing(MirrorId, Lane),
     /// Keep for the next start what is known of this mirror's directory.
     Remember(MirrorId, Directory),
+    /// A Mirror was compared whole, contents included; this was found different, and is repaired.
+    Checked(MirrorId, Differences),
     /// Keep for the next start how far everything has come.
     Checkpoint(checkpoint::Effect),
     /// The report has changed.
@@ -79,6 +83,9 @@ pub struct RootReport {
     /// Each Mirror, and whether it holds everything that is known.
     pub mirrors: Vec<(MirrorId, Standing, bool)>,
 }
+
+/// How rsync itemizes: eleven characters and a space before the name.
+const ITEMIZED_PREFIX: usize = 12;
 
 impl Collator {
     /// A Root whose watching has just begun; each of its Mirrors owes a Walk. Each is given with how it is
@@ -295,6 +302,7 @@ impl Collator {
     /// Work has ended.
     pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
         let lane = self.log.lane_of(id, ticket);
+        let covered = self.log.covered_by(id, ticket);
         if !self.log.applied(now, id, ticket, &end.outcome) {
             return;
         }
@@ -307,6 +315,10 @@ impl Collator {
             _ => (),
         }
         self.log.hold(now, id, &end.held);
+        if let Some(drift) = end.drift.as_ref().filter(|_| end.outcome.is_settled()) {
+            let drift = self.without_fresh(covered, drift);
+            self.effects.push_back(Effect::Checked(id.clone(), drift));
+        }
         let surprise = end.surprises.iter().find(|path| {
             self.exploring.is_none() && !self.open.covers(path) && !self.log.covers(id, path)
         });
@@ -316,6 +328,24 @@ impl Collator {
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
+    }
+
+    /// What changed here while a check was under way is no drift.
+    fn without_fresh(&self, covered: Epoch, found: &Differences) -> Differences {
+        let is_fresh = |line: &&String| {
+            let name = unescape(line.get(ITEMIZED_PREFIX..).unwrap_or_default());
+            let path = RelPath::parse(name.strip_suffix(b"/").unwrap_or(&name));
+            path.is_ok_and(|p| self.open.covers(&p) || self.log.changed_since(covered, &p))
+        };
+        let first: Vec<String> = found.first.iter().filter(|l| !is_fresh(l)).cloned().collect();
+        let fresh = (found.first.len() - first.len()) as u64;
+        Differences { total: found.total - fresh, first }
+    }
+
+    /// Everything on this Mirror is to be compared, contents included.
+    pub fn handle_check_due(&mut self, now: Moment, id: &MirrorId) {
+        self.log.owe_check(id);
+        self.nudge(now, id);
     }
 
     /// The Root was seen to hold something.

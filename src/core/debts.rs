@@ -21,7 +21,9 @@ pub struct Debts {
     pub cursor: Epoch,
     /// Since when it owes a Walk.
     pub walk_owed: Option<Moment>,
-    /// When its turn for that comes.
+    /// It is to be compared whole, contents included, though it is not in doubt.
+    pub check_owed: bool,
+    /// When its turn for a Walk comes.
     pub walk_after: Moment,
     /// Since when its host is not to be reached.
     pub away_since: Option<Moment>,
@@ -122,6 +124,7 @@ impl Debts {
         Self {
             cursor,
             walk_owed: Some(now),
+            check_owed: false,
             walk_after: now,
             away_since: None,
             is_durable: false,
@@ -224,7 +227,7 @@ impl Debts {
 
     /// A Walk is owed and not under way: it goes before fresh changes, and covers them.
     pub fn walk_waits(&self) -> bool {
-        self.walk_owed.is_some() && self.walk.is_none()
+        (self.walk_owed.is_some() || self.check_owed) && self.walk.is_none()
     }
 
     /// Where its Cursor stands or may come to stand.

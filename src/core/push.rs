@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::core::host::Push;
 use crate::core::verdict::{Verdict, retry_kinds};
 use crate::types::batch::Batch;
-use crate::types::limits::SURPRISES_MAX;
+use crate::types::limits::{DIFFERENCES_MAX, SURPRISES_MAX};
 use crate::types::outcome::{Budget, Failed, Held, Outcome, PushEnd};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Deletions, Step, StepEnd, StepKind};
+use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
 
 /// One Push and its remaining Steps.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub struct RunningPush {
     /// Steps that only counted what they would delete, and how much that is.
     counted: Vec<(Step, u64)>,
     held: Held,
+    drift: Differences,
 }
 
 impl RunningPush {
@@ -42,6 +43,7 @@ impl RunningPush {
             bytes_sent: 0,
             counted: Vec::new(),
             held: Held::default(),
+            drift: Differences::default(),
         }
     }
 
@@ -70,7 +72,10 @@ impl RunningPush {
         match self.push.manner.budget {
             Budget::AtMost(most) if total <= most => {
                 for (step, _) in counted.into_iter().rev() {
-                    self.steps.push_front(Step { deletions: Deletions::AtMost(most), ..step });
+                    // Contents have been compared.
+                    let kind = if step.kind.is_walk() { StepKind::Walk } else { step.kind };
+                    let deletions = Deletions::AtMost(most);
+                    self.steps.push_front(Step { kind, deletions, ..step });
                 }
             }
             _ => counted.into_iter().for_each(|(step, count)| self.hold(step, count)),
@@ -80,7 +85,7 @@ impl RunningPush {
     fn hold(&mut self, step: Step, count: u64) {
         self.held.count += count;
         let kinds = retry_kinds(step.kind);
-        if step.kind == StepKind::Walk {
+        if step.kind.is_walk() {
             self.held.paths.push((RelPath::root(), kinds));
             self.held.from_empty_root |= !self.push.batch.full;
         }
@@ -97,6 +102,9 @@ impl RunningPush {
                 // There was more than had been counted.
                 _ => self.hold(step.clone(), verdict.skipped),
             }
+        }
+        if self.push.batch.check {
+            self.note_drift(&end.differences);
         }
         if step.kind != StepKind::FirstContact {
             self.note_surprises(&end.created_directories);
@@ -141,9 +149,20 @@ impl RunningPush {
             surprises: std::mem::take(&mut self.surprises),
             holds_anything: self.push.batch.full,
             held: std::mem::take(&mut self.held),
+            drift: self.push.batch.check.then(|| std::mem::take(&mut self.drift)),
             notes: std::mem::take(&mut self.notes),
             bytes_sent: self.bytes_sent,
         }
+    }
+
+    fn note_drift(&mut self, found: &Differences) {
+        // That a directory's time differs follows from something else, or is of no consequence.
+        let is_real = |line: &&String| !line.starts_with(".d..t......");
+        let of_consequence = found.first.iter().filter(is_real);
+        let ignored = (found.first.len() - of_consequence.clone().count()) as u64;
+        self.drift.total += found.total - ignored;
+        let room = DIFFERENCES_MAX.saturating_sub(self.drift.first.len());
+        self.drift.first.extend(of_consequence.take(room).cloned());
     }
 
     /// A directory that was created on the mirror, though neither it nor anything above it was to be:

@@ -50,7 +50,8 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
     }
     if batch.walk {
-        steps.push(step(StepKind::Walk, Vec::new(), counted(delete.on_walk())));
+        let kind = if batch.check { StepKind::Check } else { StepKind::Walk };
+        steps.push(step(kind, Vec::new(), counted(delete.on_walk())));
         return steps;
     }
     let on_push = counted(delete.on_push());

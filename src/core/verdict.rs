@@ -172,7 +172,7 @@ impl Said {
         if self.no_space {
             return Outcome::Full(self.first_line());
         }
-        if self.deletions_skipped && step.kind == StepKind::Walk {
+        if self.deletions_skipped && step.kind.is_walk() {
             return Outcome::DeletionsSkipped(self.failed.clone());
         }
         if self.deletions_skipped {
@@ -194,7 +194,7 @@ impl Said {
         match step.paths.as_slice() {
             [_] => Outcome::Partly(self.all_of(step, &why)),
             // Nothing is gained by walking again from the start: the Root is compared once more later.
-            [] if step.kind == StepKind::Walk => {
+            [] if step.kind.is_walk() => {
                 let root = RelPath::root();
                 let whole = Failed { path: root, kinds: Kinds::SUBTREE, reason: why };
                 Outcome::Partly(self.failed.iter().cloned().chain([whole]).collect())
@@ -257,7 +257,11 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
     match kind {
         StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
-        StepKind::Subtrees | StepKind::Walk | StepKind::Verify | StepKind::Look => Kinds::SUBTREE,
+        StepKind::Subtrees
+        | StepKind::Walk
+        | StepKind::Check
+        | StepKind::Verify
+        | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
     }
@@ -273,9 +277,11 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
-        StepKind::Walk | StepKind::Verify | StepKind::FirstContact | StepKind::Look => {
-            Kinds::CONTENT
-        }
+        StepKind::Walk
+        | StepKind::Check
+        | StepKind::Verify
+        | StepKind::FirstContact
+        | StepKind::Look => Kinds::CONTENT,
     };
     Some((path, kinds))
 }
@@ -312,7 +318,7 @@ fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
     let paths: Vec<RelPath> =
         candidates.into_iter().filter_map(|bytes| RelPath::parse(bytes).ok()).collect();
     let hit = |path: &RelPath| {
-        step.kind == StepKind::Walk
+        step.kind.is_walk()
             || step.paths.iter().any(|p| p == path || path.is_below(p) || p.is_below(path))
     };
     // The temporary file that a receiver writes first bears the final name in the middle.

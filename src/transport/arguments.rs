@@ -24,7 +24,7 @@ pub fn arguments(
     let mut add = |argument: &str| arguments.push(argument.into());
     add("--from0");
     add("--out-format=%i %n");
-    if step.kind == StepKind::Walk {
+    if step.kind.is_walk() {
         // Progress is of use only while it is made.
         add("--info=stats1,progress2");
         add("--outbuf=N");
@@ -74,7 +74,7 @@ pub fn arguments(
 /// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step) -> Vec<u8> {
-    if matches!(step.kind, StepKind::Walk | StepKind::Verify | StepKind::Look) {
+    if step.kind.is_walk() || matches!(step.kind, StepKind::Verify | StepKind::Look) {
         return Vec::new();
     }
     if step.kind == StepKind::MissingByFilter {
@@ -108,6 +108,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::MissingByFilter => &["--recursive", "--relative", "--exclude-from=-"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => &["--recursive", "--relative"],
+        StepKind::Check => &["--recursive", "--relative", "--checksum"],
         StepKind::Verify => &["--recursive", "--relative", "--dry-run", "--checksum"],
         StepKind::Look => &["--list-only", "--dirs"],
     });

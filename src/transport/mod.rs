@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod confine;
 pub mod options;
 pub mod output;
+pub mod pace;
 pub mod process;
 pub mod rsync;
 pub mod ssh;
@@ -42,6 +43,8 @@ pub struct Job {
     pub rules: Option<PathBuf>,
     /// Told how far a Walk has come, 0 to 1.
     pub on_progress: Rc<dyn Fn(f32)>,
+    /// Bytes a second that it may read and write here; none: as fast as it can.
+    pub rate: Option<u64>,
     /// The running process, while there is one.
     pub process: Rc<Cell<Option<u32>>>,
 }

@@ -12,7 +12,7 @@ use crate::transport::confine::Confinement;
 use crate::transport::output::Output;
 use crate::transport::process::{self, Spec};
 use crate::transport::ssh::Master;
-use crate::transport::{Job, Transport};
+use crate::transport::{Job, Transport, pace};
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
 use crate::types::source_dir::SourceDir;
 use crate::types::step::{Differences, Exit, StepEnd};
@@ -82,7 +82,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
     let mut told = None;
     let process = job.process.clone();
     let on_start = |id| process.set(id);
-    let ended = process::run(spec, on_start, |piece| {
+    let run = process::run(spec, on_start, |piece| {
         output.take(piece);
         if output.progress != told
             && let Some(progress) = output.progress
@@ -90,8 +90,11 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
             told = output.progress;
             (job.on_progress)(progress);
         }
-    })
-    .await;
+    });
+    let ended = match job.rate {
+        None => run.await,
+        Some(rate) => pace::paced(run, job.process.clone(), rate).await,
+    };
     job.process.set(None);
     StepEnd {
         exit: ended.exit,

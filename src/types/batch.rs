@@ -4,12 +4,15 @@ use crate::types::change::{Epoch, Kinds};
 use crate::types::rel_path::RelPath;
 
 /// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The newest Epoch it covers.
     pub to: Epoch,
     /// The whole Root is to be walked; then nothing else is listed but `held`.
     pub walk: bool,
+    /// That Walk compares contents, to find what nobody here has changed.
+    pub check: bool,
     /// The Root holds anything.
     pub full: bool,
     /// Paths that exist, to be sent without what is below them, sorted.

@@ -2,6 +2,7 @@
 
 use crate::types::change::Kinds;
 use crate::types::rel_path::RelPath;
+use crate::types::step::Differences;
 
 /// Whose fault a failure is: it decides who waits before the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct PushEnd {
     pub holds_anything: bool,
     /// Deletions that wait for a person.
     pub held: Held,
+    /// What a check found different although nothing was known to be; none if this was no check.
+    pub drift: Option<Differences>,
     /// Things that are done, with a remark, such as a directory kept for its excluded files.
     pub notes: Vec<String>,
     /// Bytes sent.
@@ -112,6 +115,7 @@ impl PushEnd {
             surprises: Vec::new(),
             holds_anything: false,
             held: Held::default(),
+            drift: None,
             notes: Vec::new(),
             bytes_sent: 0,
         }

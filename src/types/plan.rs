@@ -22,6 +22,8 @@ pub struct Plan {
     pub pushes_max: usize,
     /// Walks at once, over all hosts; walks that stall don't count.
     pub walks_max: usize,
+    /// Bytes a second that a check reads here.
+    pub verify_rate: u64,
     /// Hosts by name.
     pub hosts: BTreeMap<HostId, HostPlan>,
     /// Roots by name.
@@ -174,6 +176,8 @@ pub struct RootPlan {
     pub watch: WatchMode,
     /// Whether every start compares everything.
     pub walk: WalkMode,
+    /// How often each Mirror is compared whole, contents included; none: never.
+    pub verify_every: Option<Duration>,
     /// Where to.
     pub mirrors: Vec<MirrorPlan>,
 }

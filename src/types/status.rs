@@ -84,6 +84,8 @@ pub struct MirrorStatus {
     pub stuck_total: u64,
     /// Deletions that are held until a person approves, as far as they were counted.
     pub held_deletions: u64,
+    /// The last check of its contents since the daemon's start, see `verify_every`.
+    pub last_check: Option<CheckStatus>,
     /// What failed last, until something succeeds.
     pub last_error: Option<String>,
     /// When it is tried again.
@@ -102,6 +104,17 @@ pub struct MirrorStatus {
     pub bytes_sent: u64,
     /// How often the actor of its host died and was started anew.
     pub restarts: u64,
+}
+
+/// What a check of a mirror's contents found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// Entries that somebody else had changed; they were repaired.
+    pub drift_total: u64,
+    /// The first of them, as rsync itemizes changes, names escaped.
+    pub drift: Vec<String>,
 }
 
 /// A path that fails.

@@ -7,7 +7,7 @@ use crate::types::rel_path::RelPath;
 pub struct Step {
     /// What to do.
     pub kind: StepKind,
-    /// The paths it is about; empty for [`StepKind::Walk`] and the two about the Root itself.
+    /// The paths it is about; empty for those about the whole mirror and the two about the Root itself.
     pub paths: Vec<RelPath>,
     /// Directories that this run must neither fill nor empty, whatever is found in them.
     pub held: Vec<RelPath>,
@@ -50,13 +50,20 @@ pub enum StepKind {
     RootItself,
     /// Looks whether anything is in the mirror's directory; brings nothing.
     Look,
-    /// Makes the whole mirror equal.
+    /// Makes the whole mirror equal, by size and time.
     Walk,
+    /// Makes the whole mirror equal, contents compared.
+    Check,
     /// Compares the whole mirror, contents included, and changes nothing.
     Verify,
 }
 
 impl StepKind {
+    /// Whether it makes the whole mirror equal.
+    pub fn is_walk(self) -> bool {
+        matches!(self, Self::Walk | Self::Check)
+    }
+
     /// One word for logs and errors.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,6 +74,7 @@ impl StepKind {
             Self::Missing | Self::MissingByFilter => "deletions",
             Self::Look => "a look at the mirror",
             Self::Walk => "walk",
+            Self::Check => "check",
             Self::Verify => "verification",
         }
     }

@@ -35,7 +35,7 @@ fn end_well(daemon: &mut Daemon) {
 }
 
 /// Rewrites a file with as many bytes, and puts its time back.
-fn rewrite_unseen(path: &Path, text: &str) {
+pub fn rewrite_unseen(path: &Path, text: &str) {
     let time = fs::metadata(path).unwrap().modified().unwrap();
     assert_eq!(fs::metadata(path).unwrap().len(), text.len() as u64);
     fs::write(path, text).unwrap();

@@ -453,3 +453,33 @@ fn hard_case_29_the_file_system_of_a_halted_root_can_be_unmounted() {
     });
     assert!(daemon.path("local/d/f").exists());
 }
+
+#[test]
+fn what_somebody_else_has_changed_on_a_mirror_is_found_by_the_check_told_and_repaired() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new()
+        .root_options("verify_every: \"1s\",")
+        .mirror("web", &server.ron(), "m/site", "")
+        .local("local");
+    fs::create_dir(daemon.source().join("d")).unwrap();
+    fs::write(daemon.source().join("d/f"), "good").unwrap();
+    fs::write(daemon.source().join("g"), "good").unwrap();
+    let daemon = daemon.start();
+    let checked = |host, drift: u64| {
+        daemon.wait_for_mirror(host, "a check", |m| m["last_check"]["drift_total"] == drift);
+    };
+    checked("web", 0);
+    crate::restart::rewrite_unseen(&server.path("site/d/f"), "evil");
+    fs::write(server.path("site/d/foreign"), "x").unwrap();
+    let found = daemon.wait_for_mirror("web", "drift", |m| {
+        m["last_check"]["drift_total"].as_u64().is_some_and(|total| total > 0)
+    });
+    let drift = found["last_check"]["drift"].to_string();
+    assert!(drift.contains("d/f") || drift.contains("d/foreign"), "{drift}");
+    // The next one finds nothing any more.
+    checked("web", 0);
+    daemon.flush("");
+    assert_same(&daemon.source(), &server.path("site"), "repaired");
+    assert!(daemon.log().contains("changed by somebody else"));
+    assert_eq!(daemon.mirror_status("local")["last_check"]["drift_total"], 0);
+}

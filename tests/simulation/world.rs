@@ -372,7 +372,9 @@ impl World {
                 self.memory[index(&mirror)] = directory;
             }
             collator::Effect::Checkpoint(effect) => self.keep(effect),
-            collator::Effect::Surprise(..) | collator::Effect::Report => (),
+            collator::Effect::Checked(..)
+            | collator::Effect::Surprise(..)
+            | collator::Effect::Report => (),
         }
     }
 
@@ -467,7 +469,7 @@ impl World {
             return self.collator.handle_not_made(now, &mirror, taken.ticket);
         }
         let made = if taken.walk {
-            batch::make_walk(taken.to, &[])
+            batch::make_walk(taken.to, taken.check, &[])
         } else {
             let found: Vec<_> =
                 taken.entries.iter().map(|(p, _)| self.source.presence(p)).collect();

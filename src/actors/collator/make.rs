@@ -62,7 +62,7 @@ impl CollatorActor {
             };
             let full = source::holds_any(&source, |path, is_dir| filter.excludes(path, is_dir));
             let batch = if taken.walk {
-                batch::make_walk(taken.to, held)
+                batch::make_walk(taken.to, taken.check, held)
             } else {
                 let found = look(&source, &taken.entries);
                 batch::make(taken.to, &taken.entries, &found, &filter, held)
