@@ -106,6 +106,7 @@ proptest! {
             differences: Differences::default(),
             entries_found: 0,
             bytes_sent: 0,
+            protocol: None,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
         };
         let is_done = verdict::judge(&step, &end).outcome == Outcome::Done;

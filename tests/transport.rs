@@ -59,6 +59,7 @@ impl Bench {
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
             rate: None,
+            lacks: Default::default(),
             step: step.clone(),
             source: source::open(&root.source).unwrap(),
             mirror: Arc::new(root.mirrors[0].clone()),

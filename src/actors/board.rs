@@ -15,9 +15,10 @@ use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
+use crate::types::outcome::RemoteEnd;
 use crate::types::plan::{MirrorPlan, Plan};
 use crate::types::status::{
-    CheckStatus, MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
+    CheckStatus, HostStatus, MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
 };
 
 /// Puts together what collators and transfers report.
@@ -27,6 +28,7 @@ pub struct BoardActor {
     revision: u64,
     roots: BTreeMap<RootId, RootReported>,
     hosts: BTreeMap<MirrorId, MirrorReport>,
+    ends: BTreeMap<HostId, RemoteEnd>,
     restarts: BTreeMap<HostId, u64>,
     restarts_total: u64,
     waiting: Vec<(u64, oneshot::Sender<Arc<Status>>)>,
@@ -41,6 +43,7 @@ impl BoardActor {
             revision: 1,
             roots: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            ends: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restarts_total: 0,
             waiting: Vec::new(),
@@ -67,8 +70,19 @@ impl BoardActor {
             revision: self.revision,
             version: env!("CARGO_PKG_VERSION").to_string(),
             actor_restarts: self.restarts_total,
+            hosts: self.plan.hosts.keys().map(|id| self.host_status(id)).collect(),
             roots: self.plan.roots.keys().map(|id| self.root_status(id)).collect(),
             mirrors: mirrors.map(|mirror| self.mirror_status(now, mirror)).collect(),
+        }
+    }
+
+    fn host_status(&self, id: &HostId) -> HostStatus {
+        let end = self.ends.get(id).cloned().unwrap_or_default();
+        HostStatus {
+            id: id.clone(),
+            rsync: end.program().map(String::from),
+            protocol: end.protocol,
+            lacks: end.lacks.iter().map(|capability| capability.name().to_string()).collect(),
         }
     }
 
@@ -190,7 +204,8 @@ impl Handler<RootReported> for BoardActor {
 impl Handler<HostReported> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: HostReported, _: &mut Self::Context) {
-        let mut changed = false;
+        let mut changed = self.ends.get(&message.host) != Some(&message.end);
+        self.ends.insert(message.host, message.end);
         for (id, report) in message.mirrors {
             changed |= self.hosts.get(&id) != Some(&report);
             self.hosts.insert(id, report);

@@ -1,12 +1,13 @@
-//! What outlives the daemon: a small file for each Mirror in the state directory.
+//! What outlives the daemon: small files in the state directory, for each Mirror and each host.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::core::directory::Directory;
 use crate::core::safety::Remembered;
-use crate::types::ids::MirrorId;
+use crate::types::ids::{HostId, MirrorId};
+use crate::types::outcome::{Capability, RemoteEnd};
 use crate::types::plan::{Plan, RootPlan};
 
 /// A file that is there after a run that ended in good order. No host's name begins with a dot.
@@ -89,14 +90,46 @@ impl Memory {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        std::fs::create_dir_all(&self.directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(bytes)?;
-        file.persist(self.directory.join(name))?;
-        Ok(())
+        replace(&self.directory.join(name), bytes)
     }
 }
 
 fn check_name(id: &MirrorId) -> String {
     format!(".checked.{}", id.host)
+}
+
+/// What is known of a host's rsync: a file with the protocol and then what it lacks, a line each.
+pub struct HostMemory(PathBuf);
+
+impl HostMemory {
+    /// The memory of a host.
+    pub fn new(plan: &Plan, host: &HostId) -> Self {
+        Self(plan.state_dir.join("hosts").join(host.as_str()))
+    }
+
+    /// What an earlier run knew; nothing where that can't be read.
+    pub fn load(&self) -> RemoteEnd {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        let mut lines = text.lines();
+        let protocol = lines.next().and_then(|number| number.parse().ok());
+        RemoteEnd { protocol, lacks: lines.filter_map(Capability::parse).collect() }
+    }
+
+    /// Keeps it, whole or not at all.
+    pub fn keep(&self, end: &RemoteEnd) -> io::Result<()> {
+        let protocol = end.protocol.map(|protocol| protocol.to_string()).unwrap_or_default();
+        let lacks = end.lacks.iter().map(|capability| capability.name().to_string());
+        let lines: Vec<String> = std::iter::once(protocol).chain(lacks).collect();
+        replace(&self.0, lines.join("\n").as_bytes())
+    }
+}
+
+/// Whole or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Budget, PushEnd};
+use crate::types::outcome::{Budget, PushEnd, RemoteEnd};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::types::status::Status;
@@ -208,6 +208,10 @@ pub struct Checked {
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct HostReported {
+    /// Which host.
+    pub host: HostId,
+    /// What is known of its rsync.
+    pub end: RemoteEnd,
     /// How its Mirrors stand.
     pub mirrors: Vec<(MirrorId, MirrorReport)>,
 }

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::actors::memory::replace;
 use crate::core::checkpoint::Holders;
 use crate::core::snapshot::Snapshot;
 use crate::types::batch::Dirty;
@@ -268,16 +269,6 @@ impl Store {
     }
 }
 
-/// Whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
-}
-
 /// Names this run of the kernel.
 fn boot() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_string())
@@ -316,6 +307,8 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::types::snapshot::{Facts, Listing};
     use proptest::prelude::*;

@@ -11,6 +11,7 @@ use slog::{Logger, debug, info, o, warn};
 
 use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
+use crate::actors::memory::HostMemory;
 use crate::actors::message::{
     Applied, Approve, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch,
     Verify, Who, Work, WorkWaits,
@@ -36,6 +37,7 @@ pub struct TransferActor {
     host: HostId,
     kit: Kit,
     log: Logger,
+    ends: HostMemory,
     transport: Rc<dyn Transport>,
     mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>>,
     rules: BTreeMap<RootId, PathBuf>,
@@ -71,8 +73,12 @@ impl TransferActor {
             .map(|mirror| (mirror.id.clone(), Arc::new(mirror.clone())))
             .collect();
         let who = Who::Host(host.id.clone());
+        let ends = HostMemory::new(&kit.plan, &host.id);
+        let mut core = Host::new(&host.id, host.pushes, host.retry, mirrors.keys().cloned());
+        core.handle_known(ends.load());
         Self {
-            core: Host::new(&host.id, host.pushes, host.retry, mirrors.keys().cloned()),
+            core,
+            ends,
             host: host.id.clone(),
             log: kit.log.new(o!("host" => host.id.to_string())),
             transport: (kit.transports)(host),
@@ -115,6 +121,9 @@ impl TransferActor {
                 warn!(self.log, "This host's rsync can't do something; it is served another way";
                     "mirror" => %mirror, "why" => why);
             }
+            Note::Old { why } => {
+                warn!(self.log, "The host's rsync is an old one"; "why" => why);
+            }
             Note::Remark { mirror, text } => {
                 info!(self.log, "Done, with a remark"; "mirror" => %mirror, "remark" => text);
             }
@@ -144,10 +153,12 @@ impl TransferActor {
             return;
         };
         let weak = ctx.address().downgrade();
+        let lacks = self.core.remote_end().lacks.clone();
         let rate = (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate);
         let job = Job {
             step: step.clone(),
             rate,
+            lacks,
             source: running.source.clone(),
             mirror: self.mirrors[&running.rule.push.mirror].clone(),
             rules: self.rules.get(&running.rule.push.mirror.root).cloned(),
@@ -224,6 +235,13 @@ impl Shell for TransferActor {
                 }
             }
             Effect::Note(note) => self.write_note(&note),
+            Effect::Learned(end) => {
+                info!(self.log, "The host was met"; "rsync" => end.program(),
+                    "lacks" => ?end.lacks);
+                if let Err(error) = self.ends.keep(&end) {
+                    warn!(self.log, "What is known of the host can't be kept"; "why" => %error);
+                }
+            }
             Effect::Drained => {
                 tell(&self.kit.overseer.drained, Drained { host: self.host.clone() });
             }
@@ -233,7 +251,8 @@ impl Shell for TransferActor {
 
     fn after_effects(&mut self, _: &mut Context<Self>) {
         if std::mem::take(&mut self.live.report) {
-            tell(&self.kit.board.host, HostReported { mirrors: self.core.report() });
+            let (host, end) = (self.host.clone(), self.core.remote_end().clone());
+            tell(&self.kit.board.host, HostReported { host, end, mirrors: self.core.report() });
         }
     }
 }
@@ -305,6 +324,7 @@ impl Handler<Verify> for TransferActor {
         let job = Job {
             step: step.clone(),
             rate: None,
+            lacks: self.core.remote_end().lacks.clone(),
             source,
             mirror: mirror.clone(),
             rules: self.rules.get(&id.root).cloned(),

@@ -1,7 +1,7 @@
 //! One Host's rule: which of its Mirrors runs what, at most `pushes` at a time, and who waits after a
 //! failure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::core::backoff::{Backoff, seed_of};
@@ -13,7 +13,7 @@ use crate::types::batch::Batch;
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, Budget, Capability, Failed, Outcome, PushEnd};
+use crate::types::outcome::{Blame, Budget, Capability, Failed, Outcome, PushEnd, RemoteEnd};
 use crate::types::plan::RetryPlan;
 
 /// The Mirrors of one Host.
@@ -26,8 +26,8 @@ pub struct Host {
     /// When the failure was seen that the host is blocked for: later ends of older runs add nothing.
     failed_at: Option<Moment>,
     last_error: Option<String>,
-    /// What its rsync was found not to be able to do.
-    lacks: BTreeSet<Capability>,
+    /// What is known of its rsync.
+    end: RemoteEnd,
     started: BTreeMap<PushId, Started>,
     next_push: u64,
     draining: bool,
@@ -52,6 +52,8 @@ pub enum Effect {
     Start(Push),
     /// Tell the Root's collator how work ended.
     Applied(MirrorId, Ticket, PushEnd),
+    /// Something new is known of the host's rsync: keep it for the next start.
+    Learned(RemoteEnd),
     /// The report has changed.
     Report,
     /// For the log.
@@ -114,6 +116,11 @@ pub enum Note {
         /// What it said.
         why: String,
     },
+    /// The host's rsync is an old one.
+    Old {
+        /// What follows.
+        why: &'static str,
+    },
     /// Done, with a remark.
     Remark {
         /// Where.
@@ -142,12 +149,22 @@ impl Host {
             blocked_until: None,
             failed_at: None,
             last_error: None,
-            lacks: BTreeSet::new(),
+            end: RemoteEnd::default(),
             started: BTreeMap::new(),
             next_push: 1,
             draining: false,
             effects: VecDeque::new(),
         }
+    }
+
+    /// So much was known of its rsync before.
+    pub fn handle_known(&mut self, end: RemoteEnd) {
+        self.end = end;
+    }
+
+    /// What is known of its rsync.
+    pub fn remote_end(&self) -> &RemoteEnd {
+        &self.end
     }
 
     /// A collator says that there is work.
@@ -192,7 +209,7 @@ impl Host {
                 directory: mirror.directory,
                 is_known: mirror.report.last_success.is_some(),
                 delete_first: mirror.is_full,
-                can_delete_missing: !self.lacks.contains(&Capability::DeleteMissing),
+                can_delete_missing: !self.end.lacks.contains(&Capability::DeleteMissing),
                 pieces: mirror.pieces,
             },
         }));
@@ -248,6 +265,11 @@ impl Host {
         let Some((lane, ticket)) = mirror.running(push) else { return };
         mirror.finish(lane);
         mirror.report.bytes_sent += end.bytes_sent;
+        if end.protocol.is_some_and(|protocol| self.end.meet(protocol)) {
+            self.effects.push_back(Effect::Learned(self.end.clone()));
+            let warning = self.end.warning();
+            self.effects.extend(warning.map(|why| Effect::Note(Note::Old { why })));
+        }
         for text in &end.notes {
             let note = Note::Remark { mirror: id.clone(), text: text.clone() };
             self.effects.push_back(Effect::Note(note));
@@ -276,7 +298,8 @@ impl Host {
                 mirror.is_full = true;
                 self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
             }
-            Outcome::Incapable(capability, why) if self.lacks.insert(*capability) => {
+            Outcome::Incapable(capability, why) if self.end.lacks.insert(*capability) => {
+                self.effects.push_back(Effect::Learned(self.end.clone()));
                 // The other way is tried at once.
                 mirror.want(lane);
                 let note = Note::Lacks { mirror: id.clone(), why: why.clone() };

@@ -23,6 +23,7 @@ pub struct RunningPush {
     surprises: Vec<RelPath>,
     notes: Vec<String>,
     bytes_sent: u64,
+    protocol: Option<u32>,
     /// Steps that only counted what they would delete, and how much that is.
     counted: Vec<(Step, u64)>,
     held: Held,
@@ -41,6 +42,7 @@ impl RunningPush {
             surprises: Vec::new(),
             notes: Vec::new(),
             bytes_sent: 0,
+            protocol: None,
             counted: Vec::new(),
             held: Held::default(),
             drift: Differences::default(),
@@ -95,6 +97,7 @@ impl RunningPush {
     /// Takes the end of a Step. Returns the Push's end if that settles it.
     pub fn handle_step(&mut self, step: &Step, end: &StepEnd, verdict: Verdict) -> Option<PushEnd> {
         self.bytes_sent += end.bytes_sent;
+        self.protocol = end.protocol.or(self.protocol);
         self.notes.extend(verdict.notes);
         if verdict.skipped > 0 {
             match step.deletions {
@@ -152,6 +155,7 @@ impl RunningPush {
             drift: self.push.batch.check.then(|| std::mem::take(&mut self.drift)),
             notes: std::mem::take(&mut self.notes),
             bytes_sent: self.bytes_sent,
+            protocol: self.protocol,
         }
     }
 

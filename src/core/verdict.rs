@@ -221,9 +221,13 @@ impl Said {
         if self.no_space {
             return Outcome::Full(said);
         }
-        let why = format!("{said} (rsync code {code}){}", remedy(&self.lines));
+        let why = format!("{said} (rsync code {code}){}", remedy(code, &self.lines));
         if step.kind == StepKind::Missing && self.refuses_missing_args(code) {
             return Outcome::Incapable(Capability::DeleteMissing, why);
+        }
+        let refuses = |line: &String| line.contains("configured to refuse --compress");
+        if code == 4 && self.lines.iter().any(refuses) {
+            return Outcome::Incapable(Capability::Compress, why);
         }
         // 12 and 30 come after the connection stood, 10 also when it never did.
         let never_connected = self.lines.iter().any(|line| line.contains("failed to connect"));
@@ -271,8 +275,10 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
 fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath, Kinds)> {
     let path = names_in(line).iter().find_map(|name| in_scope(step, name, prefixes))?;
     let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
+    // Only a run that deletes can make way.
+    let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());
     let kinds = match step.kind {
-        _ if is_directory => Kinds::SUBTREE | Kinds::CONTENT,
+        _ if is_directory || is_blocked => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
@@ -359,14 +365,16 @@ fn meaning(code: i32) -> &'static str {
     }
 }
 
-fn remedy(lines: &[String]) -> &'static str {
+fn remedy(code: i32, lines: &[String]) -> &'static str {
     let said = |text: &str| lines.iter().any(|line| line.contains(text));
     if said("Host key verification failed") {
         "; put the host's key into known_hosts"
     } else if said("Permission denied (publickey") {
         "; the host refuses the key: check `identity` and the login's authorized_keys"
-    } else if said("rsync: command not found") || said("rsync: not found") {
+    } else if code == 127 || said("rsync: command not found") || said("rsync: not found") {
         "; install rsync on the host, or set `rsync_path`"
+    } else if said("configured to refuse") {
+        "; its `refuse options` forbid that: allow it there, or leave it out here"
     } else if said("auth failed") {
         "; check `user` and `password_file`"
     } else {
@@ -392,6 +400,7 @@ mod tests {
             differences: Default::default(),
             entries_found: 0,
             bytes_sent: 0,
+            protocol: None,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
         }
     }

@@ -3,24 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
+use crate::transport::Job;
 use crate::transport::options::option_arguments;
+use crate::types::outcome::Capability;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
 use crate::types::rel_path::RelPath;
 use crate::types::step::{Deletions, Step, StepKind};
 
-/// rsync's arguments for one Step. `rules` is a file of the Root's filter rules, NUL-separated; `rsh`
-/// the command line of ssh, for a host that is reached through it.
-pub fn arguments(
-    host: &HostPlan,
-    mirror: &MirrorPlan,
-    step: &Step,
-    rules: Option<&Path>,
-    rsh: Option<&str>,
-) -> Vec<OsString> {
+/// rsync's arguments for one Step; `rsh` is the command line of ssh, for a host that is reached through it.
+pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString> {
+    let Job { step, mirror, rules, lacks, .. } = job;
+    let mut options = mirror.rsync.clone();
+    if lacks.contains(&Capability::Compress) {
+        options.compress = None;
+        options.compress_choice = None;
+        options.compress_level = None;
+    }
     let mut arguments: Vec<OsString> =
-        option_arguments(&mirror.rsync).into_iter().map(Into::into).collect();
+        option_arguments(&options).into_iter().map(Into::into).collect();
     let mut add = |argument: &str| arguments.push(argument.into());
     add("--from0");
     add("--out-format=%i %n");
@@ -30,6 +31,12 @@ pub fn arguments(
         add("--outbuf=N");
     } else {
         add("--info=stats1");
+    }
+    add("--debug=proto");
+    if !lacks.contains(&Capability::Nanoseconds) {
+        // With `--ignore-times` too: rsync sets the times of links and directories only where they differ,
+        // and in whole seconds what was made just now does not.
+        add("--modify-window=-1");
     }
     add("--no-human-readable");
     add("--no-motd");
@@ -95,23 +102,20 @@ pub fn list(step: &Step) -> Vec<u8> {
 fn flags(step: &Step) -> Vec<&'static str> {
     const LIST: &str = "--files-from=-";
     const VANISHED: &str = "--ignore-missing-args";
-    // Nanoseconds, with `--ignore-times` too: rsync sets the times of links and directories only where
-    // they differ, and in whole seconds what was made just now does not.
-    let mut flags = vec!["--modify-window=-1"];
-    flags.extend_from_slice(match step.kind {
-        StepKind::FirstContact | StepKind::RootItself => &[LIST],
-        StepKind::Written => &[LIST, VANISHED, "--ignore-times"],
-        StepKind::Touched => &[LIST, VANISHED],
-        StepKind::Subtrees => &[LIST, VANISHED, "--recursive"],
-        StepKind::SubtreesWritten => &[LIST, VANISHED, "--recursive", "--ignore-times"],
-        StepKind::Missing => &[LIST, "--delete-missing-args", "--recursive"],
-        StepKind::MissingByFilter => &["--recursive", "--relative", "--exclude-from=-"],
+    let mut flags = match step.kind {
+        StepKind::FirstContact | StepKind::RootItself => vec![LIST],
+        StepKind::Written => vec![LIST, VANISHED, "--ignore-times"],
+        StepKind::Touched => vec![LIST, VANISHED],
+        StepKind::Subtrees => vec![LIST, VANISHED, "--recursive"],
+        StepKind::SubtreesWritten => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
+        StepKind::Missing => vec![LIST, "--delete-missing-args", "--recursive"],
+        StepKind::MissingByFilter => vec!["--recursive", "--relative", "--exclude-from=-"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
-        StepKind::Walk => &["--recursive", "--relative"],
-        StepKind::Check => &["--recursive", "--relative", "--checksum"],
-        StepKind::Verify => &["--recursive", "--relative", "--dry-run", "--checksum"],
-        StepKind::Look => &["--list-only", "--dirs"],
-    });
+        StepKind::Walk => vec!["--recursive", "--relative"],
+        StepKind::Check => vec!["--recursive", "--relative", "--checksum"],
+        StepKind::Verify => vec!["--recursive", "--relative", "--dry-run", "--checksum"],
+        StepKind::Look => vec!["--list-only", "--dirs"],
+    };
     // A listed `./` would bring along what is directly in it.
     if matches!(step.kind, StepKind::FirstContact | StepKind::RootItself) {
         flags.push("--filter=- /*");

@@ -11,12 +11,14 @@ pub mod ssh;
 pub mod version;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::types::outcome::Capability;
 use crate::types::plan::MirrorPlan;
 use crate::types::source_dir::SourceDir;
 use crate::types::step::{Step, StepEnd};
@@ -45,6 +47,8 @@ pub struct Job {
     pub on_progress: Rc<dyn Fn(f32)>,
     /// Bytes a second that it may read and write here; none: as fast as it can.
     pub rate: Option<u64>,
+    /// What the other end can't do.
+    pub lacks: BTreeSet<Capability>,
     /// The running process, while there is one.
     pub process: Rc<Cell<Option<u32>>>,
 }

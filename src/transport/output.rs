@@ -31,6 +31,8 @@ pub struct Output {
     pub messages: Vec<u8>,
     /// Whether there were more of them than are kept.
     pub messages_cut: bool,
+    /// The protocol that both ends speak, once they have agreed.
+    pub protocol: Option<u32>,
     /// Part that is done, as rsync knows it.
     pub progress: Option<f32>,
 }
@@ -66,6 +68,9 @@ impl Output {
             let number = rest.split(|b| *b == b' ').find(|field| !field.is_empty());
             let number = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
             self.bytes_sent = number.unwrap_or(self.bytes_sent);
+        } else if let Some(rest) = line.strip_prefix(b"(Client) Protocol versions: ") {
+            let number = rest.rsplit(|b| *b == b'=').next();
+            self.protocol = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
         } else if MESSAGES.iter().any(|message| line.starts_with(message)) {
             if self.messages.len() + line.len() < STDERR_BYTES_MAX {
                 self.messages.extend_from_slice(line);
@@ -121,7 +126,7 @@ mod tests {
     #[test]
     fn created_directories_bytes_and_progress_are_read_from_pieces() {
         let text =
-            b".d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
+            b"(Client) Protocol versions: remote=32, negotiated=31\n.d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
             0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\ncannot delete non-empty \
             directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\n\nsent 5123 bytes  received 35 bytes  \
             10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
@@ -131,6 +136,6 @@ mod tests {
         assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
         assert_eq!(output.differences.total, 4, "{:?}", output.differences);
         assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
-        assert_eq!(output.progress, Some(0.5));
+        assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));
     }
 }

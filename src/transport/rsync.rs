@@ -74,7 +74,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
     let spec = Spec {
         program,
         confinement: Some(confinement),
-        arguments: arguments(host, mirror, step, job.rules.as_deref(), rsh),
+        arguments: arguments(host, job, rsh),
         directory: Some(job.source.proc_path()),
         stdin: list(step),
     };
@@ -104,6 +104,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
         differences: output.differences,
         entries_found: output.entries_found,
         bytes_sent: output.bytes_sent,
+        protocol: output.protocol,
         prefixes: prefixes(&job.source, host, mirror),
     }
 }
@@ -117,6 +118,7 @@ fn not_connected(why: String) -> StepEnd {
         differences: Differences::default(),
         entries_found: 0,
         bytes_sent: 0,
+        protocol: None,
         prefixes: Vec::new(),
     }
 }

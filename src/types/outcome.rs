@@ -1,5 +1,7 @@
 //! How a Push ended.
 
+use std::collections::BTreeSet;
+
 use crate::types::change::Kinds;
 use crate::types::rel_path::RelPath;
 use crate::types::step::Differences;
@@ -58,6 +60,80 @@ pub enum Capability {
     /// `--delete-missing-args`: refused by rsync 3.4.3 and by versions of distributions that carry its
     /// repairs, and by daemons that refuse it.
     DeleteMissing,
+    /// `--compress`, which a daemon may refuse.
+    Compress,
+    /// Times to the nanosecond: protocols before 31, so rsync before 3.1 and openrsync, have whole seconds.
+    Nanoseconds,
+}
+
+impl Capability {
+    /// One word, for status and files; [`Self::parse`] reads it back.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeleteMissing => "delete-missing-args",
+            Self::Compress => "compress",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// What [`Self::name`] wrote.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::DeleteMissing, Self::Compress, Self::Nanoseconds];
+        all.into_iter().find(|capability| capability.name() == name)
+    }
+}
+
+/// What is known of a host's rsync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteEnd {
+    /// The version of the protocol that both ends speak; none before they have spoken.
+    pub protocol: Option<u32>,
+    /// What it was found not to be able to do.
+    pub lacks: BTreeSet<Capability>,
+}
+
+/// The first protocol with times to the nanosecond.
+const NANOSECONDS_SINCE: u32 = 31;
+
+impl RemoteEnd {
+    /// Both ends have agreed on a protocol. Returns whether it is news: another rsync may be able to do
+    /// what the old one was not.
+    pub fn meet(&mut self, protocol: u32) -> bool {
+        if self.protocol == Some(protocol) {
+            return false;
+        }
+        self.lacks.clear();
+        self.protocol = Some(protocol);
+        if protocol < NANOSECONDS_SINCE {
+            self.lacks.insert(Capability::Nanoseconds);
+        }
+        true
+    }
+
+    /// Which program that is, as far as the protocol tells.
+    pub fn program(&self) -> Option<&'static str> {
+        Some(match self.protocol? {
+            32.. => "rsync 3.4 or newer",
+            31 => "rsync 3.1 to 3.3",
+            30 => "rsync 3.0",
+            _ => "openrsync, or an rsync older than 3.0",
+        })
+    }
+
+    /// What to say of it to whoever runs it; nothing, if it is good.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self.protocol? {
+            32.. => None,
+            31 => Some(
+                "it is older than 3.4, which closed serious security holes; unless the distribution has \
+                 repaired it, install a newer one",
+            ),
+            _ => Some(
+                "it keeps times in whole seconds, so a file that changes twice in a second without a word here \
+                 may be taken for equal; install a newer rsync",
+            ),
+        }
+    }
 }
 
 /// Deletions that were not made, because they are more than the Root's budget.
@@ -100,6 +176,8 @@ pub struct PushEnd {
     pub notes: Vec<String>,
     /// Bytes sent.
     pub bytes_sent: u64,
+    /// The protocol that both ends spoke; none if they did not.
+    pub protocol: Option<u32>,
 }
 
 impl PushEnd {
@@ -118,6 +196,7 @@ impl PushEnd {
             drift: None,
             notes: Vec::new(),
             bytes_sent: 0,
+            protocol: None,
         }
     }
 }

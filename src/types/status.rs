@@ -14,10 +14,26 @@ pub struct Status {
     pub version: String,
     /// Actors that died and were started anew since the daemon's start.
     pub actor_restarts: u64,
+    /// Hosts, by name.
+    pub hosts: Vec<HostStatus>,
     /// Roots, by name.
     pub roots: Vec<RootStatus>,
     /// Mirrors, by name.
     pub mirrors: Vec<MirrorStatus>,
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub id: HostId,
+    /// Which program answers there, as far as the protocol tells; none before it was reached.
+    pub rsync: Option<String>,
+    /// The version of the protocol that both ends speak.
+    pub protocol: Option<u32>,
+    /// What its rsync can't do, or its daemon refuses, so that it is done another way:
+    /// `delete-missing-args`, `compress`, `nanoseconds`.
+    pub lacks: Vec<String>,
 }
 
 /// One watched tree.

@@ -118,6 +118,8 @@ pub struct StepEnd {
     pub entries_found: u64,
     /// Bytes that it says it sent.
     pub bytes_sent: u64,
+    /// The protocol that both ends spoke; none if they did not.
+    pub protocol: Option<u32>,
     /// Absolute names under which it may speak of the source and of the target, without a slash at the
     /// end; empty for a chroot.
     pub prefixes: Vec<Vec<u8>>,

@@ -13,6 +13,7 @@ mod support;
 
 mod churn;
 mod commands;
+mod endings;
 mod everyday;
 mod faults;
 mod rescans;

@@ -132,6 +132,7 @@ impl Mirror {
             differences: Default::default(),
             entries_found: self.tree.len() as u64,
             bytes_sent: 0,
+            protocol: None,
             prefixes: vec![b"/src".to_vec()],
         }
     }

@@ -456,7 +456,10 @@ impl World {
                 self.say(|| format!("{mirror} {ticket:?} {:?}", end.outcome));
                 self.send(host, HOSTS, Event::Applied(self.collator_life, mirror, ticket, end));
             }
-            host::Effect::Report | host::Effect::Note(_) | host::Effect::Drained => (),
+            host::Effect::Learned(_)
+            | host::Effect::Report
+            | host::Effect::Note(_)
+            | host::Effect::Drained => (),
         }
     }
 
