@@ -85,7 +85,7 @@ pub struct Standing {
     pub stuck_total: usize,
     /// Entries whose deletion waits for a person.
     pub held_deletions: u64,
-    /// A push broke off, and what was on its way may still land.
+    /// A push broke off, and what was on its way may still land; or a Walk may undo what was pushed since.
     pub may_change: bool,
 }
 
@@ -506,7 +506,8 @@ impl ChangeLog {
                 .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
                 .collect(),
             stuck_total: debts.stuck.len(),
-            may_change: debts.echo.is_some(),
+            may_change: debts.echo.is_some()
+                || debts.walk.as_ref().is_some_and(|walk| debts.cursor > walk.to),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
     }

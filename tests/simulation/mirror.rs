@@ -54,8 +54,7 @@ pub fn list(source: &Source, step: &Step) -> Listing {
             entries.insert(path.clone(), *node);
         }
     };
-    let roots =
-        if step.kind == StepKind::Walk { vec![RelPath::root()] } else { step.paths.clone() };
+    let roots = if step.kind.is_walk() { vec![RelPath::root()] } else { step.paths.clone() };
     let hidden_names = roots.iter().filter(|path| hidden(path)).cloned().collect();
     for path in roots {
         take(&path);
@@ -219,7 +218,7 @@ impl Mirror {
             _ => is_listed_directory(top) && path.is_below(top),
         };
         let inside = |path: &RelPath| match step.kind {
-            StepKind::Walk => true,
+            StepKind::Walk | StepKind::Check => true,
             StepKind::Written | StepKind::Touched => false,
             _ => step.paths.iter().any(|top| covers(top, path)),
         };
@@ -256,7 +255,8 @@ impl Mirror {
         let Node::File { stamp, mode, .. } = listed else { return };
         // Read now; gone since is "vanished", which is no failure.
         let Some(Node::File { content, .. }) = source.tree.get(path).copied() else { return };
-        let force = matches!(step.kind, StepKind::Written | StepKind::SubtreesWritten);
+        let force =
+            matches!(step.kind, StepKind::Written | StepKind::SubtreesWritten | StepKind::Check);
         let sent = Node::File { content, stamp, mode };
         match self.tree.get(path).copied() {
             Some(Node::File { content: old, stamp: old_stamp, .. })

@@ -305,7 +305,7 @@ impl World {
             Event::Listed(host, life, push, step) if life == self.hosts[host].life => {
                 let listing = mirror::list(&self.source, &step);
                 let fault = self.fault(host);
-                let long = if step.kind == StepKind::Walk { 3000 } else { 60 };
+                let long = if step.kind.is_walk() { 3000 } else { 60 };
                 self.later(long, Event::Ran(host, life, push, step, listing, fault));
             }
             Event::Ran(host, life, push, step, listing, fault) if life == self.hosts[host].life => {
@@ -712,7 +712,7 @@ impl World {
     /// Something goes wrong.
     fn trouble(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        let what = self.random.below(10);
+        let what = self.random.below(11);
         self.say(|| format!("trouble {what} {host}"));
         match what {
             0 => self.hosts[host].is_down ^= true,
@@ -726,6 +726,7 @@ impl World {
                 self.hide(path);
             }
             9 => self.kill_daemon(),
+            10 => self.collator.handle_check_due(self.now, &id(host)),
             7 if self.memory[host] != Directory::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),
             _ => (),

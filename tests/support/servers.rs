@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Owned, is_root, run, wait_for};
@@ -31,6 +31,11 @@ impl Rsyncd {
     pub fn start_with(options: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("mb-rsyncd-").tempdir().unwrap();
         std::fs::create_dir(dir.path().join("m")).unwrap();
+        Self::start_in(dir, options)
+    }
+
+    /// In a directory with `m` in it.
+    pub fn start_in(dir: tempfile::TempDir, options: &str) -> Self {
         // Only a chroot keeps links as they are; only root can have one.
         let rights = if is_root() {
             "use chroot = yes\nuid = root\ngid = root\n"
@@ -217,6 +222,62 @@ impl Fake {
         });
         Self { port, stop, connected }
     }
+}
+
+/// Passes connections on to a port, until they are cut, and as slowly as it is told.
+pub struct Proxy {
+    pub port: u16,
+    delay_ms: Arc<AtomicU64>,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    pub fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let proxy = Self { port, delay_ms: Arc::default(), streams: Arc::default() };
+        let (delay_ms, streams) = (proxy.delay_ms.clone(), proxy.streams.clone());
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                let both = [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))];
+                for (from, to) in both {
+                    let (Ok(from), Ok(to)) = (from, to) else { continue };
+                    streams.lock().unwrap().extend(from.try_clone());
+                    let delay_ms = delay_ms.clone();
+                    std::thread::spawn(move || pass_on_slowly(from, to, &delay_ms));
+                }
+            }
+        });
+        proxy
+    }
+
+    /// Every connection is cut, wherever it is.
+    pub fn cut(&self) {
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Each piece of up to 4 KiB takes so long from now on.
+    pub fn slow_down(&self, delay_ms: u64) {
+        self.delay_ms.store(delay_ms, Ordering::Relaxed);
+    }
+}
+
+fn pass_on_slowly(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        match delay_ms.load(Ordering::Relaxed) {
+            0 => (),
+            delay => std::thread::sleep(Duration::from_millis(delay)),
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
 fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {

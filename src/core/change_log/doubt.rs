@@ -63,9 +63,12 @@ impl ChangeLog {
         if let Some(running) = fresh {
             self.echo_fresh(now, id, &running);
         }
-        // Also work whose ticket had become void before may have been under way.
-        let had_work =
-            self.mirrors.get_mut(id).is_some_and(|debts| std::mem::take(&mut debts.handed_out));
+        // Also work whose ticket had become void before may have been under way, or work of which only a
+        // predecessor of ours knew.
+        let had_work = self
+            .mirrors
+            .get_mut(id)
+            .is_some_and(|debts| std::mem::take(&mut debts.handed_out) || debts.echo.is_some());
         if had_work {
             self.echo_walk(now, id, Epoch::default());
         }

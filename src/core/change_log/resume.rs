@@ -57,8 +57,8 @@ impl ChangeLog {
     /// About how many paths a Mirror lacks; none if that can't be said path by path.
     pub fn lacks_count(&self, id: &MirrorId) -> Option<usize> {
         let debts = self.mirrors.get(id)?;
-        // What broke off is named by nobody but the journal.
-        if debts.walk_owed.is_some() || debts.echo.is_some() {
+        // What broke off is named by nobody but the journal, and what a Walk brings by nobody at all.
+        if debts.walk_owed.is_some() || debts.walk.is_some() || debts.echo.is_some() {
             return None;
         }
         let dirty: usize = self.epochs_above(debts.cursor).map(|(_, r)| r.paths.len()).sum();
@@ -68,7 +68,8 @@ impl ChangeLog {
     /// Whether more may differ on a Mirror than was ever handed out for it.
     pub fn is_in_doubt(&self, id: &MirrorId) -> bool {
         let whole = |debts: &Debts| debts.echo.as_ref().is_some_and(|echo| echo.whole);
-        self.mirrors.get(id).is_none_or(|debts| debts.walk_owed.is_some() || whole(debts))
+        let is_walked = |debts: &Debts| debts.walk_owed.is_some() || debts.walk.is_some();
+        self.mirrors.get(id).is_none_or(|debts| is_walked(debts) || whole(debts))
     }
 
     /// Whether what broke off may still land on any Mirror.
