@@ -40,7 +40,9 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
         Exit::Code(23) => said.judge_partial(step),
         Exit::Code(code) => said.judge_failure(step, code),
     };
-    let notes = if said.skipped > 0 { Vec::new() } else { said.notes };
+    // What failed may be the reason why something is kept.
+    let is_plain = said.skipped == 0 && said.failed.is_empty();
+    let notes = if is_plain { said.notes } else { Vec::new() };
     Verdict { outcome, skipped: said.skipped, notes }
 }
 
