@@ -194,3 +194,85 @@ fn a_mirror_that_was_down_goes_on_where_it_was_after_a_restart() {
     assert_eq!(in_sync(&daemon, "web")["walks"], 0, "{}", daemon.log_tail());
     assert_equal(&daemon, &server);
 }
+
+/// Seconds of processor time of a process and of its children that have ended.
+fn processor_seconds(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks: u64 = fields[11..15].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// `FILES=200000` gives the figures of the README; fewer show that they are figures of a restart.
+#[test]
+fn a_restart_with_eight_mirrors_costs_less_than_eight_walks() {
+    let files = crate::churn::number("FILES").unwrap_or(4000);
+    let servers: Vec<Rsyncd> = (0..4).map(|_| Rsyncd::start()).collect();
+    let mut daemon = Daemon::new();
+    for number in 0..4 {
+        daemon = daemon.local(&format!("local{number}"));
+    }
+    for (number, server) in servers.iter().enumerate() {
+        daemon = daemon.mirror(&format!("web{number}"), &server.ron(), "m/site", "");
+    }
+    for number in 0..files {
+        let directory = daemon.source().join((number / 100).to_string());
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(number.to_string()), number.to_string()).unwrap();
+    }
+    let hosts: Vec<String> =
+        (0..4).flat_map(|n| [format!("local{n}"), format!("web{n}")]).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    // The first filling is not what this is about.
+    for number in 0..4 {
+        let mirrors = [daemon.path(&format!("local{number}")), servers[number].path("site")];
+        for mirror in mirrors {
+            let target = mirror.display().to_string();
+            crate::support::run("cp", &["-a", ".", &target], &daemon.source());
+        }
+    }
+    daemon = daemon.start();
+    hosts.iter().for_each(|host| drop(in_sync(&daemon, host)));
+    wait_for_holders(&daemon, &hosts);
+    end_well(&mut daemon);
+    fs::write(daemon.source().join("0/0"), "changed").unwrap();
+    let of_servers = || servers.iter().map(|s| processor_seconds(s.process_id())).sum::<f64>();
+
+    let (start, before) = (std::time::Instant::now(), of_servers());
+    daemon.start_again();
+    let status: Vec<serde_json::Value> = hosts.iter().map(|host| in_sync(&daemon, host)).collect();
+    let time = start.elapsed();
+    let processor = processor_seconds(daemon.process_id()) + of_servers() - before;
+    let sent: u64 = status.iter().map(|mirror| mirror["bytes_sent"].as_u64().unwrap()).sum();
+    let walks: u64 = status.iter().map(|mirror| mirror["walks"].as_u64().unwrap()).sum();
+    assert_eq!(walks, 0, "{}", daemon.log_tail());
+
+    let own = std::process::id();
+    let (start, before) = (std::time::Instant::now(), processor_seconds(own) + of_servers());
+    let mut bytes = 0;
+    for number in 0..8 {
+        let target = match number % 2 {
+            0 => format!("{}/", daemon.path(&format!("local{}", number / 2)).display()),
+            _ => format!("rsync://127.0.0.1:{}/m/site/", servers[number / 2].port),
+        };
+        let mut walk = std::process::Command::new("rsync");
+        walk.args(["-a", "--delete", "--modify-window=-1", "--stats", "./", &target]);
+        let output = walk.current_dir(daemon.source()).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.starts_with("Total bytes sent")).unwrap();
+        bytes += line.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
+    }
+    let (walks_time, walks_processor) =
+        (start.elapsed(), processor_seconds(own) + of_servers() - before);
+    println!(
+        "{files} files, eight mirrors, one file changed while down: a restart takes {:.2} s, {processor:.2} s of \
+         processor, {sent} bytes sent; eight rsync walks {:.2} s, {walks_processor:.2} s, {bytes} bytes: ratios \
+         {:.2}, {:.2}, {:.4}",
+        time.as_secs_f64(),
+        walks_time.as_secs_f64(),
+        time.as_secs_f64() / walks_time.as_secs_f64(),
+        processor / walks_processor,
+        sent as f64 / f64::from(u32::try_from(bytes).unwrap()),
+    );
+}

@@ -74,6 +74,10 @@ impl Rsyncd {
         self.process = None;
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it was started").0.id()
+    }
+
     /// Where a path of the module is here.
     pub fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join("m").join(path)
