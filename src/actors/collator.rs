@@ -5,7 +5,7 @@ mod guard;
 mod keep;
 mod make;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -34,7 +34,6 @@ use crate::types::limits::JOURNAL_PATHS_MAX;
 use crate::types::moment::Moment;
 use crate::types::outcome::Outcome;
 use crate::types::plan::RootPlan;
-use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::watch::{mounts, source};
 
@@ -52,8 +51,10 @@ pub struct CollatorActor {
     /// What the next run will know of the Root.
     remembered: Remembered,
     directories: usize,
-    /// The most entries that were known in the Root; none where nobody counts.
+    /// The most entries that were known in the Root since all mirrors were equal; none where nobody counts.
     entries: Option<u64>,
+    /// As many as there are now, or more.
+    entries_now: Option<u64>,
     shared: SharedBatch,
     memory: Memory,
     keeper: Option<Keeper>,
@@ -67,8 +68,6 @@ struct Live {
     wake: Option<Moment>,
     /// The board is to be told.
     report: bool,
-    /// Where file systems were mounted below the Root at the last look.
-    mounted: BTreeSet<RelPath>,
     /// The next look at the source.
     look: Option<SpawnHandle>,
 }
@@ -122,6 +121,7 @@ impl CollatorActor {
             remembered,
             directories: 0,
             entries: None,
+            entries_now: None,
             shared: SharedBatch::default(),
             live: Live::default(),
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
@@ -253,7 +253,8 @@ impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
         let Changed { changes, exploring, entries } = message;
-        self.entries = self.entries.max(Some(entries));
+        self.entries_now = Some(entries);
+        self.entries = self.entries.max(self.entries_now);
         self.turn(ctx, |core, now| core.handle_changed(now, changes, exploring));
     }
 }
@@ -274,7 +275,7 @@ impl Handler<Watching> for CollatorActor {
         } else {
             self.halt_until_back(ctx, ANOTHER);
         }
-        self.guard_source(ctx);
+        self.look_again(ctx);
     }
 }
 
@@ -348,6 +349,10 @@ impl Handler<Applied> for CollatorActor {
         }
         let held_before = self.core.held_deletions(&mirror);
         self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
+        if self.core.is_settled() {
+            // What was deleted since the last time is deleted everywhere.
+            self.entries = self.entries_now.or(self.entries);
+        }
         let held = self.core.held_deletions(&mirror);
         if held > 0 && held_before == 0 {
             warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;

@@ -27,7 +27,7 @@ impl Memory {
     /// The memory of a Root.
     pub fn new(plan: &Plan, root: &RootPlan) -> Self {
         let target = |mirror: &crate::types::plan::MirrorPlan| {
-            let target = plan.hosts[&mirror.id.host].kind.target(&mirror.path);
+            let target = plan.hosts[&mirror.id.host].kind.place(&mirror.path);
             (mirror.id.clone(), target)
         };
         Self {
@@ -41,7 +41,10 @@ impl Memory {
         let is_first = !self.directory.exists();
         // Where it can't be made, keeping something in it will say so.
         drop(std::fs::create_dir_all(&self.directory));
-        std::fs::remove_file(self.directory.join(CLEAN)).is_ok() || is_first
+        let was_clean = std::fs::remove_file(self.directory.join(CLEAN)).is_ok();
+        // Should the machine go down, it must not be there again.
+        let is_gone = std::fs::File::open(&self.directory).and_then(|it| it.sync_all()).is_ok();
+        (was_clean && is_gone) || is_first
     }
 
     /// Nothing is under way, and nothing will be.

@@ -37,6 +37,8 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Store {
     place: Place,
+    /// The newest that was used.
+    number: u64,
     current: Option<Kept>,
     /// Its snapshot is being written.
     next: Option<Kept>,
@@ -83,7 +85,7 @@ impl Place {
     /// Of this Root.
     pub fn new(plan: &Plan, root: &RootPlan) -> Self {
         let target = |mirror: &crate::types::plan::MirrorPlan| {
-            let target = plan.hosts[&mirror.id.host].kind.target(&mirror.path);
+            let target = plan.hosts[&mirror.id.host].kind.place(&mirror.path);
             (mirror.id.clone(), format!("{target} {:?} {:?}", mirror.delete, mirror.rsync))
         };
         Self {
@@ -145,7 +147,7 @@ impl Place {
 impl Store {
     /// Nothing counts yet.
     pub fn new(place: Place) -> Self {
-        Self { place, current: None, next: None }
+        Self { place, number: 0, current: None, next: None }
     }
 
     /// Where it lies.
@@ -160,6 +162,7 @@ impl Store {
         // A line that broke off was about nothing that anybody was given.
         journal.set_len(whole_lines(&fs::read(path)?).len() as u64)?;
         let holders = loaded.holders.clone();
+        self.number = loaded.number;
         self.current = Some(Kept { number: loaded.number, journal, holders });
         self.write_current()
     }
@@ -204,8 +207,8 @@ impl Store {
     /// [`Place::write_snapshot`]; until [`Self::finish`] the present one counts.
     pub fn begin(&mut self, holders: Holders, journal: &[Dirty]) -> io::Result<u64> {
         fs::create_dir_all(&self.place.directory)?;
-        let last = self.next.as_ref().or(self.current.as_ref()).map_or(0, |kept| kept.number);
-        let number = last + 1;
+        self.number += 1;
+        let number = self.number;
         let path = self.place.path(number, "journal");
         let mut lines = Vec::new();
         write_lines(&mut lines, journal);
@@ -259,9 +262,9 @@ impl Store {
         let current = self.current.as_ref().map(|kept| kept.number.to_string());
         for entry in entries {
             let path = entry?.path();
-            let is_ours = path.extension().is_some_and(|e| e == "snapshot" || e == "journal");
             let number = path.file_stem().and_then(|stem| stem.to_str());
-            if is_ours && number != current.as_deref() {
+            let is_kept = path.extension().is_some_and(|e| e == "json") || self.next.is_some();
+            if !is_kept && number != current.as_deref() {
                 fs::remove_file(path)?;
             }
         }

@@ -380,7 +380,11 @@ impl WatcherActor {
     fn answer_cookies(&mut self) {
         let Some(watch) = self.live.watch.as_ref() else { return };
         let oldest = watch.table.oldest_job();
-        let waits = |job: JobId| oldest.is_some_and(|oldest| oldest < job);
+        // Half of a rename may be a deletion, and other names of a file are told when they are found.
+        let is_unsure = watch.table.has_half_moves()
+            || watch.search.running.is_some()
+            || !watch.search.wanted.is_empty();
+        let waits = |job: JobId| is_unsure || oldest.is_some_and(|oldest| oldest < job);
         for (job, asker) in std::mem::take(&mut self.live.ripening) {
             if waits(job) {
                 self.live.ripening.push((job, asker));
@@ -452,6 +456,8 @@ impl Shell for WatcherActor {
             }
             Effect::Went(path) => {
                 self.live.rescans.forget(&path);
+                // Of a directory nobody knows how much was in it: the count stays too high.
+                watch.entries = watch.entries.saturating_sub(1);
                 watch.links.remove(&path);
                 watch.links.remove_below(&path);
             }

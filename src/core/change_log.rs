@@ -200,15 +200,17 @@ impl ChangeLog {
         let ticket = Ticket(self.next_ticket);
         let debts = self.mirrors.get(id)?;
         let (from, to) = (debts.cursor, self.head);
-        let (approved, echoes) = (debts.approved, debts.echo_is_due(now));
+        let approved = debts.approved;
+        let echo_due = debts.echo.as_ref().map(|echo| echo.due).filter(|due| *due <= now);
         let taken = match lane {
             Lane::Walk => {
-                if !debts.walk_waits() && debts.walk.is_none() {
+                if debts.walk_owed.is_none() && !debts.check_owed {
                     return None;
                 }
                 let check = debts.walk_owed.is_none();
                 // A Push that began before the Walk could put old content over what the Walk brought.
-                if debts.fresh.is_some() || debts.walk_after > now {
+                if debts.fresh.is_some() || (!check && debts.walk_after > now) {
+                    self.mirrors.get_mut(id)?.check_refused = check;
                     return None;
                 }
                 self.void_walk(id);
@@ -216,24 +218,43 @@ impl ChangeLog {
                 // Its quick check says nothing about what was written to.
                 let judged = debts.stuck.iter().filter(|(_, s)| !s.kinds.contains(Kinds::CONTENT));
                 let tried = judged.map(|(path, _)| path.clone()).collect();
-                self.mirrors.get_mut(id)?.walk =
-                    Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
+                self.mirrors.get_mut(id)?.walk = Some(Running {
+                    ticket,
+                    from,
+                    to,
+                    tried,
+                    is_walk: true,
+                    echo_due,
+                    approved,
+                    check,
+                    overtaken: false,
+                });
                 Taken { ticket, from, to, walk: true, check, entries: Vec::new(), own: false }
             }
             Lane::Fresh => {
                 // Who asks has nothing under way.
                 self.mirrors.get_mut(id)?.fresh = None;
                 let debts = &self.mirrors[id];
-                if debts.walk_waits() {
+                if debts.walk_waits() || self.refused_check(id) {
                     return None;
                 }
+                let debts = &self.mirrors[id];
                 let (entries, tried) = self.lacking(now, debts);
                 if entries.is_empty() {
                     return None;
                 }
-                let own = !tried.is_empty() || echoes;
-                self.mirrors.get_mut(id)?.fresh =
-                    Some(Running { ticket, from, to, tried, echoes, approved, overtaken: false });
+                let own = !tried.is_empty() || echo_due.is_some();
+                self.mirrors.get_mut(id)?.fresh = Some(Running {
+                    ticket,
+                    from,
+                    to,
+                    tried,
+                    is_walk: false,
+                    echo_due,
+                    approved,
+                    check: false,
+                    overtaken: false,
+                });
                 Taken { ticket, from, to, walk: false, check: false, entries, own }
             }
         };
@@ -277,6 +298,8 @@ impl ChangeLog {
             }
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
+            // One that failed is tried when the next is due, and not again and again.
+            debts.check_owed &= !running.check;
             if let Some(fresh) = &mut debts.fresh {
                 fresh.overtaken = true;
             }
@@ -286,7 +309,6 @@ impl ChangeLog {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();
                     debts.release_all_held();
-                    debts.check_owed = false;
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, failed);
@@ -300,7 +322,6 @@ impl ChangeLog {
                         kinds: Kinds::SUBTREE,
                         reason: format!("Nothing was deleted, because of: {why}"),
                     });
-                    debts.check_owed = false;
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, &failed);
@@ -403,6 +424,13 @@ impl ChangeLog {
         }
     }
 
+    /// A check of this Mirror had to wait for a push: this once the push waits for it.
+    fn refused_check(&mut self, id: &MirrorId) -> bool {
+        self.mirrors.get_mut(id).is_some_and(|debts| {
+            std::mem::take(&mut debts.check_refused) && debts.check_owed && debts.walk.is_none()
+        })
+    }
+
     /// Whether a path changed after an Epoch, as far as the log remembers.
     pub fn changed_since(&self, epoch: Epoch, path: &RelPath) -> bool {
         std::iter::once(path.clone())
@@ -423,11 +451,13 @@ impl ChangeLog {
     /// walked in the same moment, each waits a little, by its name.
     pub fn owe_walks(&mut self, now: Moment) {
         let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
-        ids.iter().for_each(|id| self.keep_rewritten(id));
+        for id in &ids {
+            self.void_walk(id);
+            self.keep_rewritten(id);
+        }
         let spread = (WALK_JITTER * (self.mirrors.len() as u32 - 1)).min(WALK_JITTER_MAX);
         for (id, debts) in &mut self.mirrors {
             debts.owe_walk(now);
-            debts.walk = None;
             let part = (seed_of(id.host.as_str()) % 1000) as u32;
             debts.walk_after = now + spread * part / 1000;
         }
@@ -436,8 +466,10 @@ impl ChangeLog {
 
     /// Whether a Walk is owed, its turn has come, and none is under way.
     pub fn wants_walk(&self, now: Moment, id: &MirrorId) -> bool {
-        let is_wanted =
-            |debts: &Debts| debts.walk_waits() && debts.fresh.is_none() && debts.walk_after <= now;
+        let is_wanted = |debts: &Debts| {
+            let is_due = debts.walk_waits() && debts.walk_after <= now;
+            debts.fresh.is_none() && (is_due || (debts.check_owed && debts.walk.is_none()))
+        };
         self.mirrors.get(id).is_some_and(is_wanted)
     }
 

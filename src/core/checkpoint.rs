@@ -74,10 +74,12 @@ impl Checkpoint {
         (!recorded.is_empty()).then_some(Effect::Withdraw(recorded))
     }
 
-    /// What was on the disk counts: its journal, and who is recorded.
-    pub fn resume(&mut self, journal: &[Dirty], holders: &Holders) {
+    /// What was on the disk counts: its journal, and who is recorded. Returns what has been sealed since the
+    /// scan began: the scan may not have seen it.
+    pub fn resume(&mut self, journal: &[Dirty], holders: &Holders) -> BTreeMap<RelPath, Kinds> {
         self.current = Some(journal.iter().cloned().collect());
         self.recorded = holders.iter().map(|(id, lacks)| (id.clone(), lacks.len())).collect();
+        self.next.clone().unwrap_or_default()
     }
 
     /// The newest scan has ended, and is at hand.

@@ -1,6 +1,6 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
@@ -57,8 +57,9 @@ pub enum Effect {
     Nothing(MirrorId, Lane),
     /// Keep for the next start what is known of this mirror's directory.
     Remember(MirrorId, Directory),
-    /// A Mirror was compared whole, contents included; this was found different, and is repaired.
-    Checked(MirrorId, Differences),
+    /// A Mirror was compared whole, contents included; this was found different, and is repaired. None: that
+    /// did not come to its end.
+    Checked(MirrorId, Option<Differences>),
     /// Keep for the next start how far everything has come.
     Checkpoint(checkpoint::Effect),
     /// The report has changed.
@@ -137,8 +138,10 @@ impl Collator {
             let effect = checkpoint::Effect::Withdraw(unknown.into_keys().collect());
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        checkpoint.resume(journal, &holders);
-        let mut dirty: BTreeMap<RelPath, Kinds> = journal.iter().cloned().collect();
+        let mut dirty = checkpoint.resume(journal, &holders);
+        for (path, kinds) in journal {
+            *dirty.entry(path.clone()).or_default() |= *kinds;
+        }
         for Change { path, kinds } in changes {
             *dirty.entry(path).or_default() |= kinds;
         }
@@ -227,7 +230,11 @@ impl Collator {
 
     /// These nested volumes are not mounted now; what lies there is left alone on every Mirror.
     pub fn handle_unmounted(&mut self, now: Moment, directories: Vec<RelPath>) {
-        let since = self.unmounted.take().map_or(now, |(since, _)| since);
+        let (since, before) = self.unmounted.take().unwrap_or((now, Vec::new()));
+        for path in before.into_iter().filter(|path| !directories.contains(path)) {
+            // What is there now was left alone so far.
+            self.open.insert(now, Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
+        }
         self.unmounted = (!directories.is_empty()).then_some((since, directories));
         self.effects.push_back(Effect::Report);
     }
@@ -235,6 +242,12 @@ impl Collator {
     /// How much a Mirror may delete, if a person has decided or has to; none if the Root's budget decides.
     pub fn budget(&self, id: &MirrorId, lane: Lane) -> Option<Budget> {
         self.log.budget(id, lane)
+    }
+
+    /// Whether every Mirror holds everything that is known.
+    pub fn is_settled(&self) -> bool {
+        let mut mirrors = self.log.mirrors();
+        mirrors.all(|id| self.report_mirror(id).is_some_and(|(.., settled)| settled))
     }
 
     /// Whether all directories are watched.
@@ -308,15 +321,19 @@ impl Collator {
         }
         let known = self.log.directory(id);
         match (&end.outcome, lane) {
-            (Outcome::Done, Some(lane)) => self.know(id, known.after(lane, end.holds_anything)),
+            (Outcome::Done, Some(lane)) => {
+                let is_whole = lane == Lane::Walk || !self.log.owes_walk(id);
+                self.know(id, known.after(is_whole, end.holds_anything));
+            }
             (Outcome::Partly(_) | Outcome::DeletionsSkipped(_), _) => {
                 self.know(id, known.max(Directory::Exists));
             }
             _ => (),
         }
         self.log.hold(now, id, &end.held);
-        if let Some(drift) = end.drift.as_ref().filter(|_| end.outcome.is_settled()) {
+        if let Some(drift) = &end.drift {
             let drift = self.without_fresh(covered, drift);
+            let drift = end.outcome.is_settled().then_some(drift);
             self.effects.push_back(Effect::Checked(id.clone(), drift));
         }
         let surprise = end.surprises.iter().find(|path| {
@@ -402,11 +419,13 @@ impl Collator {
     }
 
     /// Seals everything that is known now, also files that are still being written. Returns the Epoch
-    /// that a Mirror must have reached to hold it.
+    /// that a Mirror must have reached to hold it. While directories are being watched, that is one that is
+    /// not sealed yet: what has changed meanwhile is not known.
     pub fn handle_mark(&mut self, now: Moment) -> Epoch {
         self.open.release_held(now);
         self.seal(now);
-        self.log.head()
+        let head = self.log.head();
+        if matches!(self.phase, Phase::Watching) { head } else { head.next() }
     }
 
     /// How everything stands.
@@ -452,7 +471,9 @@ impl Collator {
 
     /// Whether the Mirrors were sent what the Root holds: nothing is left as it is for want of a volume.
     fn may_record(&self) -> bool {
-        matches!(self.phase, Phase::Watching) && self.unmounted.is_none()
+        matches!(self.phase, Phase::Watching)
+            && self.unmounted.is_none()
+            && self.exploring.is_none()
     }
 
     fn seal(&mut self, now: Moment) {

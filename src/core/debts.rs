@@ -23,6 +23,8 @@ pub struct Debts {
     pub walk_owed: Option<Moment>,
     /// It is to be compared whole, contents included, though it is not in doubt.
     pub check_owed: bool,
+    /// Its host would have begun with that, but for a push under way: the next push waits once.
+    pub check_refused: bool,
     /// When its turn for a Walk comes.
     pub walk_after: Moment,
     /// Since when its host is not to be reached.
@@ -89,6 +91,7 @@ pub struct Echo {
 }
 
 /// Work that was handed out.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Debug)]
 pub struct Running {
     /// What the end of this work must name.
@@ -99,12 +102,16 @@ pub struct Running {
     pub to: Epoch,
     /// Stuck and held paths that this work tries again.
     pub tried: BTreeSet<RelPath>,
-    /// Whether it is pushed late enough to go over everything that broke off before.
-    pub echoes: bool,
+    /// Whether it is a Walk.
+    pub is_walk: bool,
     /// A Walk ended meanwhile, and may have undone it.
     pub overtaken: bool,
     /// Whether it may delete whatever has to go.
     pub approved: bool,
+    /// Whether it is a Walk that compares contents.
+    pub check: bool,
+    /// When what broke off before is due that it goes over; another time by its end: more has broken off.
+    pub echo_due: Option<Moment>,
 }
 
 impl Echo {
@@ -125,6 +132,7 @@ impl Debts {
             cursor,
             walk_owed: Some(now),
             check_owed: false,
+            check_refused: false,
             walk_after: now,
             away_since: None,
             is_durable: false,
@@ -156,6 +164,9 @@ impl Debts {
 
     /// A push of these entries broke off, or, if it is `whole`, a Walk.
     pub fn echo(&mut self, now: Moment, whole: bool, entries: &[Dirty]) {
+        if !whole && entries.is_empty() && self.echo.is_none() {
+            return;
+        }
         let due = now + self.receiver_life;
         let echo = self.echo.get_or_insert_with(|| Echo { due, ..Echo::default() });
         echo.due = due;
@@ -227,7 +238,7 @@ impl Debts {
 
     /// A Walk is owed and not under way: it goes before fresh changes, and covers them.
     pub fn walk_waits(&self) -> bool {
-        (self.walk_owed.is_some() || self.check_owed) && self.walk.is_none()
+        self.walk_owed.is_some() && self.walk.is_none()
     }
 
     /// Where its Cursor stands or may come to stand.
@@ -251,11 +262,15 @@ impl Debts {
     pub fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.release_held(|path| running.tried.contains(path));
         self.approved &= !running.approved;
-        self.rewritten.retain(|path, _| !running.tried.contains(path));
-        if running.echoes {
-            // Everything was compared; then come the entries.
-            let compared = self.echo.as_mut().is_some_and(|echo| std::mem::take(&mut echo.whole));
-            if !compared || self.echo.as_ref().is_some_and(|echo| echo.entries.is_empty()) {
+        if self.walk_owed.is_none() {
+            self.rewritten.retain(|path, _| !running.tried.contains(path));
+        }
+        // What broke off meanwhile is due later.
+        let is_same = |echo: &&mut Echo| Some(echo.due) == running.echo_due;
+        if let Some(echo) = self.echo.as_mut().filter(is_same) {
+            // Everything was compared; then come the entries, which no comparison can stand for.
+            let compared = std::mem::take(&mut echo.whole);
+            if (!compared && !running.is_walk) || echo.entries.is_empty() {
                 self.echo = None;
             }
         }

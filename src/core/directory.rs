@@ -1,7 +1,5 @@
 //! What is known of a Mirror's directory, so that none is made or filled where its disk is not mounted.
 
-use crate::types::change::Lane;
-
 /// What is known of a Mirror's directory. More is known the greater it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Directory {
@@ -10,17 +8,17 @@ pub enum Directory {
     Unknown,
     /// It exists.
     Exists,
-    /// It was walked, and holds something.
+    /// It was made equal as a whole, and holds something.
     Filled,
 }
 
 impl Directory {
-    /// All of a lane's work is there, of a Root that holds anything or nothing.
+    /// Work is done, after which it holds everything (`is_whole`) or not, of a Root that holds anything or nothing.
     #[must_use]
-    pub fn after(self, lane: Lane, holds_anything: bool) -> Self {
-        match (lane, holds_anything) {
-            (Lane::Walk, true) => Self::Filled,
-            (Lane::Fresh, true) => self.max(Self::Exists),
+    pub fn after(self, is_whole: bool, holds_anything: bool) -> Self {
+        match (is_whole, holds_anything) {
+            (true, true) => Self::Filled,
+            (false, true) => self.max(Self::Exists),
             // It may be as empty as the Root.
             (_, false) => Self::Exists,
         }

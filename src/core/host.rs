@@ -210,6 +210,7 @@ impl Host {
                 is_known: mirror.report.last_success.is_some(),
                 delete_first: mirror.is_full,
                 can_delete_missing: !self.end.lacks.contains(&Capability::DeleteMissing),
+                can_check: !self.end.lacks.contains(&Capability::Checksum),
                 pieces: mirror.pieces,
             },
         }));
@@ -276,7 +277,7 @@ impl Host {
         }
         match &end.outcome {
             Outcome::Done => {
-                mirror.directory = mirror.directory.after(lane, holds_anything);
+                mirror.directory = mirror.directory.after(lane == Lane::Walk, holds_anything);
                 self.handle_success(now, &id, lane, None);
             }
             Outcome::Partly(failed) => {

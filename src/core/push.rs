@@ -26,6 +26,8 @@ pub struct RunningPush {
     protocol: Option<u32>,
     /// Steps that only counted what they would delete, and how much that is.
     counted: Vec<(Step, u64)>,
+    /// Deletions of single files, which need no counting.
+    direct: u64,
     held: Held,
     drift: Differences,
 }
@@ -33,7 +35,13 @@ pub struct RunningPush {
 impl RunningPush {
     /// Before its first Step.
     pub fn new(push: Push, steps: Vec<Step>) -> Self {
+        let is_direct = |step: &&Step| {
+            matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter)
+                && matches!(step.deletions, Deletions::AtMost(1..))
+        };
+        let direct = steps.iter().filter(is_direct).map(|step| step.paths.len() as u64).sum();
         Self {
+            direct,
             push,
             steps: steps.into(),
             failed: Vec::new(),
@@ -72,7 +80,7 @@ impl RunningPush {
         }
         let total: u64 = counted.iter().map(|(_, count)| count).sum();
         match self.push.manner.budget {
-            Budget::AtMost(most) if total <= most => {
+            Budget::AtMost(most) if total.saturating_add(self.direct) <= most => {
                 for (step, _) in counted.into_iter().rev() {
                     // Contents have been compared.
                     let kind = if step.kind.is_walk() { StepKind::Walk } else { step.kind };
@@ -89,8 +97,9 @@ impl RunningPush {
         let kinds = retry_kinds(step.kind);
         if step.kind.is_walk() {
             self.held.paths.push((RelPath::root(), kinds));
-            self.held.from_empty_root |= !self.push.batch.full;
         }
+        let is_whole = step.kind.is_walk() || step.paths.iter().any(RelPath::is_root);
+        self.held.from_empty_root |= is_whole && !self.push.batch.full;
         self.held.paths.extend(step.paths.into_iter().map(|path| (path, kinds)));
     }
 

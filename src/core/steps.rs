@@ -8,6 +8,7 @@ use crate::types::rel_path::RelPath;
 use crate::types::step::{Deletions, Step, StepKind};
 
 /// How a Mirror takes a Batch.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Manner {
     /// How much may be deleted.
@@ -20,6 +21,8 @@ pub struct Manner {
     pub delete_first: bool,
     /// The other end can delete listed entries that are missing.
     pub can_delete_missing: bool,
+    /// The other end can compare contents.
+    pub can_check: bool,
     /// Into how many pieces each list is cut, after failures that nobody could attribute.
     pub pieces: usize,
 }
@@ -50,7 +53,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
     }
     if batch.walk {
-        let kind = if batch.check { StepKind::Check } else { StepKind::Walk };
+        let kind = if batch.check && manner.can_check { StepKind::Check } else { StepKind::Walk };
         steps.push(step(kind, Vec::new(), counted(delete.on_walk())));
         return steps;
     }
@@ -105,6 +108,7 @@ mod tests {
         is_known: true,
         delete_first: false,
         can_delete_missing: true,
+        can_check: true,
         pieces: 1,
     };
 

@@ -57,6 +57,7 @@ fn again(blame: Blame, why: String) -> Outcome {
 }
 
 /// What rsync said, line by line.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 struct Said {
     failed: Vec<Failed>,
     unattributed: Vec<String>,
@@ -68,6 +69,8 @@ struct Said {
     /// Something waits for deletions that were only counted.
     in_the_way: bool,
     no_space: bool,
+    /// Both ends have agreed on a protocol.
+    has_spoken: bool,
     lines: Vec<String>,
 }
 
@@ -81,6 +84,7 @@ impl Said {
             skipped: 0,
             in_the_way: false,
             no_space: false,
+            has_spoken: end.protocol.is_some(),
             lines: Vec::new(),
         };
         if end.messages_cut {
@@ -227,13 +231,23 @@ impl Said {
         if step.kind == StepKind::Missing && self.refuses_missing_args(code) {
             return Outcome::Incapable(Capability::DeleteMissing, why);
         }
-        let refuses = |line: &String| line.contains("configured to refuse --compress");
-        if code == 4 && self.lines.iter().any(refuses) {
+        let refuses = |option: &str| {
+            let text = format!("configured to refuse {option}");
+            code == 4 && self.lines.iter().any(|line| line.contains(&text))
+        };
+        if refuses("--compress") {
             return Outcome::Incapable(Capability::Compress, why);
+        }
+        if step.kind == StepKind::Check && refuses("--checksum") {
+            return Outcome::Incapable(Capability::Checksum, why);
         }
         // 12 and 30 come after the connection stood, 10 also when it never did.
         let never_connected = self.lines.iter().any(|line| line.contains("failed to connect"));
-        let cut_off = matches!(code, 12 | 20 | 30) || (code == 10 && !never_connected);
+        // Once both ends have spoken, only a refusal is no break: ssh ends with 255 whatever was on its way.
+        let is_refusal = matches!(code, 1..=6);
+        let cut_off = matches!(code, 12 | 20 | 30)
+            || (code == 10 && !never_connected)
+            || (self.has_spoken && !is_refusal);
         Outcome::Again { blame, why, cut_off }
     }
 
@@ -525,6 +539,11 @@ mod tests {
         }
         assert!(cut_off(Exit::Signal(9), "") && cut_off(Exit::Code(10), "error in socket IO"));
         assert!(!cut_off(Exit::Code(10), "rsync: failed to connect to x: Connection refused\n"));
+        let mut spoken = ended(Exit::Code(255), "");
+        spoken.protocol = Some(32);
+        let broken = judge(&step(StepKind::Written, &["a", "b"]), &spoken).outcome;
+        assert!(matches!(broken, Outcome::Again { cut_off: true, .. }), "ssh broke: {broken:?}");
+        assert!(!cut_off(Exit::Code(255), "ssh: connect to host x: Connection refused\n"));
         assert!(!cut_off(Exit::Code(5), "@ERROR: auth failed\n") && !cut_off(Exit::NotStarted, ""));
     }
 

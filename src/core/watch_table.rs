@@ -153,6 +153,11 @@ impl WatchTable {
         !self.jobs.is_empty()
     }
 
+    /// Whether some rename has shown only its old name so far.
+    pub fn has_half_moves(&self) -> bool {
+        !self.moves.is_empty()
+    }
+
     /// The exploration that began first of those that go on.
     pub fn oldest_job(&self) -> Option<JobId> {
         self.jobs.keys().next().copied()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::time::{Instant, sleep};
 
-use crate::transport::process::bytes_moved;
+use crate::transport::process::{bytes_moved, bytes_written};
 
 /// How often it is looked at: at most what is read meanwhile is too much.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -18,14 +18,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_millis(500);
 
 /// Runs to the end, stopping the process's group whenever it has moved more than so many bytes a second.
-/// What the other side reads follows, since it waits for our list.
+/// What the other side reads follows, since it waits for our list. A process that has written nothing for
+/// `patience` is left alone until it does.
 pub async fn paced<T>(
     run: impl Future<Output = T>,
     process: Rc<Cell<Option<u32>>>,
     rate: u64,
+    patience: Duration,
 ) -> T {
     let mut run = pin!(run);
     let start = Instant::now();
+    let (mut written, mut spoke) = (None, start);
     loop {
         tokio::select! {
             biased;
@@ -34,6 +37,14 @@ pub async fn paced<T>(
         }
         let Some(id) = process.get() else { continue };
         let due = pause_until(bytes_moved(id).unwrap_or(0), rate);
+        // The other side waits only so long for a word, and a long file is read without one.
+        let now = bytes_written(id);
+        if now != written {
+            (written, spoke) = (now, Instant::now());
+        }
+        if spoke.elapsed() > patience {
+            continue;
+        }
         let Some(ahead) = due.checked_sub(start.elapsed()).filter(|ahead| !ahead.is_zero()) else {
             continue;
         };
@@ -75,7 +86,7 @@ mod tests {
             };
             let seen = process.clone();
             let run = process::run(spec, |id| seen.set(id), |_| ());
-            let ended = paced(run, process, 1 << 20).await;
+            let ended = paced(run, process, 1 << 20, Duration::from_secs(9)).await;
             assert_eq!(ended.exit, Exit::Code(0));
         });
     }

@@ -187,6 +187,12 @@ pub fn bytes_moved(process: u32) -> Option<u64> {
     Some(text.lines().take(2).filter_map(count).sum())
 }
 
+/// Bytes that a process has written since its start, to whomever.
+pub fn bytes_written(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

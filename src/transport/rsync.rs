@@ -93,7 +93,7 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
     });
     let ended = match job.rate {
         None => run.await,
-        Some(rate) => pace::paced(run, job.process.clone(), rate).await,
+        Some(rate) => pace::paced(run, job.process.clone(), rate, host.timeout / 4).await,
     };
     job.process.set(None);
     StepEnd {

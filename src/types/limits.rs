@@ -89,6 +89,9 @@ pub const MAX_DELETE_MIN: u64 = 1000;
 /// Before a scan or a mark that failed is asked for again, for a checkpoint's sake.
 pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(60);
 
+/// Before a check that did not come to its end is tried again.
+pub const CHECK_RETRY: Duration = Duration::from_secs(3600);
+
 /// How often directories without events are looked through, where no interval is configured.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(60);
 

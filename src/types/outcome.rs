@@ -62,6 +62,8 @@ pub enum Capability {
     DeleteMissing,
     /// `--compress`, which a daemon may refuse.
     Compress,
+    /// `--checksum`, which a daemon may refuse: checks compare by size and time then.
+    Checksum,
     /// Times to the nanosecond: protocols before 31, so rsync before 3.1 and openrsync, have whole seconds.
     Nanoseconds,
 }
@@ -72,13 +74,14 @@ impl Capability {
         match self {
             Self::DeleteMissing => "delete-missing-args",
             Self::Compress => "compress",
+            Self::Checksum => "checksum",
             Self::Nanoseconds => "nanoseconds",
         }
     }
 
     /// What [`Self::name`] wrote.
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::DeleteMissing, Self::Compress, Self::Nanoseconds];
+        let all = [Self::DeleteMissing, Self::Compress, Self::Checksum, Self::Nanoseconds];
         all.into_iter().find(|capability| capability.name() == name)
     }
 }

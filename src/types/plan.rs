@@ -134,6 +134,16 @@ pub enum HostKind {
 }
 
 impl HostKind {
+    /// A path there, told from those of other servers on the same machine.
+    pub fn place(&self, path: &str) -> String {
+        let target = self.target(path);
+        match self {
+            Self::Rsyncd { port, .. } => format!("{target} at {port}"),
+            Self::Ssh { port: Some(port), .. } => format!("{target} at {port}"),
+            Self::Ssh { port: None, .. } | Self::Local => target,
+        }
+    }
+
     /// A path there, as rsync writes targets.
     pub fn target(&self, path: &str) -> String {
         let at = |user: &Option<String>| user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();

@@ -224,8 +224,8 @@ fn a_restart_with_eight_mirrors_costs_less_than_eight_walks() {
         (0..4).flat_map(|n| [format!("local{n}"), format!("web{n}")]).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     // The first filling is not what this is about.
-    for number in 0..4 {
-        let mirrors = [daemon.path(&format!("local{number}")), servers[number].path("site")];
+    for (number, server) in servers.iter().enumerate() {
+        let mirrors = [daemon.path(&format!("local{number}")), server.path("site")];
         for mirror in mirrors {
             let target = mirror.display().to_string();
             crate::support::run("cp", &["-a", ".", &target], &daemon.source());

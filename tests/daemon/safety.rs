@@ -483,3 +483,72 @@ fn what_somebody_else_has_changed_on_a_mirror_is_found_by_the_check_told_and_rep
     assert!(daemon.log().contains("changed by somebody else"));
     assert_eq!(daemon.mirror_status("local")["last_check"]["drift_total"], 0);
 }
+
+#[test]
+fn an_emptied_source_empties_no_mirror_whatever_is_done_in_it_and_however_often_it_is_started() {
+    let mut daemon = Daemon::new().local("local");
+    for number in 0..50 {
+        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
+    }
+    daemon = daemon.start();
+    daemon.flush("");
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    for number in 0..50 {
+        fs::remove_file(daemon.source().join(number.to_string())).unwrap();
+    }
+    for _ in 0..3 {
+        daemon.start_again();
+        daemon.wait_for_mirror("local", "held", |m| m["held_deletions"] == 50);
+        // A name that comes and goes touches the root itself.
+        fs::write(daemon.source().join("t"), "t").unwrap();
+        fs::remove_file(daemon.source().join("t")).unwrap();
+        daemon.verb(&["flush", "--timeout", "1s"]);
+        assert_eq!(
+            fs::read_dir(daemon.path("local")).unwrap().count(),
+            50,
+            "{}",
+            daemon.log_tail()
+        );
+        daemon.signal(Signal::TERM);
+        daemon.wait();
+    }
+}
+
+#[test]
+fn hard_case_15_a_mirror_that_only_pushes_have_filled_is_not_taken_for_its_mount_point() {
+    let mut daemon = Daemon::new().local("local").start();
+    daemon.flush("");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("");
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    let (local, away) = (daemon.path("local"), daemon.path("away"));
+    fs::rename(&local, &away).unwrap();
+    fs::create_dir(&local).unwrap();
+    daemon.start_again();
+    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    assert_eq!(fs::read_dir(&local).unwrap().count(), 0);
+}
+
+#[test]
+fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
+    let daemon = Daemon::new().root_options("watch: Rescan(\"200ms\"),").local("local");
+    let at = daemon.source().join("up/volume");
+    let Some(volume) = Volume::mount(&at) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    fs::write(at.join("precious"), "p").unwrap();
+    let daemon = daemon.start();
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    drop(volume);
+    fs::write(daemon.source().join("up/other"), "o").unwrap();
+    let arrived = |_: &_| daemon.path("local/up/other").exists();
+    daemon.wait_for_mirror("local", "other paths go on", arrived);
+    daemon.verb(&["flush", "--timeout", "1s"]);
+    assert!(daemon.path("local/up/volume/precious").exists(), "{}", daemon.log_tail());
+    let Some(_volume) = Volume::mount(&at) else { panic!("it could be mounted before") };
+    fs::write(at.join("new"), "n").unwrap();
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert_ne!(daemon.mirror_status("local")["state"], "", "{}", daemon.log_tail());
+}

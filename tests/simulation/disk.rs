@@ -69,8 +69,3 @@ pub fn directories(source: &Source) -> Vec<RelPath> {
     let all = source.tree.keys().filter(|path| source.is_directory(path) && !hidden(path));
     all.cloned().chain([RelPath::root()]).collect()
 }
-
-pub fn scan(source: &Source) -> Snapshot {
-    let listed = directories(source).into_iter().map(|path| (path.clone(), list(source, &path)));
-    Snapshot::new(None, listed)
-}

@@ -52,6 +52,7 @@ enum Event {
     Explored(u64, RelPath),
     Watched(u64),
     Look(u64),
+    Listing(u64),
     Marked(u64),
     Written(u64),
     Scanned(u64, bool),
@@ -261,6 +262,11 @@ impl World {
             Event::Written(life) if life == self.collator_life => {
                 self.disk.current = self.disk.next.take();
             }
+            Event::Listing(life) if life == self.collator_life => {
+                // Directories are watched and listed one after the other; some are, by now.
+                self.source.watch_all(&RelPath::root());
+                self.list_some(false);
+            }
             Event::Scanned(life, is_end) if life == self.collator_life => self.scanned(is_end),
             Event::Look(life) if life == self.collator_life => {
                 if self.is_gone {
@@ -400,7 +406,7 @@ impl World {
     }
 
     /// A scan takes its time: some directories are listed earlier than others.
-    fn scanned(&mut self, is_end: bool) {
+    fn list_some(&mut self, is_end: bool) {
         for directory in disk::directories(&self.source) {
             let is_new = !self.partly_scanned.contains_key(&directory);
             if is_new && (is_end || self.random.one_in(2)) {
@@ -408,6 +414,10 @@ impl World {
                 self.partly_scanned.insert(directory, listing);
             }
         }
+    }
+
+    fn scanned(&mut self, is_end: bool) {
+        self.list_some(is_end);
         if is_end {
             let listed = std::mem::take(&mut self.partly_scanned);
             self.scanned = Some(Snapshot::new(None, listed));
@@ -417,7 +427,8 @@ impl World {
 
     fn begin_from(&mut self) {
         let now = self.now;
-        let snapshot = disk::scan(&self.source);
+        self.list_some(true);
+        let snapshot = Snapshot::new(None, std::mem::take(&mut self.partly_scanned));
         let kept = self.resumes.then(|| self.disk.current.clone()).flatten();
         self.resumes = false;
         self.ctimes_count = false;
@@ -610,7 +621,7 @@ impl World {
         }
         self.scanned = None;
         self.collator.handle_watch_lost(self.now);
-        self.later(100, Event::Watched(self.collator_life));
+        self.watch_root();
         // What the collator was about to make is for the same collator.
         let life = self.collator_life;
         for event in self.events.values_mut() {
@@ -623,6 +634,15 @@ impl World {
                 _ => (),
             }
         }
+    }
+
+    fn watch_root(&mut self) {
+        self.partly_scanned.clear();
+        let life = self.collator_life;
+        let listing = Duration::from_micros(self.random.below(100_000) + 1);
+        self.at(self.now + listing, Event::Listing(life));
+        let rest = Duration::from_micros(self.random.below(500_000) + 1);
+        self.at(self.now + listing + rest, Event::Watched(life));
     }
 
     /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.
@@ -703,7 +723,7 @@ impl World {
         self.lose_queue();
         self.exploring = 0;
         self.source.watched.clear();
-        self.later(100, Event::Watched(self.collator_life));
+        self.watch_root();
         for host in 0..HOSTS {
             self.collator.handle_new_host(self.now, &host_id(host));
         }

@@ -11,7 +11,7 @@ use crate::actors::message::Checked;
 use crate::actors::shell::Shell;
 use crate::core::backoff::seed_of;
 use crate::types::ids::MirrorId;
-use crate::types::limits::STUCK_SHOWN_MAX;
+use crate::types::limits::{CHECK_RETRY, STUCK_SHOWN_MAX};
 use crate::types::step::Differences;
 
 impl CollatorActor {
@@ -40,7 +40,17 @@ impl CollatorActor {
         });
     }
 
-    pub(super) fn checked(&mut self, ctx: &mut Context<Self>, id: MirrorId, drift: Differences) {
+    pub(super) fn checked(
+        &mut self,
+        ctx: &mut Context<Self>,
+        id: MirrorId,
+        drift: Option<Differences>,
+    ) {
+        let Some(drift) = drift else {
+            warn!(self.log, "The mirror could not be checked; that is tried again"; "mirror" => %id);
+            let passed = self.root.verify_every.unwrap_or_default().saturating_sub(CHECK_RETRY);
+            return self.arm_check(ctx, id, passed);
+        };
         if drift.total > 0 {
             let first = drift.first.iter().take(STUCK_SHOWN_MAX).cloned().collect::<Vec<_>>();
             warn!(self.log, "The mirror had been changed by somebody else, and is repaired";

@@ -1,6 +1,6 @@
 //! Guarding the source: nothing leaves a Root that is not who it was.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use actix::prelude::*;
@@ -55,6 +55,7 @@ impl CollatorActor {
             error!(self.log, "The root is halted"; "why" => &why);
             // Whoever unmounts its file system must not find it busy.
             self.source = None;
+            self.lose_scan();
             if let Some(watcher) = &self.watcher {
                 tell(&watcher.let_go, LetGo);
             }
@@ -108,8 +109,16 @@ impl CollatorActor {
 
     pub(super) fn look_again(&mut self, ctx: &mut Context<Self>) {
         let (root, guard) = (self.root.clone(), self.guard.clone());
+        let filter = self.filter.clone();
         let task = tokio::task::spawn_blocking(move || {
             let mounted = mounts::below(&root.source).unwrap_or_default();
+            let opened = source::open(&root.source).ok();
+            let device = |path: RelPath| {
+                let device = source::device_at(opened.as_ref()?, &path)?;
+                Some((path, device))
+            };
+            let mounted = mounted.into_iter().filter(|path| !filter.excludes(path, true));
+            let mounted: BTreeMap<RelPath, u64> = mounted.filter_map(device).collect();
             (guard.judge(&sight(&root, &guard)), mounted)
         });
         ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
@@ -122,17 +131,19 @@ impl CollatorActor {
     }
 
     /// A file system that was mounted below the Root raised no event there.
-    pub(super) fn explore_mounts(&mut self, mounted: BTreeSet<RelPath>) {
+    pub(super) fn explore_mounts(&mut self, mounted: BTreeMap<RelPath, u64>) {
         let Some(watcher) = self.watcher.as_ref().filter(|_| self.core.halted().is_none()) else {
             return;
         };
-        for path in mounted.difference(&self.live.mounted) {
-            if self.guard.is_unknown_volume(path) {
-                info!(self.log, "A file system was mounted below the root"; "path" => %path);
-                tell(&watcher.explore, Explore { path: path.clone() });
+        for (path, device) in mounted {
+            if self.guard.is_unknown_volume(&path) {
+                info!(self.log, "A file system is mounted below the root"; "path" => %path);
+                // Where directories are only looked through, nobody else will say so.
+                self.guard.handle_volume(path.clone(), device);
+                tell(&watcher.explore, Explore { path });
             }
         }
-        self.live.mounted = mounted;
+        self.remember_root();
     }
 }
 

@@ -69,7 +69,8 @@ impl CollatorActor {
         });
         ctx.spawn(task.into_actor(self).map(move |loaded, act, ctx| {
             // Events that were lost meanwhile may have been newer than the scan.
-            if act.keeper.as_ref().is_some_and(|keeper| keeper.losses == losses) {
+            let is_current = |keeper: &Keeper| keeper.losses == losses;
+            if act.keeper.as_ref().is_some_and(is_current) && act.core.halted().is_none() {
                 let loaded = loaded.unwrap_or_else(|error| Err(io::Error::other(error)));
                 act.resume(ctx, loaded, is_clean);
             }
@@ -85,9 +86,9 @@ impl CollatorActor {
         let Some(keeper) = &mut self.keeper else { return };
         let is_empty = keeper.scanned.as_ref().is_none_or(|snapshot| snapshot.is_empty());
         let usable = match loaded {
-            // Its disk may not be mounted.
-            Ok(Some((loaded, _))) if is_empty && !loaded.snapshot.is_empty() => {
-                info!(self.log, "The source is empty and was not; everything is compared");
+            // Its disk may not be mounted, and a Walk of nothing costs nothing.
+            Ok(Some(_)) if is_empty => {
+                info!(self.log, "The source is empty; everything is compared");
                 None
             }
             Ok(loaded) => loaded,

@@ -119,7 +119,7 @@ impl CollatorActor {
         if batch.is_empty() {
             // Everything in it is covered by something else, or held.
             self.answer(mirror.clone(), lane, None);
-            let done = PushEnd::new(Outcome::Done);
+            let done = PushEnd { holds_anything: batch.full, ..PushEnd::new(Outcome::Done) };
             self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &done));
             return;
         }
@@ -135,7 +135,8 @@ impl CollatorActor {
         if let Some(budget) = self.core.budget(mirror, lane) {
             return budget;
         }
-        if batch.walk && !batch.full {
+        let is_whole = batch.walk || batch.subtrees.iter().any(|entry| entry.path.is_root());
+        if is_whole && !batch.full {
             return Budget::AtMost(0);
         }
         let half = |entries: u64| (entries / 2).max(MAX_DELETE_MIN);
