@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-use crate::core::backoff::seed_of;
 use crate::core::debts::{Debts, Running};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::remove_below;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
-use crate::types::limits::{WALK_JITTER, WALK_JITTER_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, Failed, Held, Outcome};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
 
+mod check;
 mod coarsen;
 mod doubt;
 mod recent;
@@ -403,65 +402,11 @@ impl ChangeLog {
         }
     }
 
-    /// The Epoch up to which work under way goes.
-    pub fn covered_by(&self, id: &MirrorId, ticket: Ticket) -> Epoch {
-        let debts = self.mirrors.get(id);
-        let running = debts.into_iter().flat_map(|debts| [&debts.fresh, &debts.walk]).flatten();
-        running.filter(|r| r.ticket == ticket).map(|r| r.to).next().unwrap_or_default()
-    }
-
     /// The lane of work that is under way.
     pub fn lane_of(&self, id: &MirrorId, ticket: Ticket) -> Option<Lane> {
         let debts = self.mirrors.get(id)?;
         let is = |running: &Option<Running>| running.as_ref().is_some_and(|r| r.ticket == ticket);
         is(&debts.fresh).then_some(Lane::Fresh).or_else(|| is(&debts.walk).then_some(Lane::Walk))
-    }
-
-    /// Everything on this Mirror is to be compared, contents included, though nothing is in doubt.
-    pub fn owe_check(&mut self, id: &MirrorId) {
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.check_owed = true;
-        }
-    }
-
-    /// A check of this Mirror had to wait for a push: this once the push waits for it.
-    fn refused_check(&mut self, id: &MirrorId) -> bool {
-        self.mirrors.get_mut(id).is_some_and(|debts| {
-            std::mem::take(&mut debts.check_refused) && debts.check_owed && debts.walk.is_none()
-        })
-    }
-
-    /// Whether a path changed after an Epoch, as far as the log remembers.
-    pub fn changed_since(&self, epoch: Epoch, path: &RelPath) -> bool {
-        std::iter::once(path.clone())
-            .chain(path.ancestors())
-            .any(|path| self.entries.get(&path).is_some_and(|entry| entry.epoch > epoch))
-    }
-
-    /// From now on this Mirror is in doubt.
-    pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
-        self.keep_rewritten(id);
-        if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.owe_walk(now);
-        }
-        self.trim();
-    }
-
-    /// All Mirrors are in doubt: events were lost. Walks under way don't count. So that not all hosts are
-    /// walked in the same moment, each waits a little, by its name.
-    pub fn owe_walks(&mut self, now: Moment) {
-        let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
-        for id in &ids {
-            self.void_walk(id);
-            self.keep_rewritten(id);
-        }
-        let spread = (WALK_JITTER * (self.mirrors.len() as u32 - 1)).min(WALK_JITTER_MAX);
-        for (id, debts) in &mut self.mirrors {
-            debts.owe_walk(now);
-            let part = (seed_of(id.host.as_str()) % 1000) as u32;
-            debts.walk_after = now + spread * part / 1000;
-        }
-        self.trim();
     }
 
     /// Whether a Walk is owed, its turn has come, and none is under way.

@@ -1,19 +1,19 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
+mod keep;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Standing, Taken};
-use crate::core::checkpoint::{self, Checkpoint, Holders};
+use crate::core::checkpoint::{self, Checkpoint};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::core::rule::Rule;
-use crate::types::batch::Dirty;
 use crate::types::change::{Change, Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
 use crate::types::moment::Moment;
-use crate::types::name::unescape;
 use crate::types::outcome::{Blame, Budget, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
@@ -85,9 +85,6 @@ pub struct RootReport {
     pub mirrors: Vec<(MirrorId, Standing, bool)>,
 }
 
-/// How rsync itemizes: eleven characters and a space before the name.
-const ITEMIZED_PREFIX: usize = 12;
-
 impl Collator {
     /// A Root whose watching has just begun; each of its Mirrors owes a Walk. Each is given with how it is
     /// tried again, and how long what broke off may still land on it.
@@ -111,76 +108,6 @@ impl Collator {
             timed: now,
             effects: VecDeque::new(),
         }
-    }
-
-    /// From now on the disk knows how far everything has come. The Root is being scanned. See
-    /// [`Checkpoint::new`].
-    pub fn keep_checkpoints(&mut self, journal_max: usize) {
-        self.checkpoint = Some(Checkpoint::new(journal_max));
-    }
-
-    /// What the last run kept, and what the Root's scan and its snapshot differ in. `is_clean`: it ended
-    /// with nothing under way.
-    pub fn handle_resume(
-        &mut self,
-        now: Moment,
-        changes: Vec<Change>,
-        journal: &[Dirty],
-        holders: Holders,
-        is_clean: bool,
-    ) {
-        let Some(checkpoint) = &mut self.checkpoint else { return };
-        // One whose directory nobody knows is to be reached first, and that is a Walk's work.
-        let is_known = |id: &MirrorId| self.log.directory(id) != Directory::Unknown;
-        let (holders, unknown): (Holders, Holders) =
-            holders.into_iter().partition(|(id, _)| is_known(id));
-        if !unknown.is_empty() {
-            let effect = checkpoint::Effect::Withdraw(unknown.into_keys().collect());
-            self.effects.push_back(Effect::Checkpoint(effect));
-        }
-        let mut dirty = checkpoint.resume(journal, &holders);
-        for (path, kinds) in journal {
-            *dirty.entry(path.clone()).or_default() |= *kinds;
-        }
-        for Change { path, kinds } in changes {
-            *dirty.entry(path).or_default() |= kinds;
-        }
-        // Whatever it holds, it is looked at once before it is called in sync.
-        *dirty.entry(RelPath::root()).or_default() |= Kinds::ATTRS;
-        if let Some(effect) = checkpoint.handle_sealed(&dirty) {
-            self.effects.push_back(Effect::Checkpoint(effect));
-        }
-        self.log.resume(now, dirty, &holders, (!is_clean).then_some(journal));
-    }
-
-    /// The Root's scan is at hand; `is_same`: it is what the last run kept.
-    pub fn handle_scanned(&mut self, is_same: bool) {
-        if let Some(checkpoint) = &mut self.checkpoint {
-            if is_same { checkpoint.handle_same() } else { checkpoint.handle_scanned() }
-        }
-    }
-
-    /// A scan that was asked for could not be made.
-    pub fn handle_not_scanned(&mut self) {
-        if let Some(checkpoint) = &mut self.checkpoint {
-            checkpoint.handle_not_scanned();
-        }
-    }
-
-    /// Everything that changed before a mark was asked for is sealed now; none: nobody can tell.
-    pub fn handle_marked(&mut self, marked: Option<Epoch>) {
-        let may_record = self.may_record();
-        let Some(checkpoint) = &mut self.checkpoint else { return };
-        if marked.is_none() {
-            checkpoint.handle_not_marked();
-        } else if let Some(effect) = checkpoint.handle_marked(&self.log, may_record) {
-            self.effects.push_back(Effect::Checkpoint(effect));
-        }
-    }
-
-    /// Whether what broke off may still land somewhere, so that this is no good end.
-    pub fn may_change(&self) -> bool {
-        self.log.may_change()
     }
 
     /// The kernel told of changes; `exploring` says whether new directories are still being watched.
@@ -303,15 +230,6 @@ impl Collator {
         }
     }
 
-    /// What is recursive brings more than its name says, and what failed is not sealed anew.
-    fn journal(&mut self, taken: &Taken) {
-        let Some(checkpoint) = &mut self.checkpoint else { return };
-        let named =
-            taken.entries.iter().filter(|(_, kinds)| taken.own || kinds.contains(Kinds::SUBTREE));
-        let effect = checkpoint.handle_sealed(&named.cloned().collect());
-        self.effects.extend(effect.map(Effect::Checkpoint));
-    }
-
     /// Work has ended.
     pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
         let lane = self.log.lane_of(id, ticket);
@@ -345,24 +263,6 @@ impl Collator {
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
-    }
-
-    /// What changed here while a check was under way is no drift.
-    fn without_fresh(&self, covered: Epoch, found: &Differences) -> Differences {
-        let is_fresh = |line: &&String| {
-            let name = unescape(line.get(ITEMIZED_PREFIX..).unwrap_or_default());
-            let path = RelPath::parse(name.strip_suffix(b"/").unwrap_or(&name));
-            path.is_ok_and(|p| self.open.covers(&p) || self.log.changed_since(covered, &p))
-        };
-        let first: Vec<String> = found.first.iter().filter(|l| !is_fresh(l)).cloned().collect();
-        let fresh = (found.first.len() - first.len()) as u64;
-        Differences { total: found.total - fresh, first }
-    }
-
-    /// Everything on this Mirror is to be compared, contents included.
-    pub fn handle_check_due(&mut self, now: Moment, id: &MirrorId) {
-        self.log.owe_check(id);
-        self.nudge(now, id);
     }
 
     /// The Root was seen to hold something.
@@ -467,13 +367,6 @@ impl Collator {
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
         standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
         Some((id.clone(), standing, settled))
-    }
-
-    /// Whether the Mirrors were sent what the Root holds: nothing is left as it is for want of a volume.
-    fn may_record(&self) -> bool {
-        matches!(self.phase, Phase::Watching)
-            && self.unmounted.is_none()
-            && self.exploring.is_none()
     }
 
     fn seal(&mut self, now: Moment) {

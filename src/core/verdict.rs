@@ -100,7 +100,8 @@ impl Said {
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
         let deletions_limited = matches!(step.deletions, Deletions::AtMost(0));
         let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
-        if text.starts_with("rsync error:") || text.starts_with("rsync warning:") {
+        let says_nothing = ["rsync error:", "rsync warning:", "(Server) Protocol versions:"];
+        if says_nothing.iter().any(|begin| text.starts_with(begin)) {
             return;
         }
         if text.contains("skipping file deletion") {
@@ -232,13 +233,14 @@ impl Said {
             return Outcome::Incapable(Capability::DeleteMissing, why);
         }
         let refuses = |option: &str| {
-            let text = format!("configured to refuse {option}");
-            code == 4 && self.lines.iter().any(|line| line.contains(&text))
+            let is_it =
+                |line: &String| line.contains("configured to refuse") && line.contains(option);
+            code == 4 && self.lines.iter().any(is_it)
         };
-        if refuses("--compress") {
+        if refuses("compress") {
             return Outcome::Incapable(Capability::Compress, why);
         }
-        if step.kind == StepKind::Check && refuses("--checksum") {
+        if step.kind == StepKind::Check && refuses("checksum") {
             return Outcome::Incapable(Capability::Checksum, why);
         }
         // 12 and 30 come after the connection stood, 10 also when it never did.

@@ -418,7 +418,8 @@ fn hard_case_8_a_volume_that_is_not_mounted_at_the_next_start_deletes_nothing_be
     fs::write(at.join("precious"), "p").unwrap();
     daemon = daemon.start();
     daemon.flush("");
-    daemon.kill();
+    daemon.signal(Signal::TERM);
+    daemon.wait();
     drop(volume);
     fs::write(daemon.source().join("up/other"), "o").unwrap();
     daemon.start_again();

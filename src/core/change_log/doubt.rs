@@ -2,13 +2,41 @@
 //! written to for equal.
 
 use super::ChangeLog;
+use crate::core::backoff::seed_of;
 use crate::core::debts::Running;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds};
 use crate::types::ids::MirrorId;
+use crate::types::limits::{WALK_JITTER, WALK_JITTER_MAX};
 use crate::types::moment::Moment;
 
 impl ChangeLog {
+    /// From now on this Mirror is in doubt.
+    pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
+        self.keep_rewritten(id);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.owe_walk(now);
+        }
+        self.trim();
+    }
+
+    /// All Mirrors are in doubt: events were lost. Walks under way don't count. So that not all hosts are
+    /// walked in the same moment, each waits a little, by its name.
+    pub fn owe_walks(&mut self, now: Moment) {
+        let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
+        for id in &ids {
+            self.void_walk(id);
+            self.keep_rewritten(id);
+        }
+        let spread = (WALK_JITTER * (self.mirrors.len() as u32 - 1)).min(WALK_JITTER_MAX);
+        for (id, debts) in &mut self.mirrors {
+            debts.owe_walk(now);
+            let part = (seed_of(id.host.as_str()) % 1000) as u32;
+            debts.walk_after = now + spread * part / 1000;
+        }
+        self.trim();
+    }
+
     /// Something may have broken off on every Mirror, and nobody knows what.
     pub fn echo_all(&mut self, now: Moment) {
         self.mirrors.values_mut().for_each(|debts| debts.echo(now, true, &[]));

@@ -1,0 +1,36 @@
+//! Checks: a Walk that compares contents, of a Mirror that is not in doubt.
+
+use super::ChangeLog;
+use crate::types::change::{Epoch, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::rel_path::RelPath;
+
+impl ChangeLog {
+    /// Everything on this Mirror is to be compared, contents included, though nothing is in doubt.
+    pub fn owe_check(&mut self, id: &MirrorId) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.check_owed = true;
+        }
+    }
+
+    /// A check of this Mirror had to wait for a push: this once the push waits for it.
+    pub(super) fn refused_check(&mut self, id: &MirrorId) -> bool {
+        self.mirrors.get_mut(id).is_some_and(|debts| {
+            std::mem::take(&mut debts.check_refused) && debts.check_owed && debts.walk.is_none()
+        })
+    }
+
+    /// Whether a path changed after an Epoch, as far as the log remembers.
+    pub fn changed_since(&self, epoch: Epoch, path: &RelPath) -> bool {
+        std::iter::once(path.clone())
+            .chain(path.ancestors())
+            .any(|path| self.entries.get(&path).is_some_and(|entry| entry.epoch > epoch))
+    }
+
+    /// The Epoch up to which work under way goes.
+    pub fn covered_by(&self, id: &MirrorId, ticket: Ticket) -> Epoch {
+        let debts = self.mirrors.get(id);
+        let running = debts.into_iter().flat_map(|debts| [&debts.fresh, &debts.walk]).flatten();
+        running.filter(|r| r.ticket == ticket).map(|r| r.to).next().unwrap_or_default()
+    }
+}
