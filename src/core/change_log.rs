@@ -22,6 +22,7 @@ mod recent;
 mod resume;
 
 use self::recent::Recent;
+pub use self::recent::{Absence, LateEnd};
 
 /// Sealed Epochs and, for each Mirror, its Cursor and its debts.
 #[derive(Debug)]
@@ -181,9 +182,8 @@ impl ChangeLog {
                 debts.rewrite(rewritten.iter().cloned());
             }
         }
-        let since = self.recent_since(first_change);
         let sealed = changes.iter().map(|(path, kinds)| (path.clone(), *kinds)).collect();
-        self.recent.add(first_change, sealed, since);
+        self.recent.add(epoch, sealed, self.recent_floor());
         for (path, kinds) in changes {
             let old = self.forget(&path).unwrap_or_default();
             self.put(path, Entry { epoch, kinds: old | kinds });
@@ -271,6 +271,8 @@ impl ChangeLog {
         outcome: &Outcome,
     ) -> bool {
         let Some(debts) = self.mirrors.get_mut(id) else { return false };
+        let running = [&debts.fresh, &debts.walk].into_iter().flatten();
+        let ended = running.filter(|r| r.ticket == ticket).map(|r| (r.from, r.is_walk)).next();
         match outcome {
             Outcome::Halt(_) => debts.halted = true,
             Outcome::Done | Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
@@ -339,7 +341,9 @@ impl ChangeLog {
             }
             return false;
         }
-        self.note_outage(now, id, outcome);
+        if let Some((from, is_walk)) = ended {
+            self.note_end(now, id, from, is_walk, outcome);
+        }
         if self.mirrors.get(id).is_some_and(Debts::walk_waits) {
             // What was written to while the Walk was under way is covered by the next, by its quick check.
             self.keep_rewritten(id);

@@ -1,9 +1,10 @@
 //! What one Mirror holds and owes, as its Root's log sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::core::backoff::{Backoff, seed_of};
+use crate::core::change_log::{Absence, LateEnd};
 use crate::core::directory::Directory;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Ticket};
@@ -27,8 +28,10 @@ pub struct Debts {
     pub check_refused: bool,
     /// When its turn for a Walk comes.
     pub walk_after: Moment,
-    /// Since when its host is not to be reached.
-    pub away_since: Option<Moment>,
+    /// What came to its end lately.
+    pub lately: VecDeque<LateEnd>,
+    /// Its host is not to be reached.
+    pub absence: Option<Absence>,
     /// What it acknowledges is on its disk.
     pub is_durable: bool,
     /// Paths that failed.
@@ -134,7 +137,8 @@ impl Debts {
             check_owed: false,
             check_refused: false,
             walk_after: now,
-            away_since: None,
+            lately: VecDeque::new(),
+            absence: None,
             is_durable: false,
             stuck: BTreeMap::new(),
             rewritten: BTreeMap::new(),

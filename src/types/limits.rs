@@ -67,6 +67,9 @@ pub const OUTAGE_MIN: Duration = Duration::from_secs(60);
 /// and their caches a little later.
 pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
 
+/// Pushes of one Mirror that are told apart for such an outage; more, and the oldest count as one.
+pub const RECENT_ENDS_MAX: usize = 64;
+
 /// Paths that are remembered for such an outage; more, and everything is compared.
 pub const RECENT_PATHS_MAX: usize = 10_000;
 

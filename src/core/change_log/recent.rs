@@ -4,42 +4,60 @@ use std::collections::VecDeque;
 
 use super::ChangeLog;
 use crate::types::batch::Dirty;
-use crate::types::change::Kinds;
+use crate::types::change::{Epoch, Kinds};
 use crate::types::ids::MirrorId;
-use crate::types::limits::{OUTAGE_MIN, RECENT_PATHS_MAX, WRITE_BACK_MAX};
+use crate::types::limits::{OUTAGE_MIN, RECENT_ENDS_MAX, RECENT_PATHS_MAX, WRITE_BACK_MAX};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Outcome};
 
-/// The Epochs of the last minutes, whoever has passed them.
+/// The newest Epochs, as long as a push that brought them was lately, or is to come.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    epochs: VecDeque<(Moment, Vec<Dirty>)>,
+    epochs: VecDeque<(Epoch, Vec<Dirty>)>,
     paths: usize,
-    /// Until when something was dropped for want of room.
-    cut: Option<Moment>,
+    /// The newest that was dropped for want of room.
+    cut: Epoch,
+}
+
+/// A push or a Walk that came to its end lately.
+#[derive(Clone, Copy, Debug)]
+pub struct LateEnd {
+    at: Moment,
+    /// The Cursor before it.
+    from: Epoch,
+    is_walk: bool,
+}
+
+/// A host that is not to be reached, and what it may have lost.
+#[derive(Debug)]
+pub struct Absence {
+    since: Moment,
+    /// None: nobody can say.
+    pub lost: Option<Vec<Dirty>>,
 }
 
 impl Recent {
-    /// `needed_since`: what is older is of no use to anybody.
-    pub(super) fn add(&mut self, now: Moment, entries: Vec<Dirty>, needed_since: Moment) {
+    /// `floor`: nobody needs it or what is older.
+    pub(super) fn add(&mut self, epoch: Epoch, entries: Vec<Dirty>, floor: Epoch) {
         self.paths += entries.len();
-        self.epochs.push_back((now, entries));
-        while let Some((at, entries)) = self.epochs.front()
-            && (*at < needed_since || self.paths > RECENT_PATHS_MAX)
+        self.epochs.push_back((epoch, entries));
+        while let Some((oldest, entries)) = self.epochs.front()
+            && (*oldest <= floor || self.paths > RECENT_PATHS_MAX)
         {
-            if *at >= needed_since {
-                self.cut = Some(*at);
+            if *oldest > floor {
+                self.cut = *oldest;
             }
             self.paths -= entries.len();
             self.epochs.pop_front();
         }
     }
 
-    /// All that was sealed since; none if that is not known any more.
-    fn since(&self, moment: Moment) -> Option<impl Iterator<Item = Dirty> + '_> {
-        let is_whole = self.cut.is_none_or(|cut| cut < moment);
-        let epochs = self.epochs.iter().filter(move |(at, _)| *at >= moment);
-        is_whole.then(|| epochs.flat_map(|(_, entries)| entries.iter().cloned()))
+    /// What was sealed after one Epoch and up to another; none if that is not known any more.
+    fn between(&self, from: Epoch, to: Epoch) -> Option<Vec<Dirty>> {
+        let epochs = self.epochs.iter().filter(|(epoch, _)| *epoch > from && *epoch <= to);
+        let entries = epochs.flat_map(|(_, entries)| entries);
+        let written = entries.map(|(path, kinds)| (path.clone(), *kinds | Kinds::CONTENT));
+        (self.cut <= from).then(|| written.collect())
     }
 }
 
@@ -51,31 +69,60 @@ impl ChangeLog {
         }
     }
 
-    /// Since when what was sealed may have to be pushed once more.
-    pub(super) fn recent_since(&self, now: Moment) -> Moment {
-        let outages = self.mirrors.values().filter_map(|debts| debts.away_since);
-        let earliest = outages.min().unwrap_or(now);
-        Moment::after_start((earliest - Moment::default()).saturating_sub(WRITE_BACK_MAX))
+    /// The Epochs above this one may have to be pushed once more.
+    pub(super) fn recent_floor(&self) -> Epoch {
+        let mirrors = self.mirrors.values().filter(|d| !d.is_durable && d.absence.is_none());
+        let needed = mirrors.map(|debts| {
+            debts.lately.iter().map(|end| end.from).chain([debts.cursor]).min().unwrap_or_default()
+        });
+        needed.min().unwrap_or(self.head)
     }
 
-    /// Work has ended: was the host away for so long that it may have been started anew?
-    pub(super) fn note_outage(&mut self, now: Moment, id: &MirrorId, outcome: &Outcome) {
-        let since = self.recent_since(now);
-        let Some(debts) = self.mirrors.get_mut(id) else { return };
+    /// Work has ended that began at this Cursor: was the host away for so long that it may have been started
+    /// anew?
+    pub(super) fn note_end(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        from: Epoch,
+        is_walk: bool,
+        outcome: &Outcome,
+    ) {
+        let Some(debts) = self.mirrors.get_mut(id).filter(|debts| !debts.is_durable) else {
+            return;
+        };
         match outcome {
-            Outcome::Again { blame: Blame::Host, .. } => {
-                debts.away_since.get_or_insert(now);
+            Outcome::Again { blame: Blame::Host, .. } if debts.absence.is_none() => {
+                let is_late = |end: &&LateEnd| now - end.at <= WRITE_BACK_MAX;
+                let late = || debts.lately.iter().filter(is_late);
+                let lost = match late().map(|end| end.from).min() {
+                    _ if late().any(|end| end.is_walk) => None,
+                    Some(oldest) => self.recent.between(oldest, debts.cursor),
+                    None => Some(Vec::new()),
+                };
+                debts.absence = Some(Absence { since: now, lost });
             }
-            Outcome::Done | Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
-                let Some(away_since) = debts.away_since.take() else { return };
-                if debts.is_durable || now - away_since < OUTAGE_MIN {
-                    return;
-                }
-                match self.recent.since(since) {
-                    Some(entries) => {
-                        debts.rewrite(entries.map(|(path, kinds)| (path, kinds | Kinds::CONTENT)));
+            _ if outcome.is_settled() => {
+                if let Some(Absence { since, lost }) = debts.absence.take()
+                    && now - since >= OUTAGE_MIN
+                {
+                    match lost {
+                        Some(entries) => debts.rewrite(entries),
+                        // This was one.
+                        None if is_walk => (),
+                        None => debts.owe_walk(now),
                     }
-                    None => debts.owe_walk(now),
+                }
+                let lately = &mut debts.lately;
+                lately.push_back(LateEnd { at: now, from, is_walk });
+                while lately.front().is_some_and(|end| now - end.at > WRITE_BACK_MAX) {
+                    lately.pop_front();
+                }
+                if lately.len() > RECENT_ENDS_MAX
+                    && let (Some(first), Some(second)) = (lately.pop_front(), lately.front_mut())
+                {
+                    second.from = second.from.min(first.from);
+                    second.is_walk |= first.is_walk;
                 }
             }
             _ => (),

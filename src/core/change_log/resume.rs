@@ -48,7 +48,9 @@ impl ChangeLog {
         let mut lacks: BTreeMap<RelPath, Kinds> =
             above.map(|path| (path.clone(), self.entries[path].kinds)).collect();
         let stuck = debts.stuck.iter().map(|(path, stuck)| (path, &stuck.kinds));
-        for (path, kinds) in stuck.chain(&debts.rewritten).chain(&debts.held) {
+        let lost = debts.absence.iter().flat_map(|absence| &absence.lost).flatten();
+        let lost = lost.map(|(path, kinds)| (path, kinds));
+        for (path, kinds) in stuck.chain(&debts.rewritten).chain(&debts.held).chain(lost) {
             *lacks.entry(path.clone()).or_default() |= *kinds;
         }
         Some(lacks.into_iter().collect())
@@ -61,8 +63,12 @@ impl ChangeLog {
         if debts.walk_owed.is_some() || debts.walk.is_some() || debts.echo.is_some() {
             return None;
         }
+        let lost = match &debts.absence {
+            Some(absence) => absence.lost.as_ref()?.len(),
+            None => 0,
+        };
         let dirty: usize = self.epochs_above(debts.cursor).map(|(_, r)| r.paths.len()).sum();
-        Some(dirty + debts.stuck.len() + debts.rewritten.len() + debts.held.len())
+        Some(dirty + lost + debts.stuck.len() + debts.rewritten.len() + debts.held.len())
     }
 
     /// Whether more may differ on a Mirror than was ever handed out for it.
