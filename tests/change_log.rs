@@ -392,7 +392,8 @@ fn hard_case_14_what_broke_off_is_pushed_once_more_when_its_receiver_must_be_dea
     assert_eq!(log.take(at(31), &mirror(0), Lane::Fresh), None);
     assert_eq!(log.next_due(at(2)), Some(at(32)));
     let echo = log.take(at(32), &mirror(0), Lane::Fresh).unwrap();
-    assert_eq!(taken_paths(&echo), ["a"]);
+    let expected = [(RelPath::root(), Kinds::LEFTOVER), ("a".into(), Kinds::CONTENT)];
+    assert_eq!(echo.entries, expected);
     log.applied(at(33), &mirror(0), echo.ticket, &Outcome::Done);
     assert!(!log.standing(&mirror(0), 9).unwrap().may_change);
     assert_eq!(log.take(at(99), &mirror(0), Lane::Fresh), None);

@@ -42,7 +42,15 @@ pub fn make(
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut missing: BTreeSet<RelPath> = BTreeSet::new();
     let mut missing_directories = false;
+    let mut leftovers: BTreeSet<RelPath> = BTreeSet::new();
     for ((path, kinds), found) in entries.iter().zip(found) {
+        if kinds.contains(Kinds::LEFTOVER) && *found == (Presence::Present { is_directory: true }) {
+            leftovers.insert(path.clone());
+        }
+        let kinds = *kinds - Kinds::LEFTOVER;
+        if kinds.is_empty() {
+            continue;
+        }
         let content = kinds.contains(Kinds::CONTENT);
         match found {
             Presence::Present { is_directory } => {
@@ -69,6 +77,7 @@ pub fn make(
     let is_held = |path: &RelPath| held.iter().any(|h| path == h || path.is_below(h));
     subtrees.retain(|path, _| !is_held(path));
     present.retain(|path, _| !is_held(path));
+    leftovers.retain(|path| !is_held(path) && !filter.excludes(path, true));
     // What is missing above a held directory can only be deleted together with it.
     missing.retain(|path| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
 
@@ -92,6 +101,7 @@ pub fn make(
         full: false,
         present: listed(present),
         subtrees: listed(subtrees),
+        leftovers: leftovers.into_iter().collect(),
         missing: missing.into_iter().collect(),
         missing_directories,
         held: held.to_vec(),
@@ -186,6 +196,16 @@ mod tests {
             ("vol", A, DIR),
         ];
         check(&entries, &["vol", "up/vol"], "m other");
+    }
+
+    #[test]
+    fn a_directory_with_leftovers_is_not_sent_for_their_sake() {
+        let both = Kinds::LEFTOVER | C | S;
+        check(&[("a", Kinds::LEFTOVER, DIR), ("b", both, DIR)], &[], "s!b");
+        let entries = [("a".into(), Kinds::LEFTOVER), ("gone".into(), Kinds::LEFTOVER)];
+        let filter = Filter::new(&[]).unwrap();
+        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &filter, &[]);
+        assert_eq!((batch.leftovers.as_slice(), batch.is_empty()), (&["a".into()][..], false));
     }
 
     #[test]

@@ -176,6 +176,9 @@ impl Debts {
         echo.due = due;
         echo.whole |= whole;
         echo.add(entries);
+        let parents = entries.iter().filter_map(|(path, _)| path.parent());
+        let leftovers: Vec<Dirty> = parents.map(|parent| (parent, Kinds::LEFTOVER)).collect();
+        echo.add(&leftovers);
     }
 
     /// These changed: what broke off before may land over them.

@@ -86,6 +86,9 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
         steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), deletions)));
     }
+    if delete.on_push() && !batch.leftovers.is_empty() {
+        steps.push(step(StepKind::Leftovers, batch.leftovers.clone(), Deletions::All));
+    }
     // Last, since everything before changes its times.
     if batch.present.iter().any(|entry| entry.path.is_root()) {
         steps.push(step(StepKind::RootItself, vec![RelPath::root()], Deletions::None));

@@ -286,6 +286,7 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
         | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Leftovers => Kinds::LEFTOVER,
     }
 }
 
@@ -296,9 +297,12 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
     // Only a run that deletes can make way.
     let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());
     let kinds = match step.kind {
-        _ if is_directory || is_blocked => Kinds::SUBTREE | Kinds::CONTENT,
+        _ if (is_directory && step.kind != StepKind::Leftovers) || is_blocked => {
+            Kinds::SUBTREE | Kinds::CONTENT
+        }
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
+        StepKind::Leftovers => Kinds::LEFTOVER,
         StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
         // The quick check of a walk failed on it; only what it says is in doubt.
         StepKind::Walk

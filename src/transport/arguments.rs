@@ -70,6 +70,12 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     if let Some(rules) = rules {
         arguments.push(joined("--filter=merge ", rules.as_os_str()));
     }
+    if step.kind == StepKind::Leftovers {
+        // A receiver's temporary name: a dot, the name, a dot and six characters.
+        for rule in ["protect */", "risk .*.??????", "protect *"] {
+            arguments.push(joined("--filter=", OsStr::new(rule)));
+        }
+    }
     arguments.push("--".into());
     if step.kind != StepKind::Look {
         arguments.push("./".into());
@@ -94,6 +100,10 @@ pub fn list(step: &Step) -> Vec<u8> {
     for path in step.paths.iter().filter(|path| !path.is_root()) {
         list.extend_from_slice(b"./");
         list.extend_from_slice(path.as_bytes());
+        if step.kind == StepKind::Leftovers {
+            // With what is directly in it.
+            list.push(b'/');
+        }
         list.push(0);
     }
     list
@@ -109,6 +119,9 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Subtrees => vec![LIST, VANISHED, "--recursive"],
         StepKind::SubtreesWritten => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
         StepKind::Missing => vec![LIST, "--delete-missing-args", "--recursive"],
+        StepKind::Leftovers => {
+            vec![LIST, VANISHED, "--dirs", "--existing", "--ignore-existing"]
+        }
         StepKind::MissingByFilter => vec!["--recursive", "--relative", "--exclude-from=-"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => vec!["--recursive", "--relative"],

@@ -19,6 +19,8 @@ pub struct Batch {
     pub present: Vec<Present>,
     /// Paths that exist, to be made equal with all that is below them, sorted.
     pub subtrees: Vec<Present>,
+    /// Directories in which receivers that broke off may have left temporary files, sorted.
+    pub leftovers: Vec<RelPath>,
     /// Topmost paths that do not exist, sorted.
     pub missing: Vec<RelPath>,
     /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
@@ -39,7 +41,7 @@ pub struct Present {
 impl Batch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.walk && self.present.is_empty() && self.subtrees.is_empty() && self.missing.is_empty()
+        !self.walk && self.len() == 0 && self.leftovers.is_empty()
     }
 
     /// Number of paths named.

@@ -22,6 +22,8 @@ bitflags::bitflags! {
         const SUBTREE = 16;
         /// Somebody is still writing; it is pushed when closed, quiet, or long open.
         const OPEN = 32;
+        /// A receiver that broke off may have left a temporary file directly in this directory.
+        const LEFTOVER = 64;
     }
 }
 

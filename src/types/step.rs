@@ -46,6 +46,8 @@ pub enum StepKind {
     /// The same for an end that can't do it so: compares the directories above the listed entries, with
     /// rules that leave everything else in them alone.
     MissingByFilter,
+    /// Deletes what receivers that broke off have left directly in the listed directories.
+    Leftovers,
     /// Brings the Root's own times and attributes, and nothing that is in it.
     RootItself,
     /// Looks whether anything is in the mirror's directory; brings nothing.
@@ -72,6 +74,7 @@ impl StepKind {
             Self::Written | Self::Touched => "files",
             Self::Subtrees | Self::SubtreesWritten => "subtrees",
             Self::Missing | Self::MissingByFilter => "deletions",
+            Self::Leftovers => "leftovers",
             Self::Look => "a look at the mirror",
             Self::Walk => "walk",
             Self::Check => "check",

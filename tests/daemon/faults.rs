@@ -255,3 +255,36 @@ fn children_do_not_outlive_a_killed_daemon() {
         (!std::path::Path::new(&format!("/proc/{rsync}")).exists()).then_some(())
     });
 }
+
+#[test]
+fn hard_case_14_what_a_killed_receiver_has_left_behind_is_removed() {
+    let server = Rsyncd::start();
+    let slow = Fake::slow(server.port, Duration::from_millis(5));
+    let host = rsyncd_ron(slow.port).replace("\"5s\"", "\"2s\"");
+    let daemon = Daemon::new().mirror("web", &host, "m/site", "").start();
+    fs::create_dir(daemon.source().join("d")).unwrap();
+    fs::write(daemon.source().join("d/.kept.abcdef"), "k").unwrap();
+    daemon.flush("");
+    // Through such a proxy it takes its time.
+    let big: Vec<u8> =
+        (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(daemon.source().join("d/big"), big).unwrap();
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(server.path("site/d")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let left =
+        wait_for("a temporary file", || names().into_iter().find(|n| n.starts_with(".big.")));
+    let receivers = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.process_id()));
+    for id in receivers.unwrap().split_whitespace().rev() {
+        let below =
+            fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for id in below.split_whitespace().chain([id]) {
+            let id = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
+            let _ = rustix::process::kill_process(id, Signal::KILL);
+        }
+    }
+    daemon.wait_for_mirror("web", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert!(!names().contains(&left), "{left} in {:?}\n{}", names(), daemon.log_tail());
+    assert_same(&daemon.source(), &server.path("site"), "and nothing else");
+}

@@ -149,6 +149,10 @@ impl Mirror {
             run.messages += "rsync: [sender] failed to connect: Connection refused (111)\n";
             return Exit::Code(10);
         }
+        if step.kind == StepKind::Leftovers {
+            // There are no temporary files here.
+            return if let Fault::CutOff(exit) = fault { exit } else { Exit::Code(0) };
+        }
         if step.kind == StepKind::FirstContact {
             assert!(!self.is_unmounted(), "made where the disk is not mounted");
             self.exists = true;
