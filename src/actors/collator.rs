@@ -18,7 +18,7 @@ use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
     Applied, Approve, BatchReady, Changed, Checked, Degraded, EndWell, MeetHost, RootReported,
-    Seal, SourceGone, TakeBatch, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -154,6 +154,7 @@ impl CollatorActor {
             gone: address.clone().recipient(),
             degraded: address.clone().recipient(),
             volume: address.clone().recipient(),
+            told: address.clone().recipient(),
             seal: address.clone().recipient(),
         }
     }
@@ -320,6 +321,13 @@ impl Handler<VolumeSeen> for CollatorActor {
     fn handle(&mut self, message: VolumeSeen, _: &mut Self::Context) {
         self.guard.handle_volume(message.path, message.device);
         self.remember_root();
+    }
+}
+
+impl Handler<Told> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, _: Told, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, _| core.handle_told());
     }
 }
 

@@ -3,9 +3,9 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Changed, Degraded, Drained, Explore, HostReported, LetGo, Mark,
-    RootReported, Seal, SourceGone, TakeBatch, VolumeSeen, WatchAnew, WatchLost, Watching,
-    WorkWaits,
+    ActorGone, Applied, BatchReady, Changed, Degraded, Drained, Explore, Fence, HostReported,
+    LetGo, RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew, WatchLost,
+    Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -41,6 +41,8 @@ pub struct CollatorLink {
     pub degraded: Recipient<Degraded>,
     /// A nested volume.
     pub volume: Recipient<VolumeSeen>,
+    /// Everything has been told.
+    pub told: Recipient<Told>,
     /// Seal what is known.
     pub seal: Recipient<Seal>,
 }
@@ -54,8 +56,8 @@ pub struct WatcherLink {
     pub let_go: Recipient<LetGo>,
     /// Begin again.
     pub watch_anew: Recipient<WatchAnew>,
-    /// Tell when everything that changed until now is sealed.
-    pub mark: Recipient<Mark>,
+    /// Say `Told` when everything that changed until now has been told.
+    pub fence: Recipient<Fence>,
 }
 
 /// From everybody to those who look on.

@@ -105,6 +105,17 @@ pub struct LetGo;
 #[rtype(result = "Result<Epoch, String>")]
 pub struct Mark;
 
+/// Collator to watcher: say [`Told`] when everything that changed before now has been told, also what is still in
+/// the kernel's queue. The error says why that can't be.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<(), String>")]
+pub struct Fence;
+
+/// Watcher to collator: everything that changed before [`Fence`] has been told before this. Lost as [`Changed`].
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Told;
+
 /// Watcher to collator: seal what is known. Answered with the head.
 #[derive(Message, Debug)]
 #[rtype(result = "Epoch")]

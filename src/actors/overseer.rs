@@ -168,7 +168,7 @@ impl OverseerActor {
             explore: watcher.clone().recipient(),
             let_go: watcher.clone().recipient(),
             watch_anew: watcher.clone().recipient(),
-            mark: watcher.clone().recipient(),
+            fence: watcher.clone().recipient(),
         };
         tell_actor(&collator, MeetWatcher(link));
         self.roots.insert(id.clone(), RootActors { life, watcher, collator });

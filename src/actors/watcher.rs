@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::CollatorLink;
 use crate::actors::message::{
-    Changed, Explore, LetGo, Mark, Seal, SourceGone, VolumeSeen, WatchAnew, WatchLost, Watching,
-    Who,
+    Changed, Explore, Fence, LetGo, Mark, Seal, SourceGone, Told, VolumeSeen, WatchAnew, WatchLost,
+    Watching, Who,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -416,6 +416,22 @@ impl WatcherActor {
     }
 }
 
+impl WatcherActor {
+    /// Resolves when everything that changed before now has been told to the collator.
+    fn everything_told(
+        &mut self,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = Result<(), String>> + use<> {
+        let (rescanned, cookie) = (self.ask_for_rescan(ctx), self.leave_cookie());
+        async move {
+            let lost = "the watcher began anew meanwhile; try again";
+            let cookie = cookie?;
+            rescanned.await.map_err(|_| lost.to_string())?;
+            cookie.await.map_err(|_| lost.to_string())
+        }
+    }
+}
+
 /// What is to be thought of an open that failed; none if it says nothing about the directory.
 fn failure_of(error: rustix::io::Errno) -> Option<OpenFailure> {
     use rustix::io::Errno;
@@ -559,15 +575,22 @@ impl Handler<WatchAnew> for WatcherActor {
 impl Handler<Mark> for WatcherActor {
     type Result = ResponseFuture<Result<Epoch, String>>;
     fn handle(&mut self, _: Mark, ctx: &mut Self::Context) -> Self::Result {
-        let rescanned = self.ask_for_rescan(ctx);
-        let (cookie, seal) = (self.leave_cookie(), self.collator.seal.clone());
+        let (told, seal) = (self.everything_told(ctx), self.collator.seal.clone());
         Box::pin(async move {
-            let lost = "the watcher began anew meanwhile; try again";
-            let cookie = cookie?;
-            rescanned.await.map_err(|_| lost.to_string())?;
-            cookie.await.map_err(|_| lost.to_string())?;
+            told.await?;
             // What came before the cookie has been told to the collator before it.
             seal.send(Seal).await.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Handler<Fence> for WatcherActor {
+    type Result = ResponseFuture<Result<(), String>>;
+    fn handle(&mut self, _: Fence, ctx: &mut Self::Context) -> Self::Result {
+        let (fenced, told) = (self.everything_told(ctx), self.collator.told.clone());
+        Box::pin(async move {
+            fenced.await?;
+            told.send(Told).await.map_err(|error| error.to_string())
         })
     }
 }

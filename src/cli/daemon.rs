@@ -101,13 +101,24 @@ fn lock(state_dir: &Path) -> anyhow::Result<File> {
     let path = state_dir.join("lock");
     let file = File::options().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("Cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(AlreadyRunning(state_dir.into()).into()),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("Cannot lock {}", path.display()))
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => wait_a_little(),
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("Cannot lock {}", path.display()));
+            }
         }
     }
+    Err(AlreadyRunning(state_dir.into()).into())
+}
+
+/// A daemon that was just told to stop may be at its last steps: two seconds.
+const LOCK_TRIES: u32 = 40;
+
+#[expect(clippy::disallowed_methods, reason = "there are no actors yet")]
+fn wait_a_little() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
 fn listen_to_signals(overseer: &Addr<OverseerActor>, log: &Logger) -> anyhow::Result<()> {

@@ -99,6 +99,8 @@ pub fn make(
         walk: false,
         check: false,
         full: false,
+        witness: None,
+        entries_expected: 0,
         present: listed(present),
         subtrees: listed(subtrees),
         leftovers: leftovers.into_iter().collect(),

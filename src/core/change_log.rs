@@ -50,6 +50,7 @@ struct Record {
 }
 
 /// Work handed to a Mirror.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// To be named when it has ended.
@@ -62,6 +63,8 @@ pub struct Taken {
     pub walk: bool,
     /// Whether contents are to be compared too.
     pub check: bool,
+    /// Whether the Mirror lacked what it should have held for long.
+    pub suspicious: bool,
     /// Dirty paths, sorted; empty for a Walk.
     pub entries: Vec<Dirty>,
     /// Whether stuck or held paths are among them, so that nobody else needs exactly this.
@@ -228,7 +231,9 @@ impl ChangeLog {
                     check,
                     overtaken: false,
                 });
-                Taken { ticket, from, to, walk: true, check, entries: Vec::new(), own: false }
+                let suspicious = self.mirrors[id].suspicious;
+                let entries = Vec::new();
+                Taken { ticket, from, to, walk: true, check, suspicious, entries, own: false }
             }
             Lane::Fresh => {
                 // Who asks has nothing under way.
@@ -254,7 +259,8 @@ impl ChangeLog {
                     check: false,
                     overtaken: false,
                 });
-                Taken { ticket, from, to, walk: false, check: false, entries, own }
+                let (check, suspicious) = (false, false);
+                Taken { ticket, from, to, walk: false, check, suspicious, entries, own }
             }
         };
         self.next_ticket += 1;
@@ -310,6 +316,7 @@ impl ChangeLog {
                 Outcome::Done | Outcome::Partly(_) => {
                     let failed = outcome.failed();
                     debts.release_all_held();
+                    debts.suspicious = false;
                     debts.walk_owed = None;
                     debts.cursor = running.to;
                     debts.settle_stuck(now, &running, failed);
@@ -371,11 +378,14 @@ impl ChangeLog {
         holds_more.then_some(Budget::Held)
     }
 
-    /// The Root is not empty any more: what was held because it was is judged again. Returns whether
-    /// there was any.
-    pub fn owe_walks_held_from_empty_root(&mut self, now: Moment) -> bool {
+    /// The Root is not empty any more: what was held because it was is judged again, if it holds at least half as
+    /// much. Returns whether there was any.
+    pub fn owe_walks_held_from_empty_root(&mut self, now: Moment, entries: u64) -> bool {
         let mut found = false;
-        for debts in self.mirrors.values_mut().filter(|debts| debts.held_from_empty_root) {
+        let is_back = |debts: &&mut Debts| {
+            debts.held_from_empty_root && debts.held_count <= entries.saturating_mul(2)
+        };
+        for debts in self.mirrors.values_mut().filter(is_back) {
             debts.held_from_empty_root = false;
             debts.owe_walk(now);
             found = true;
@@ -388,6 +398,7 @@ impl ChangeLog {
     pub fn approve(&mut self, now: Moment, id: &MirrorId) {
         let Some(debts) = self.mirrors.get_mut(id) else { return };
         debts.approved = !debts.held.is_empty();
+        debts.suspicious = false;
         if std::mem::take(&mut debts.halted) {
             debts.directory = Directory::Unknown;
             self.owe_walk(now, id);

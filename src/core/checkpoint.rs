@@ -42,7 +42,7 @@ type Journal = BTreeMap<RelPath, Kinds>;
 pub enum Effect {
     /// Append these to the journal, before anything else is done.
     Append(Vec<Dirty>),
-    /// Tell when everything that changed before now has been told and sealed.
+    /// Tell when everything that changed before now has been told.
     Mark,
     /// Put these in the place of what was recorded. With a journal, the newest scan and this journal
     /// take the place of the snapshot and its journal, all at once.
@@ -109,8 +109,8 @@ impl Checkpoint {
         (!new.is_empty()).then_some(Effect::Append(new))
     }
 
-    /// Everything that changed before it was asked for has been sealed. `may_record`: what the Mirrors
-    /// were sent is what the Root holds.
+    /// Everything that changed before it was asked for has been told. `may_record`: it has been sealed too, and
+    /// what the Mirrors were sent is what the Root holds.
     pub fn handle_marked(&mut self, log: &ChangeLog, may_record: bool) -> Option<Effect> {
         self.is_marking = false;
         if !may_record {

@@ -258,16 +258,19 @@ impl Collator {
             self.exploring.is_none() && !self.open.covers(path) && !self.log.covers(id, path)
         });
         if let Some(path) = surprise {
-            self.log.owe_walk(now, id);
+            match path.parent() {
+                Some(parent) if parent.is_root() => self.log.suspect(now, id),
+                _ => self.log.owe_walk(now, id),
+            }
             self.effects.push_back(Effect::Surprise(id.clone(), path.clone()));
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
 
-    /// The Root was seen to hold something.
-    pub fn handle_full(&mut self, now: Moment) {
-        if self.log.owe_walks_held_from_empty_root(now) {
+    /// The Root was seen to hold something, and at most so many entries in all.
+    pub fn handle_full(&mut self, now: Moment, entries: u64) {
+        if self.log.owe_walks_held_from_empty_root(now, entries) {
             self.nudge_all(now);
             self.effects.push_back(Effect::Report);
         }
@@ -335,12 +338,17 @@ impl Collator {
             Phase::Watching if self.degraded.is_some() => {
                 (RootState::Degraded, self.degraded.clone())
             }
+            Phase::Watching if self.unmounted.is_some() => (RootState::Degraded, None),
             Phase::Watching => (RootState::Watching, None),
             Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
         };
         let unmounted = self.unmounted.as_ref().map(|(_, directories)| {
             let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
-            format!("Not mounted, so left as they are on the mirrors: {}", names.join(", "))
+            format!(
+                "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what \
+                 is there now: mirrorball approve",
+                names.join(", ")
+            )
         });
         RootReport {
             state,

@@ -57,6 +57,8 @@ pub struct Debts {
     pub handed_out: bool,
     /// The mirror's directory was not what it was, when work was last tried.
     pub halted: bool,
+    /// It lacked what it should have held for long.
+    pub suspicious: bool,
     /// A person has let the held deletions go.
     pub approved: bool,
     /// The Push of fresh changes under way.
@@ -151,6 +153,7 @@ impl Debts {
             receiver_life,
             handed_out: false,
             halted: false,
+            suspicious: false,
             approved: false,
             fresh: None,
             walk: None,

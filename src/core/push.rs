@@ -121,6 +121,15 @@ impl RunningPush {
         if step.kind != StepKind::FirstContact {
             self.note_surprises(&end.created_directories);
         }
+        let expected = self.push.batch.entries_expected;
+        if step.kind == StepKind::Look && end.entries_found <= expected / 2 + 1 && expected > 2 {
+            let found = end.entries_found;
+            let why = format!(
+                "The mirror's directory holds {found} entries and not {expected}, although it was filled before; is \
+                 its disk mounted?"
+            );
+            return Some(self.end(Outcome::Halt(why)));
+        }
         match verdict.outcome {
             Outcome::Done => None,
             Outcome::Partly(failed) => {

@@ -78,10 +78,20 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
     if delete_first {
         lists.rotate_right(1);
     }
+    let mut is_witnessed = false;
     for (kind, mut paths, deletions) in lists {
         // In a list it would bring along all that is directly in it.
         if matches!(kind, StepKind::Written | StepKind::Touched) {
             paths.retain(|path| !path.is_root());
+        }
+        // Anything new on the wrong disk would be there without it.
+        if matches!(kind, StepKind::Written | StepKind::Touched)
+            && !paths.is_empty()
+            && directory == Directory::Filled
+            && let Some(witness) = batch.witness.clone().filter(|_| !is_witnessed)
+        {
+            is_witnessed = true;
+            paths.push(witness);
         }
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
         steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), deletions)));

@@ -220,7 +220,9 @@ impl Said {
         };
         let said = if self.lines.is_empty() { meaning(code).into() } else { self.first_line() };
         let missing = |line: &String| line.contains("No such file or directory");
-        if code == 11 && step.kind != StepKind::FirstContact && self.lines.iter().any(missing) {
+        // 3: it could not go there in order to list it.
+        let is_gone = matches!(code, 3 | 11) && self.lines.iter().any(missing);
+        if is_gone && step.kind != StepKind::FirstContact {
             return Outcome::Halt(format!(
                 "The mirror's directory has vanished; is its disk mounted? {said}"
             ));

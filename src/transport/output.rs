@@ -19,7 +19,8 @@ const MESSAGES: [&[u8]; 3] = [
 #[derive(Default)]
 pub struct Output {
     line: Vec<u8>,
-    /// Directories created on the mirror; more than are of use are not kept.
+    /// Directories created on the mirror, and what else was created directly in it; more than are of use are not
+    /// kept.
     pub created_directories: Vec<RelPath>,
     /// What was itemized; of use for a run that changes nothing.
     pub differences: Differences,
@@ -64,6 +65,12 @@ impl Output {
             if self.created_directories.len() < SURPRISES_MAX * 64 {
                 self.created_directories.extend(path.ok());
             }
+        } else if is_itemized(line) && line[2..11] == *b"+++++++++" {
+            // Of files only those directly in the Root are of interest.
+            let name = decode_rsync(&line[12..]);
+            let is_top =
+                !name.contains(&b'/') && self.created_directories.len() < SURPRISES_MAX * 64;
+            self.created_directories.extend(RelPath::parse(&name).ok().filter(|_| is_top));
         } else if let Some(rest) = line.strip_prefix(b"sent ") {
             let number = rest.split(|b| *b == b' ').find(|field| !field.is_empty());
             let number = number.and_then(|digits| digits.to_str().ok()?.parse().ok());

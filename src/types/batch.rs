@@ -15,6 +15,11 @@ pub struct Batch {
     pub check: bool,
     /// The Root holds anything.
     pub full: bool,
+    /// Something directly in the Root that has not changed and is sent along: a mirror that lacks it is not
+    /// what we think.
+    pub witness: Option<RelPath>,
+    /// How much is directly in the Root, for a Walk of a mirror that lacked a witness; else 0.
+    pub entries_expected: u64,
     /// Paths that exist, to be sent without what is below them, sorted.
     pub present: Vec<Present>,
     /// Paths that exist, to be made equal with all that is below them, sorted.

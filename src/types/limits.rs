@@ -45,6 +45,12 @@ pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 /// Differences that a verification names; the rest is counted.
 pub const DIFFERENCES_MAX: usize = 1000;
 
+/// Entries of a Root among which a witness is looked for.
+pub const WITNESSES_MAX: usize = 256;
+
+/// The largest file that is sent along as a witness.
+pub const WITNESS_BYTES_MAX: u64 = 16 * 1024;
+
 /// Directories created on a mirror unexpectedly that a push reports; one is enough for a Walk.
 pub const SURPRISES_MAX: usize = 16;
 

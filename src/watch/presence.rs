@@ -60,6 +60,7 @@ impl<'a> Looker<'a> {
             names: stat.st_nlink,
             is_regular: kind.is_file(),
             is_directory: kind.is_dir(),
+            size: stat.st_size.cast_unsigned(),
         })
     }
 
@@ -98,6 +99,8 @@ pub struct Inspection {
     pub is_regular: bool,
     /// Whether it is a directory.
     pub is_directory: bool,
+    /// Bytes.
+    pub size: u64,
 }
 
 #[cfg(test)]

@@ -46,15 +46,23 @@ pub fn holds(root: &SourceDir, name: &str) -> bool {
     statat(root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
-/// Whether anything lies directly in a Root that is not left out. What can't be read counts as nothing.
-pub fn holds_any(root: &SourceDir, is_left_out: impl Fn(&RelPath, bool) -> bool) -> bool {
+/// What lies directly in a Root and is not left out, and whether it is a directory; at most so many. What can't
+/// be read counts as nothing.
+pub fn top(
+    root: &SourceDir,
+    is_left_out: impl Fn(&RelPath, bool) -> bool,
+    max: usize,
+) -> Vec<(RelPath, bool)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let entries = openat(root, ".", flags, Mode::empty()).and_then(|fd| Dir::read_from(&fd));
-    entries.into_iter().flatten().flatten().any(|entry| {
+    let entries = entries.into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name().to_bytes();
         let is_directory = entry.file_type() == FileType::Directory;
-        name != b"." && name != b".." && !is_left_out(&RelPath::root().join(name), is_directory)
-    })
+        let is_entry = name != b"." && name != b"..";
+        let path = is_entry.then(|| RelPath::root().join(name))?;
+        (!is_left_out(&path, is_directory)).then_some((path, is_directory))
+    });
+    entries.take(max).collect()
 }
 
 /// The device of the directory at a path below a Root; none if there is no directory.

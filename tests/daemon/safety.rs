@@ -553,3 +553,77 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
     assert_ne!(daemon.mirror_status("local")["state"], "", "{}", daemon.log_tail());
 }
+
+#[test]
+fn hard_case_15_what_is_pushed_to_an_emptied_mirror_does_not_make_it_equal() {
+    for with_directories in [true, false] {
+        let server = Rsyncd::start();
+        let daemon = Daemon::new().mirror("web", &server.ron(), "m/site", "").local("local");
+        for number in 0..20 {
+            let name = daemon.source().join(number.to_string());
+            if with_directories {
+                fs::create_dir(&name).unwrap();
+                fs::write(name.join("f"), "f").unwrap();
+            } else {
+                fs::write(name, "f").unwrap();
+            }
+        }
+        let daemon = daemon.start();
+        daemon.flush("");
+        for (host, mirror) in [("web", server.path("site")), ("local", daemon.path("local"))] {
+            let away = mirror.with_extension("away");
+            fs::rename(&mirror, &away).unwrap();
+            fs::create_dir(&mirror).unwrap();
+            fs::write(daemon.source().join(format!("new-{host}")), "n").unwrap();
+            daemon.wait_for_mirror(host, "halted", |m| {
+                m["state"] == "halted" && m["last_error"].to_string().contains("mounted")
+            });
+            fs::remove_dir_all(&mirror).unwrap();
+            fs::rename(&away, &mirror).unwrap();
+            daemon.wait_for_mirror(host, "in sync again", |m| m["state"] == "in-sync");
+            assert_same(&daemon.source(), &mirror, host);
+        }
+    }
+}
+
+#[test]
+fn deletions_that_an_emptied_source_would_cause_stay_held_when_something_else_comes() {
+    let mut daemon = Daemon::new().local("local");
+    for number in 0..50 {
+        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
+    }
+    daemon = daemon.start();
+    daemon.flush("");
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    for number in 0..50 {
+        fs::remove_file(daemon.source().join(number.to_string())).unwrap();
+    }
+    daemon.start_again();
+    daemon.wait_for_mirror("local", "held", |m| m["held_deletions"] == 50);
+    fs::write(daemon.source().join("other"), "o").unwrap();
+    daemon.wait_for_mirror("local", "it arrives", |_| daemon.path("local/other").exists());
+    daemon.verb(&["flush", "--timeout", "1s"]);
+    assert_eq!(fs::read_dir(daemon.path("local")).unwrap().count(), 51);
+    for number in 0..50 {
+        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
+    }
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "it is back");
+}
+
+#[test]
+fn nothing_is_approved_of_a_source_that_is_not_there() {
+    let daemon = Daemon::new().local("local");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::rename(daemon.source(), daemon.path("away")).unwrap();
+    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    fs::create_dir(daemon.source()).unwrap();
+    fs::write(daemon.source().join("stranger"), "s").unwrap();
+    daemon.verb(&["flush", "--timeout", "1s"]);
+    assert_eq!(daemon.mirror_status("local")["state"], "halted");
+    assert!(daemon.path("local/f").exists() && !daemon.path("local/stranger").exists());
+}

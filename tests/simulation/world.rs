@@ -253,8 +253,7 @@ impl World {
             Event::Marked(life) if life == self.collator_life => {
                 if self.queue.is_empty() && self.exploring == 0 {
                     self.collator.handle_timeout(now);
-                    let epoch = self.collator.handle_mark(now);
-                    self.collator.handle_marked(Some(epoch));
+                    self.collator.handle_told();
                 } else {
                     self.later(20, Event::Marked(life));
                 }
@@ -491,7 +490,7 @@ impl World {
         };
         let batch = Batch { full: !self.source.tree.is_empty(), ..made };
         if batch.full {
-            self.collator.handle_full(now);
+            self.collator.handle_full(now, self.source.tree.len() as u64);
         }
         if batch.is_empty() {
             self.answer(mirror.clone(), lane, None);

@@ -65,6 +65,10 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// What broke off can't land any more after twice the timeout.
+const LOCAL: &str =
+    "Local(retry: Retry(first: \"100ms\", max: \"1s\"), limits: Limits(timeout: \"2s\"))";
+
 /// A daemon under test, and where its things are.
 pub struct Daemon {
     pub dir: tempfile::TempDir,
@@ -152,7 +156,7 @@ impl Daemon {
     /// A mirror in a directory beside the source; returns its path too.
     pub fn local(self, name: &str) -> Self {
         let path = self.path(name).display().to_string();
-        self.mirror(name, "Local(retry: Retry(first: \"100ms\", max: \"1s\"))", &path, "")
+        self.mirror(name, LOCAL, &path, "")
     }
 
     pub fn config_path(&self) -> PathBuf {

@@ -67,7 +67,9 @@ impl CollatorActor {
     pub(super) fn approve_source(&mut self, ctx: &mut Context<Self>) {
         let unmounted = self.core.unmounted().to_vec();
         let Some(watcher) = &self.watcher else { return };
-        if self.core.halted().is_some() {
+        if self.core.halted().is_some() && source::open(&self.root.source).is_err() {
+            warn!(self.log, "There is no source directory to approve of");
+        } else if self.core.halted().is_some() {
             warn!(self.log, "A person approves of the source as it is now");
             self.guard = Guard::default();
             tell(&watcher.watch_anew, WatchAnew);

@@ -8,7 +8,7 @@ use slog::{debug, info, warn};
 
 use super::CollatorActor;
 use crate::actors::kit::{Kit, Mode};
-use crate::actors::message::Mark;
+use crate::actors::message::Fence;
 use crate::actors::shell::Shell;
 use crate::actors::store::{Loaded, Place, Store};
 use crate::core::checkpoint::Effect;
@@ -194,12 +194,11 @@ impl CollatorActor {
 
     fn ask_for_mark(&mut self, ctx: &mut Context<Self>) {
         let Some(watcher) = &self.watcher else { return };
-        let marked = watcher.mark.send(Mark);
-        ctx.spawn(marked.into_actor(self).map(|marked, act, ctx| match marked {
-            Ok(Ok(epoch)) => act.turn(ctx, |core, _| core.handle_marked(Some(epoch))),
-            Ok(Err(_)) | Err(_) => {
+        let fenced = watcher.fence.send(Fence);
+        ctx.spawn(fenced.into_actor(self).map(|fenced, _, ctx| {
+            if !matches!(fenced, Ok(Ok(()))) {
                 ctx.run_later(CHECKPOINT_RETRY, |act, ctx| {
-                    act.turn(ctx, |core, _| core.handle_marked(None));
+                    act.turn(ctx, |core, _| core.handle_not_told());
                 });
             }
         }));

@@ -11,14 +11,14 @@ use crate::actors::message::Work;
 use crate::actors::shell::Shell;
 use crate::core::batch::{self, Presence};
 use crate::core::change_log::Taken;
-use crate::core::collator::Collator;
 use crate::core::safety::Judgement;
 use crate::core::shared_batch::{Answer, Asker};
 use crate::types::batch::{Batch, Dirty};
 use crate::types::change::{Lane, Ticket};
 use crate::types::ids::MirrorId;
-use crate::types::limits::MAX_DELETE_MIN;
+use crate::types::limits::{MAX_DELETE_MIN, WITNESS_BYTES_MAX, WITNESSES_MAX};
 use crate::types::outcome::{Budget, Outcome, PushEnd};
+use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::watch::presence::{Found, Looker};
 use crate::watch::source;
@@ -60,14 +60,20 @@ impl CollatorActor {
                 Judgement::Same(held) => held.as_slice(),
                 Judgement::Gone(_) => &[],
             };
-            let full = source::holds_any(&source, |path, is_dir| filter.excludes(path, is_dir));
+            let most = if taken.suspicious { usize::MAX } else { WITNESSES_MAX };
+            let top = source::top(&source, |path, is_dir| filter.excludes(path, is_dir), most);
             let batch = if taken.walk {
                 batch::make_walk(taken.to, taken.check, held)
             } else {
                 let found = look(&source, &taken.entries);
                 batch::make(taken.to, &taken.entries, &found, &filter, held)
             };
-            let batch = Batch { full, ..batch };
+            let batch = Batch {
+                full: !top.is_empty(),
+                witness: witness(&source, &top, &taken.entries),
+                entries_expected: if taken.suspicious { top.len() as u64 } else { 0 },
+                ..batch
+            };
             (judgement, Arc::new(batch))
         });
         ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
@@ -95,7 +101,8 @@ impl CollatorActor {
     ) {
         self.judge(ctx, judgement.clone());
         if batch.full {
-            self.turn(ctx, Collator::handle_full);
+            let entries = self.entries_now.unwrap_or(u64::MAX);
+            self.turn(ctx, |core, now| core.handle_full(now, entries));
         }
         for (mirror, ticket) in askers {
             match judgement {
@@ -156,6 +163,18 @@ impl CollatorActor {
             self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, ticket));
         }
     }
+}
+
+/// A directory, or else a small file, of which nobody has told anything.
+fn witness(source: &SourceDir, top: &[(RelPath, bool)], dirty: &[Dirty]) -> Option<RelPath> {
+    let is_quiet = |path: &RelPath| dirty.binary_search_by(|(p, _)| p.cmp(path)).is_err();
+    let mut looker = Looker::new(source);
+    let mut is_small = |path: &RelPath| {
+        looker.inspect(path).is_some_and(|it| it.is_regular && it.size <= WITNESS_BYTES_MAX)
+    };
+    let directory = top.iter().find(|(path, is_directory)| *is_directory && is_quiet(path));
+    let any = directory.or_else(|| top.iter().find(|(p, _)| is_quiet(p) && is_small(p)));
+    any.map(|(path, _)| path.clone())
 }
 
 fn look(source: &SourceDir, entries: &[Dirty]) -> Vec<Presence> {

@@ -20,6 +20,14 @@ impl ChangeLog {
         self.trim();
     }
 
+    /// This Mirror lacked what it should have held for long: its disk may not be mounted.
+    pub fn suspect(&mut self, now: Moment, id: &MirrorId) {
+        self.owe_walk(now, id);
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.suspicious = true;
+        }
+    }
+
     /// All Mirrors are in doubt: events were lost. Walks under way don't count. So that not all hosts are
     /// walked in the same moment, each waits a little, by its name.
     pub fn owe_walks(&mut self, now: Moment) {

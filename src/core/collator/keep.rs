@@ -70,14 +70,20 @@ impl Collator {
         }
     }
 
-    /// Everything that changed before a mark was asked for is sealed now; none: nobody can tell.
-    pub fn handle_marked(&mut self, marked: Option<Epoch>) {
+    /// Everything that changed before word was asked for has been told.
+    pub fn handle_told(&mut self) {
+        // What is not sealed yet takes its time; word is asked for again then.
         let may_record = self.may_record();
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        if marked.is_none() {
-            checkpoint.handle_not_marked();
-        } else if let Some(effect) = checkpoint.handle_marked(&self.log, may_record) {
+        if let Some(effect) = checkpoint.handle_marked(&self.log, may_record) {
             self.effects.push_back(Effect::Checkpoint(effect));
+        }
+    }
+
+    /// Nobody can tell whether everything has been told.
+    pub fn handle_not_told(&mut self) {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            checkpoint.handle_not_marked();
         }
     }
 
@@ -118,5 +124,6 @@ impl Collator {
         matches!(self.phase, Phase::Watching)
             && self.unmounted.is_none()
             && self.exploring.is_none()
+            && self.open.is_empty()
     }
 }
