@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::name::unescape;
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, Lasting};
+use crate::types::source_dir::{Identity, Lasting, Volume};
 
 /// What is known of a Root: who it is, and which volumes are mounted below it. Who it is, is what was
 /// watched first, in this run or an earlier one; another directory at its path is never taken for it.
@@ -15,10 +15,10 @@ pub struct Guard {
     root: Option<Identity>,
     /// As an earlier run knew it.
     lasting: Option<Lasting>,
-    /// The device of each; none for one that only an earlier run has seen.
-    volumes: BTreeMap<RelPath, Option<u64>>,
+    /// Which is mounted at each; none where only an earlier run has seen one.
+    volumes: BTreeMap<RelPath, Option<Volume>>,
     /// Seen while the tree is explored, before it is known whether it is the Root's.
-    exploring: Vec<(RelPath, u64)>,
+    exploring: Vec<(RelPath, Volume)>,
     is_watched: bool,
 }
 
@@ -40,8 +40,8 @@ pub struct Sighting {
     pub lasting: Option<Lasting>,
     /// Whether the marker is in it, where one is demanded.
     pub is_marked: bool,
-    /// The device found at each of [`Guard::volumes`], none where there is no directory.
-    pub volumes: Vec<(RelPath, Option<u64>)>,
+    /// What was found at each of [`Guard::volumes`], none where there is no directory.
+    pub volumes: Vec<(RelPath, Option<Volume>)>,
 }
 
 /// What follows from it.
@@ -78,11 +78,11 @@ impl Guard {
 
     /// A directory below was seen on a device of its own. One that is mounted where another was is not
     /// taken for it.
-    pub fn handle_volume(&mut self, path: RelPath, device: u64) {
+    pub fn handle_volume(&mut self, path: RelPath, volume: Volume) {
         if self.is_watched {
-            self.volumes.entry(path).or_default().get_or_insert(device);
+            self.volumes.entry(path).or_default().get_or_insert(volume);
         } else {
-            self.exploring.push((path, device));
+            self.exploring.push((path, volume));
         }
     }
 
@@ -106,7 +106,7 @@ impl Guard {
         self.root = Some(found);
         self.lasting = lasting.or(self.lasting);
         self.is_watched = true;
-        explored.into_iter().for_each(|(path, device)| self.handle_volume(path, device));
+        explored.into_iter().for_each(|(path, volume)| self.handle_volume(path, volume));
         true
     }
 
@@ -149,10 +149,10 @@ impl Guard {
             }
             Some(_) => (),
         }
-        let is_there = |path: &RelPath, found: Option<u64>| match self.volumes.get(path) {
-            Some(Some(device)) => found == Some(*device),
+        let is_there = |path: &RelPath, found: Option<Volume>| match self.volumes.get(path) {
+            Some(Some(volume)) => found == Some(*volume),
             // Any volume: devices have other numbers in each run of the machine.
-            Some(None) => found.is_some_and(|device| device != known.device),
+            Some(None) => found.is_some_and(|volume| volume.device != known.device),
             None => true,
         };
         let unmounted = sighting
@@ -171,17 +171,21 @@ pub const ANOTHER: &str = "The source is another directory than the one that was
 mod tests {
     use super::*;
 
+    fn on(device: u64) -> Volume {
+        Volume { device, file_system: device }
+    }
+
     const ROOT: Identity = Identity { device: 1, inode: 2 };
 
     fn judge(root: Option<Identity>, volume: Option<u64>) -> Judgement {
         let mut guard = Guard::default();
-        guard.handle_volume("vol".into(), 7);
+        guard.handle_volume("vol".into(), on(7));
         assert!(guard.handle_watching(ROOT, None));
         guard.judge(&Sighting {
             root,
             lasting: None,
             is_marked: true,
-            volumes: vec![("vol".into(), volume)],
+            volumes: vec![("vol".into(), volume.map(on))],
         })
     }
 
@@ -199,6 +203,13 @@ mod tests {
     fn hard_case_8_a_volume_that_is_not_mounted_is_held() {
         assert_eq!(judge(Some(ROOT), Some(1)), Judgement::Same(vec!["vol".into()]));
         assert_eq!(judge(Some(ROOT), None), Judgement::Same(vec!["vol".into()]));
+        let mut guard = Guard::default();
+        guard.handle_volume("vol".into(), Volume { device: 7, file_system: 1 });
+        assert!(guard.handle_watching(ROOT, None));
+        let volumes = vec![("vol".into(), Some(Volume { device: 7, file_system: 2 }))];
+        let sighting = Sighting { root: Some(ROOT), lasting: None, is_marked: true, volumes };
+        let held = Judgement::Same(vec!["vol".into()]);
+        assert_eq!(guard.judge(&sighting), held, "numbers are used again");
     }
 
     #[test]
@@ -206,7 +217,7 @@ mod tests {
         let mut guard = Guard::default();
         assert!(guard.handle_watching(ROOT, None));
         guard.handle_watch_lost();
-        guard.handle_volume("other".into(), 7);
+        guard.handle_volume("other".into(), on(7));
         assert!(!guard.handle_watching(Identity { inode: 3, ..ROOT }, None));
         assert_eq!(guard.volumes().count(), 0);
         assert!(guard.handle_watching(ROOT, None));
@@ -240,17 +251,17 @@ mod tests {
     #[test]
     fn hard_case_8_a_volume_that_only_the_last_run_has_seen_is_held_until_one_is_mounted() {
         let mut guard = Guard::default();
-        guard.handle_volume("vol".into(), 7);
+        guard.handle_volume("vol".into(), on(7));
         assert!(guard.handle_watching(ROOT, Some(born(None, 2, 1))));
         let mut guard = Guard::new(&guard.remember());
         assert!(guard.handle_watching(ROOT, Some(born(None, 2, 1))));
         let judge = |guard: &Guard, device| {
-            let volumes = vec![("vol".into(), Some(device))];
+            let volumes = vec![("vol".into(), Some(on(device)))];
             guard.judge(&Sighting { root: Some(ROOT), lasting: None, is_marked: true, volumes })
         };
         assert_eq!(judge(&guard, ROOT.device), Judgement::Same(vec!["vol".into()]));
         assert_eq!(judge(&guard, 9), Judgement::Same(vec![]));
-        guard.handle_volume("vol".into(), 9);
+        guard.handle_volume("vol".into(), on(9));
         assert_eq!(judge(&guard, 8), Judgement::Same(vec!["vol".into()]), "another one");
         guard.forget_volumes(&["vol".into()]);
         assert_eq!(guard.volumes().count(), 0);

@@ -14,6 +14,15 @@ pub struct Identity {
     pub inode: u64,
 }
 
+/// Which file system is mounted somewhere. Device numbers are used again, for the next tmpfs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Device number.
+    pub device: u64,
+    /// Its identity, as `statfs(2)` has it.
+    pub file_system: u64,
+}
+
 /// Which directory it is, also after the machine was started anew, when devices have other numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lasting {

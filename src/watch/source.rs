@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, Lasting, SourceDir};
+use crate::types::source_dir::{Identity, Lasting, SourceDir, Volume};
 
 /// Opens a Root's directory. The error names the path.
 pub fn open(path: &Path) -> io::Result<SourceDir> {
@@ -65,10 +65,11 @@ pub fn top(
     entries.take(max).collect()
 }
 
-/// The device of the directory at a path below a Root; none if there is no directory.
-pub fn device_at(root: impl AsFd, path: &RelPath) -> Option<u64> {
+/// The file system of the directory at a path below a Root; none if there is no directory.
+pub fn volume_at(root: impl AsFd, path: &RelPath) -> Option<Volume> {
     let fd = open_directory(root, path).ok()?;
-    Some(fstat(fd).ok()?.st_dev)
+    let (device, file_system) = (fstat(&fd).ok()?.st_dev, fstatvfs(&fd).ok()?.f_fsid);
+    Some(Volume { device, file_system })
 }
 
 /// Device and inode.

@@ -330,6 +330,29 @@ fn hard_case_8_a_nested_volume_that_is_unmounted_deletes_nothing() {
 }
 
 #[test]
+fn hard_case_8_another_volume_in_the_place_of_one_deletes_nothing_before_approval() {
+    let daemon = Daemon::new().local("local");
+    let at = daemon.source().join("volume");
+    let Some(first) = Volume::mount(&at) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    fs::write(at.join("precious"), "p").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    drop(first);
+    // Its device may well have the number of the first.
+    let _second = Volume::mount(&at).unwrap();
+    fs::write(at.join("other"), "o").unwrap();
+    let is_held = |m: &serde_json::Value| m["state"] != "in-sync";
+    daemon.wait_for_mirror("local", "it is held", is_held);
+    daemon.verb(&["flush", "--timeout", "3s"]);
+    assert!(daemon.path("local/volume/precious").exists(), "{}", daemon.log_tail());
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    assert_same(&daemon.source(), &daemon.path("local"), "as approved");
+}
+
+#[test]
 fn hard_case_8_a_volume_that_is_mounted_while_running_is_watched_too() {
     let daemon = Daemon::new().local("local");
     let at = daemon.source().join("volume");
@@ -550,8 +573,11 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     assert!(daemon.path("local/up/volume/precious").exists(), "{}", daemon.log_tail());
     let Some(_volume) = Volume::mount(&at) else { panic!("it could be mounted before") };
     fs::write(at.join("new"), "n").unwrap();
+    daemon.verb(&["flush", "--timeout", "1s"]);
+    assert!(daemon.path("local/up/volume/precious").exists(), "it is another one");
+    assert!(daemon.verb(&["approve", "site"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
-    assert_ne!(daemon.mirror_status("local")["state"], "", "{}", daemon.log_tail());
+    assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
 
 #[test]

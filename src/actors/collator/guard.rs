@@ -15,7 +15,7 @@ use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
 use crate::types::name::Escaped;
 use crate::types::plan::RootPlan;
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
+use crate::types::source_dir::{SourceDir, Volume};
 use crate::watch::{mounts, source};
 
 impl CollatorActor {
@@ -115,12 +115,12 @@ impl CollatorActor {
         let task = tokio::task::spawn_blocking(move || {
             let mounted = mounts::below(&root.source).unwrap_or_default();
             let opened = source::open(&root.source).ok();
-            let device = |path: RelPath| {
-                let device = source::device_at(opened.as_ref()?, &path)?;
-                Some((path, device))
+            let volume = |path: RelPath| {
+                let volume = source::volume_at(opened.as_ref()?, &path)?;
+                Some((path, volume))
             };
             let mounted = mounted.into_iter().filter(|path| !filter.excludes(path, true));
-            let mounted: BTreeMap<RelPath, u64> = mounted.filter_map(device).collect();
+            let mounted: BTreeMap<RelPath, Volume> = mounted.filter_map(volume).collect();
             (guard.judge(&sight(&root, &guard)), mounted)
         });
         ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
@@ -133,15 +133,15 @@ impl CollatorActor {
     }
 
     /// A file system that was mounted below the Root raised no event there.
-    pub(super) fn explore_mounts(&mut self, mounted: BTreeMap<RelPath, u64>) {
+    pub(super) fn explore_mounts(&mut self, mounted: BTreeMap<RelPath, Volume>) {
         let Some(watcher) = self.watcher.as_ref().filter(|_| self.core.halted().is_none()) else {
             return;
         };
-        for (path, device) in mounted {
+        for (path, volume) in mounted {
             if self.guard.is_unknown_volume(&path) {
                 info!(self.log, "A file system is mounted below the root"; "path" => %path);
                 // Where directories are only looked through, nobody else will say so.
-                self.guard.handle_volume(path.clone(), device);
+                self.guard.handle_volume(path.clone(), volume);
                 tell(&watcher.explore, Explore { path });
             }
         }
@@ -154,7 +154,7 @@ pub(super) fn sight(root: &RootPlan, guard: &Guard) -> Sighting {
     let opened = source::open(&root.source).ok();
     let opened = opened.as_ref();
     let device =
-        |path: &RelPath| (path.clone(), opened.and_then(|source| source::device_at(source, path)));
+        |path: &RelPath| (path.clone(), opened.and_then(|source| source::volume_at(source, path)));
     let is_marked = |name: &String| opened.is_some_and(|source| source::holds(source, name));
     Sighting {
         root: opened.map(SourceDir::identity),
