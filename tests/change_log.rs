@@ -637,3 +637,20 @@ fn after_lost_events_not_all_hosts_are_walked_in_the_same_moment() {
     assert!(ids.iter().all(|id| log.wants_walk(at(15), id)));
     assert!(log.next_due(at(10)).is_some_and(|due| due <= at(15)));
 }
+
+#[test]
+fn what_a_recorded_mirror_lacked_is_pushed_once_more_after_a_crash_too() {
+    for (journal, lacks, may_change) in [
+        (vec![], vec![], false),
+        (vec![], vec![("b".into(), Kinds::CONTENT)], true),
+        (vec![("a".into(), Kinds::CONTENT)], vec![], true),
+    ] {
+        let mut log = ChangeLog::new(1000);
+        log.add_mirror(at(0), mirror(0), RETRY, LIFE);
+        log.echo_all(at(0));
+        let holders = [(mirror(0), lacks)].into();
+        log.resume(at(0), Default::default(), &holders, Some(&journal));
+        let standing = log.standing(&mirror(0), 9).unwrap();
+        assert_eq!((standing.owes_walk, standing.may_change), (false, may_change));
+    }
+}

@@ -28,11 +28,9 @@ impl ChangeLog {
             debts.cursor = self.head;
             debts.echo = None;
             debts.rewrite(lacks.iter().cloned());
-            if let Some(journal) =
-                unclean.filter(|journal| !journal.is_empty() || !lacks.is_empty())
-            {
-                debts.echo(now, false, journal);
-                debts.echo_also(lacks);
+            if let Some(journal) = unclean {
+                let handed_out: Vec<Dirty> = journal.iter().chain(lacks).cloned().collect();
+                debts.echo(now, false, &handed_out);
             }
         }
         self.seal_for(now, dirty, |id| holders.contains_key(id));
