@@ -276,9 +276,8 @@ impl ChangeLog {
         ticket: Ticket,
         outcome: &Outcome,
     ) -> bool {
+        let ended = self.running(id, ticket).map(|running| (running.from, running.is_walk));
         let Some(debts) = self.mirrors.get_mut(id) else { return false };
-        let running = [&debts.fresh, &debts.walk].into_iter().flatten();
-        let ended = running.filter(|r| r.ticket == ticket).map(|r| (r.from, r.is_walk)).next();
         match outcome {
             Outcome::Halt(_) => debts.halted = true,
             Outcome::Done | Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
@@ -417,11 +416,10 @@ impl ChangeLog {
         }
     }
 
-    /// The lane of work that is under way.
-    pub fn lane_of(&self, id: &MirrorId, ticket: Ticket) -> Option<Lane> {
+    /// Work that is under way; none if its ticket is not current.
+    pub fn running(&self, id: &MirrorId, ticket: Ticket) -> Option<&Running> {
         let debts = self.mirrors.get(id)?;
-        let is = |running: &Option<Running>| running.as_ref().is_some_and(|r| r.ticket == ticket);
-        is(&debts.fresh).then_some(Lane::Fresh).or_else(|| is(&debts.walk).then_some(Lane::Walk))
+        [&debts.fresh, &debts.walk].into_iter().flatten().find(|r| r.ticket == ticket)
     }
 
     /// Whether a Walk is owed, its turn has come, and none is under way.
@@ -469,10 +467,7 @@ impl ChangeLog {
 
     /// Whether this path, or something above it, is dirty for this Mirror.
     pub fn covers(&self, id: &MirrorId, path: &RelPath) -> bool {
-        let Some(debts) = self.mirrors.get(id) else { return false };
-        std::iter::once(path.clone())
-            .chain(path.ancestors())
-            .any(|p| self.entries.get(&p).is_some_and(|entry| entry.epoch > debts.cursor))
+        self.mirrors.get(id).is_some_and(|debts| self.changed_since(debts.cursor, path))
     }
 
     /// How a Mirror stands; names at most `stuck_max` of its stuck paths.

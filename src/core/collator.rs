@@ -232,18 +232,20 @@ impl Collator {
 
     /// Work has ended.
     pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
-        let lane = self.log.lane_of(id, ticket);
-        let covered = self.log.covered_by(id, ticket);
-        if !self.log.applied(now, id, ticket, &end.outcome) {
+        let Some(running) = self.log.running(id, ticket) else {
+            // What has become void may still land.
+            self.log.applied(now, id, ticket, &end.outcome);
             return;
-        }
+        };
+        let (is_walk, covered) = (running.is_walk, running.to);
+        self.log.applied(now, id, ticket, &end.outcome);
         let known = self.log.directory(id);
-        match (&end.outcome, lane) {
-            (Outcome::Done, Some(lane)) => {
-                let is_whole = lane == Lane::Walk || !self.log.owes_walk(id);
+        match &end.outcome {
+            Outcome::Done => {
+                let is_whole = is_walk || !self.log.owes_walk(id);
                 self.know(id, known.after(is_whole, end.holds_anything));
             }
-            (Outcome::Partly(_) | Outcome::DeletionsSkipped(_), _) => {
+            Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
                 self.know(id, known.max(Directory::Exists));
             }
             _ => (),

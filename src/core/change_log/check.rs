@@ -1,7 +1,7 @@
 //! Checks: a Walk that compares contents, of a Mirror that is not in doubt.
 
 use super::ChangeLog;
-use crate::types::change::{Epoch, Ticket};
+use crate::types::change::Epoch;
 use crate::types::ids::MirrorId;
 use crate::types::rel_path::RelPath;
 
@@ -25,12 +25,5 @@ impl ChangeLog {
         std::iter::once(path.clone())
             .chain(path.ancestors())
             .any(|path| self.entries.get(&path).is_some_and(|entry| entry.epoch > epoch))
-    }
-
-    /// The Epoch up to which work under way goes.
-    pub fn covered_by(&self, id: &MirrorId, ticket: Ticket) -> Epoch {
-        let debts = self.mirrors.get(id);
-        let running = debts.into_iter().flat_map(|debts| [&debts.fresh, &debts.walk]).flatten();
-        running.filter(|r| r.ticket == ticket).map(|r| r.to).next().unwrap_or_default()
     }
 }
