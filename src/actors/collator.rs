@@ -97,12 +97,13 @@ impl CollatorActor {
                 core.trust_writes(&mirror.id);
             }
         }
+        let log = kit.log.new(o!("root" => root.id.to_string()));
         let is_clean = memory.begin();
         let remembered = memory.root();
         if !is_clean {
             core.handle_unclean(kit.clock.now());
         }
-        let keeper = Keeper::new(kit, root, is_first, is_clean);
+        let keeper = Keeper::new(kit, &log, root, is_first, is_clean);
         if keeper.is_some() {
             core.keep_checkpoints(JOURNAL_PATHS_MAX);
         }
@@ -113,7 +114,7 @@ impl CollatorActor {
             checks: BTreeMap::new(),
             root: root.clone(),
             filter,
-            log: kit.log.new(o!("root" => root.id.to_string())),
+            log,
             hosts: BTreeMap::new(),
             watcher: None,
             source: None,
@@ -361,7 +362,7 @@ impl Handler<Applied> for CollatorActor {
         }
         let held_before = self.core.held_deletions(&mirror);
         self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
-        if self.core.is_settled() {
+        if self.entries_now < self.entries && self.core.is_settled() {
             // What was deleted since the last time is deleted everywhere.
             self.entries = self.entries_now.or(self.entries);
         }

@@ -1,7 +1,6 @@
 //! The overseer: builds the actors from the Plan, starts anew what died, ends everything in good order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::actors::board::BoardActor;
 use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
+use crate::actors::memory::replace;
 use crate::actors::message::{
     ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Mark, Marks, MeetHost,
     MeetRoot, Stop, Verify, Who,
@@ -122,19 +122,10 @@ fn write_rules(plan: &Plan) -> anyhow::Result<BTreeMap<RootId, PathBuf>> {
     use anyhow::Context as _;
     let mut files = BTreeMap::new();
     for root in plan.roots.values().filter(|root| !root.rules.is_empty()) {
-        let directory = plan.state_dir.join("rules");
-        let path = directory.join(root.id.as_str());
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&directory)?;
-            let mut file = tempfile::NamedTempFile::new_in(&directory)?;
-            for rule in &root.rules {
-                file.write_all(&rule.line())?;
-                file.write_all(&[0])?;
-            }
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("Cannot write the rules to {}", path.display()))?;
+        let path = plan.state_dir.join("rules").join(root.id.as_str());
+        let lines: Vec<u8> = root.rules.iter().flat_map(|r| [r.line(), vec![0]].concat()).collect();
+        replace(&path, &lines)
+            .with_context(|| format!("Cannot write the rules to {}", path.display()))?;
         files.insert(root.id.clone(), path);
     }
     Ok(files)

@@ -220,8 +220,13 @@ impl Said {
         };
         let said = if self.lines.is_empty() { meaning(code).into() } else { self.first_line() };
         let missing = |line: &String| line.contains("No such file or directory");
-        // 3: it could not go there in order to list it.
-        let is_gone = matches!(code, 3 | 11) && self.lines.iter().any(missing);
+        let is_receivers = |line: &String| line.to_lowercase().contains("[receiver]");
+        // 3: the receiver, and not the sender in the source, could not go there.
+        let is_gone = match code {
+            3 => self.lines.iter().any(|line| missing(line) && is_receivers(line)),
+            11 => self.lines.iter().any(missing),
+            _ => false,
+        };
         if is_gone && step.kind != StepKind::FirstContact {
             return Outcome::Halt(format!(
                 "The mirror's directory has vanished; is its disk mounted? {said}"
@@ -534,6 +539,19 @@ mod tests {
             blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"),
             Blame::Host
         );
+    }
+
+    #[test]
+    fn hard_case_15_a_target_that_vanished_halts_the_mirror_and_a_vanished_source_does_not() {
+        let outcome = |code, who: &str| {
+            let said = format!(
+                "rsync: [{who}] change_dir#3 \"/x\" failed: No such file or directory (2)\n"
+            );
+            verdict(StepKind::RootItself, &["a"], code, &said).outcome
+        };
+        assert!(matches!(outcome(3, "Receiver"), Outcome::Halt(_)));
+        assert!(matches!(outcome(11, "Receiver"), Outcome::Halt(_)));
+        assert!(matches!(outcome(3, "sender"), Outcome::Again { .. }));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{debug, info, warn};
+use slog::{Logger, debug, info, warn};
 
 use super::CollatorActor;
 use crate::actors::kit::{Kit, Mode};
@@ -20,6 +20,9 @@ use crate::types::plan::{RootPlan, WalkMode};
 use crate::types::rel_path::RelPath;
 use crate::watch::scan;
 
+const OLD_STAYS: &str =
+    "The old checkpoint can't be removed; remove it from the state directory before the next start";
+
 /// What the collator holds of its checkpoint.
 pub(super) struct Keeper {
     store: Store,
@@ -33,12 +36,19 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Keeps nothing where it is of no use, and then what lies there does not count any more.
-    pub(super) fn new(kit: &Kit, root: &RootPlan, is_first: bool, is_clean: bool) -> Option<Self> {
+    pub(super) fn new(
+        kit: &Kit,
+        log: &Logger,
+        root: &RootPlan,
+        is_first: bool,
+        is_clean: bool,
+    ) -> Option<Self> {
         let mut store = Store::new(Place::new(&kit.plan, root));
         let is_wanted = kit.mode == Mode::Live && root.walk == WalkMode::IfNeeded;
-        if !(is_wanted && is_first) {
-            // What can't be removed can't be replaced either, and that is told.
-            drop(store.clear());
+        if !(is_wanted && is_first)
+            && let Err(error) = store.clear()
+        {
+            warn!(log, "{OLD_STAYS}"; "why" => %error);
         }
         let last_run = is_first.then_some(is_clean);
         is_wanted.then_some(Self { store, last_run, scanned: None, losses: 0 })
@@ -175,7 +185,7 @@ impl CollatorActor {
         warn!(self.log, "The checkpoint can't be kept; the next start will compare everything";
             "why" => %error);
         if let Some(Err(error)) = self.keeper.as_mut().map(|keeper| keeper.store.clear()) {
-            warn!(self.log, "The old checkpoint can't be removed"; "why" => %error);
+            warn!(self.log, "{OLD_STAYS}"; "why" => %error);
         }
     }
 

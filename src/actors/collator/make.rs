@@ -70,7 +70,7 @@ impl CollatorActor {
             };
             let batch = Batch {
                 full: !top.is_empty(),
-                witness: witness(&source, &top, &taken.entries),
+                witness: (!taken.walk).then(|| witness(&source, &top, &taken.entries)).flatten(),
                 entries_expected: if taken.suspicious { top.len() as u64 } else { 0 },
                 ..batch
             };

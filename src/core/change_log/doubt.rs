@@ -36,7 +36,8 @@ impl ChangeLog {
             self.void_walk(id);
             self.keep_rewritten(id);
         }
-        let spread = (WALK_JITTER * (self.mirrors.len() as u32 - 1)).min(WALK_JITTER_MAX);
+        let spread =
+            (WALK_JITTER * (self.mirrors.len() as u32).saturating_sub(1)).min(WALK_JITTER_MAX);
         for (id, debts) in &mut self.mirrors {
             debts.owe_walk(now);
             let part = (seed_of(id.host.as_str()) % 1000) as u32;
