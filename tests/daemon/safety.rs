@@ -36,8 +36,7 @@ fn hard_case_8_another_directory_at_the_sources_place_empties_no_mirror() {
     fs::create_dir(daemon.source()).unwrap();
     daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
     fs::write(daemon.source().join("other"), "o").unwrap();
-    let output = daemon.verb(&["flush", "--timeout", "1s"]);
-    assert!(!output.status.success(), "a flush is not done while nothing is pushed");
+    daemon.flush_waits_in_vain();
     assert!(daemon.path("local/f").exists() && !daemon.path("local/other").exists());
     fs::remove_dir_all(daemon.source()).unwrap();
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
@@ -345,7 +344,7 @@ fn hard_case_8_another_volume_in_the_place_of_one_deletes_nothing_before_approva
     fs::write(at.join("other"), "o").unwrap();
     let is_held = |m: &serde_json::Value| m["state"] != "in-sync";
     daemon.wait_for_mirror("local", "it is held", is_held);
-    daemon.verb(&["flush", "--timeout", "3s"]);
+    daemon.flush("");
     assert!(daemon.path("local/volume/precious").exists(), "{}", daemon.log_tail());
     assert!(daemon.verb(&["approve", "site"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
@@ -527,7 +526,7 @@ fn an_emptied_source_empties_no_mirror_whatever_is_done_in_it_and_however_often_
         // A name that comes and goes touches the root itself.
         fs::write(daemon.source().join("t"), "t").unwrap();
         fs::remove_file(daemon.source().join("t")).unwrap();
-        daemon.verb(&["flush", "--timeout", "1s"]);
+        daemon.flush_waits_in_vain();
         assert_eq!(
             fs::read_dir(daemon.path("local")).unwrap().count(),
             50,
@@ -569,11 +568,11 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     fs::write(daemon.source().join("up/other"), "o").unwrap();
     let arrived = |_: &_| daemon.path("local/up/other").exists();
     daemon.wait_for_mirror("local", "other paths go on", arrived);
-    daemon.verb(&["flush", "--timeout", "1s"]);
+    daemon.flush("");
     assert!(daemon.path("local/up/volume/precious").exists(), "{}", daemon.log_tail());
     let Some(_volume) = Volume::mount(&at) else { panic!("it could be mounted before") };
     fs::write(at.join("new"), "n").unwrap();
-    daemon.verb(&["flush", "--timeout", "1s"]);
+    daemon.flush("");
     assert!(daemon.path("local/up/volume/precious").exists(), "it is another one");
     assert!(daemon.verb(&["approve", "site"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
@@ -629,7 +628,7 @@ fn deletions_that_an_emptied_source_would_cause_stay_held_when_something_else_co
     daemon.wait_for_mirror("local", "held", |m| m["held_deletions"] == 50);
     fs::write(daemon.source().join("other"), "o").unwrap();
     daemon.wait_for_mirror("local", "it arrives", |_| daemon.path("local/other").exists());
-    daemon.verb(&["flush", "--timeout", "1s"]);
+    daemon.flush_waits_in_vain();
     assert_eq!(fs::read_dir(daemon.path("local")).unwrap().count(), 51);
     for number in 0..50 {
         fs::write(daemon.source().join(number.to_string()), "x").unwrap();
@@ -649,7 +648,7 @@ fn nothing_is_approved_of_a_source_that_is_not_there() {
     assert!(daemon.verb(&["approve", "site"]).status.success());
     fs::create_dir(daemon.source()).unwrap();
     fs::write(daemon.source().join("stranger"), "s").unwrap();
-    daemon.verb(&["flush", "--timeout", "1s"]);
+    daemon.flush_waits_in_vain();
     assert_eq!(daemon.mirror_status("local")["state"], "halted");
     assert!(daemon.path("local/f").exists() && !daemon.path("local/stranger").exists());
 }

@@ -286,6 +286,12 @@ impl Daemon {
         assert!(output.status.success(), "flush: {}\n{}", text(&output.stderr), self.log_tail());
     }
 
+    /// What is held or halted is not there, and a flush says so; all that may be pushed was, meanwhile.
+    pub fn flush_waits_in_vain(&self) {
+        let output = self.verb(&["flush", "--timeout", "1s"]);
+        assert!(!output.status.success(), "a flush is not done while something is held");
+    }
+
     pub fn log(&self) -> String {
         text(&std::fs::read(self.path("log")).unwrap_or_default())
     }

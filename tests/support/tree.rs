@@ -16,6 +16,12 @@ pub struct Entry {
     content: Vec<u8>,
 }
 
+impl Entry {
+    pub fn is_directory(&self) -> bool {
+        self.kind == "directory"
+    }
+}
+
 /// A tree, the root itself included.
 pub fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
     let mut entries = BTreeMap::new();
