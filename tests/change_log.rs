@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mirrorball::core::change_log::{ChangeLog, Standing, Taken};
-use mirrorball::types::change::{Epoch, Kinds, Lane};
+use mirrorball::core::open_epoch::Sealed;
+use mirrorball::types::change::{Epoch, Kinds, Lane, Move};
 use mirrorball::types::ids::MirrorId;
 use mirrorball::types::moment::Moment;
 use mirrorball::types::outcome::{Blame, Budget, Failed, Held, Outcome};
@@ -20,6 +21,10 @@ const LIFE: Duration = Duration::from_secs(30);
 const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 const PATHS_MAX: usize = 24;
 const MIRRORS: usize = 3;
+
+fn sealed(first_change: Moment, changes: BTreeMap<RelPath, Kinds>) -> Sealed {
+    Sealed { first_change, changes, moves: Vec::new() }
+}
 
 fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
@@ -172,7 +177,7 @@ impl Model {
     fn seal(&mut self) {
         if !self.open.is_empty() {
             let changes = std::mem::take(&mut self.open);
-            self.log.seal(at(self.now), changes);
+            self.log.seal(sealed(at(self.now), changes));
         }
     }
 
@@ -299,7 +304,7 @@ fn seal(log: &mut ChangeLog, second: u64, paths: &[&str]) -> Epoch {
 }
 
 fn seal_kinds(log: &mut ChangeLog, second: u64, paths: &[&str], kinds: Kinds) -> Epoch {
-    log.seal(at(second), paths.iter().map(|p| (RelPath::from(*p), kinds)).collect())
+    log.seal(sealed(at(second), paths.iter().map(|p| (RelPath::from(*p), kinds)).collect()))
 }
 
 fn taken_paths(taken: &Taken) -> Vec<String> {
@@ -425,6 +430,97 @@ fn what_was_written_to_before_a_walk_is_pushed_after_it_whatever_the_walk_thinks
     assert_eq!(taken_paths(&after), ["before", "while-it-waits"]);
     log.applied(at(7), &mirror(0), after.ticket, &Outcome::Done);
     assert_eq!(log.take(at(8), &mirror(0), Lane::Fresh), None);
+}
+
+#[test]
+fn what_was_written_to_is_not_forgotten_when_a_root_that_stood_empty_is_back_or_too_much_is_stuck()
+{
+    let after_the_walk = |log: &mut ChangeLog| {
+        let walk = log.take(at(5), &mirror(0), Lane::Walk).expect("it is in doubt");
+        log.applied(at(6), &mirror(0), walk.ticket, &Outcome::Done);
+        log.take(at(7), &mirror(0), Lane::Fresh).expect("a walk does not see it")
+    };
+    let mut log = walked();
+    let paths = vec![(RelPath::root(), Kinds::SUBTREE)];
+    log.hold(at(1), &mirror(0), &Held { count: 1, paths, from_empty_root: true });
+    seal(&mut log, 2, &["written"]);
+    assert!(log.owe_walks_held_from_empty_root(at(3), 100));
+    assert_eq!(taken_paths(&after_the_walk(&mut log)), ["written"]);
+    let mut log = walked();
+    seal(&mut log, 1, &["written"]);
+    let taken = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    let failed = |number| {
+        let path = RelPath::from(format!("f{number}").as_str());
+        Failed { path, kinds: Kinds::CONTENT, reason: String::new() }
+    };
+    let too_many = Outcome::Partly((0..10_001).map(failed).collect());
+    log.applied(at(3), &mirror(0), taken.ticket, &too_many);
+    let again = after_the_walk(&mut log);
+    assert!(again.entries.iter().all(|(_, kinds)| kinds.contains(Kinds::CONTENT)), "{again:?}");
+}
+
+fn renamed(log: &mut ChangeLog, second: u64, from: &str, to: &str) {
+    let changes = BTreeMap::from([
+        (from.into(), Kinds::WENT | Kinds::SUBTREE | Kinds::CONTENT),
+        (to.into(), Kinds::SUBTREE | Kinds::CONTENT),
+    ]);
+    let moves = vec![Move { from: from.into(), to: to.into(), is_exact: true }];
+    log.seal(Sealed { first_change: at(second), changes, moves });
+}
+
+#[test]
+fn hard_case_10_a_rename_is_exact_only_while_nothing_else_is_known_to_have_changed() {
+    let hints = |log: &mut ChangeLog| {
+        let taken = log.take(at(9), &mirror(0), Lane::Fresh).unwrap();
+        let exact = taken.renames.iter().map(|it| it.is_exact).collect::<Vec<_>>();
+        (exact, log.trusts_hints(&mirror(0)))
+    };
+    let mut log = walked();
+    renamed(&mut log, 1, "a", "b");
+    assert_eq!(hints(&mut log), (vec![true], true));
+    let mut log = walked();
+    seal(&mut log, 1, &["a/x"]);
+    renamed(&mut log, 2, "a", "b");
+    assert_eq!(hints(&mut log).0, [false], "written to before");
+    let mut log = walked();
+    renamed(&mut log, 1, "a", "b");
+    seal(&mut log, 2, &["b/x"]);
+    assert_eq!(hints(&mut log).0, [false], "and after");
+    let mut log = walked();
+    renamed(&mut log, 1, "a", "b");
+    renamed(&mut log, 2, "b", "c");
+    assert_eq!(hints(&mut log).0, [false], "what is composed is compared");
+    let mut log = walked();
+    seal(&mut log, 1, &["f"]);
+    let taken = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    let failed = Failed { path: "f".into(), kinds: Kinds::CONTENT, reason: String::new() };
+    log.applied(at(3), &mirror(0), taken.ticket, &Outcome::Partly(vec![failed]));
+    renamed(&mut log, 4, "a", "b");
+    assert_eq!(hints(&mut log), (vec![true], false), "something is stuck");
+}
+
+#[test]
+fn hard_case_10_what_may_share_its_files_after_a_broken_push_is_parted_before_anything_else() {
+    let mut log = walked();
+    renamed(&mut log, 1, "a", "b");
+    let taken = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(3), &mirror(0), taken.ticket, &retry_later());
+    // The old name comes back by a rename: that would fill it beside what it shares.
+    renamed(&mut log, 4, "z", "a");
+    let again = log.take(at(5), &mirror(0), Lane::Fresh).unwrap();
+    let kinds = |path: &str| again.entries.iter().find(|(p, _)| *p == path.into()).unwrap().1;
+    assert!(kinds("a").contains(Kinds::SUBTREE | Kinds::CONTENT) && again.own);
+    assert!(again.renames.iter().all(|it| it.to != "a".into()), "{:?}", again.renames);
+    // A Walk compares names, and parts nothing.
+    log.applied(at(6), &mirror(0), again.ticket, &retry_later());
+    log.owe_walk(at(7), &mirror(0));
+    let walk = log.take(at(8), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(9), &mirror(0), walk.ticket, &Outcome::Done);
+    let after = log.take(at(10), &mirror(0), Lane::Fresh).unwrap();
+    assert!(taken_paths(&after).contains(&"b".into()) && taken_paths(&after).contains(&"a".into()));
+    log.applied(at(11), &mirror(0), after.ticket, &Outcome::Done);
+    assert_eq!(log.take(at(12), &mirror(0), Lane::Fresh), None);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().pending, 0);
 }
 
 #[test]

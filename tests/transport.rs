@@ -54,8 +54,14 @@ impl Bench {
     /// Runs one step with deletions allowed.
     fn run(&self, kind: StepKind, paths: &[&str]) -> (StepEnd, Verdict) {
         let paths = paths.iter().map(|path| (*path).into()).collect();
-        let step =
-            Step { kind, paths, held: vec![], deletions: Deletions::All, delete_first: false };
+        let step = Step {
+            kind,
+            paths,
+            held: vec![],
+            deletions: Deletions::All,
+            delete_first: false,
+            renamed: None,
+        };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
             rate: None,

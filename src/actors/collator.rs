@@ -4,6 +4,7 @@ mod check;
 mod guard;
 mod keep;
 mod make;
+mod renames;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

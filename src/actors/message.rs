@@ -166,6 +166,8 @@ pub struct Work {
     pub batch: Arc<Batch>,
     /// How much it may delete.
     pub budget: Budget,
+    /// Exact renames are: the mirror owes nothing else.
+    pub trusts_renames: bool,
     /// Where from.
     pub source: SourceDir,
 }

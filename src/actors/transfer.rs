@@ -22,6 +22,7 @@ use crate::actors::shell::Shell;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
 use crate::core::push::RunningPush;
+use crate::core::steps::Manner;
 use crate::core::{steps, verdict};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
@@ -137,7 +138,15 @@ impl TransferActor {
             self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
             return;
         };
-        let steps = steps::plan(&push.batch, mirror.delete, push.manner);
+        let options = &mirror.rsync;
+        let keeps_times = options.times.or(options.archive).unwrap_or(true);
+        let manner = Manner {
+            // Who knows what these are.
+            may_link: options.extra.is_empty(),
+            trusts_renames: push.manner.trusts_renames && keeps_times,
+            ..push.manner
+        };
+        let steps = steps::plan(&push.batch, mirror.delete, manner);
         let id = push.id;
         let rule = RunningPush::new(push, steps);
         let running = Running { rule, source, process: Rc::default() };
@@ -293,9 +302,9 @@ impl Handler<BatchReady> for TransferActor {
         let BatchReady { mirror, lane, work } = message;
         match work {
             Some(work) => {
-                let Work { ticket, batch, budget, source } = work;
+                let Work { ticket, batch, budget, trusts_renames, source } = work;
                 self.sources.insert(mirror.root.clone(), source.downgrade());
-                let work = HostWork { ticket, batch, budget };
+                let work = HostWork { ticket, batch, budget, trusts_renames };
                 self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, work));
             }
             None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),
@@ -319,6 +328,7 @@ impl Handler<Verify> for TransferActor {
             held: Vec::new(),
             deletions: Deletions::All,
             delete_first: false,
+            renamed: None,
         };
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {

@@ -1,9 +1,10 @@
 //! Making a Batch: dirty paths, and what the disk says about each, become lists to push.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::core::filter::Filter;
-use crate::types::batch::{Batch, Dirty, Present};
+use crate::types::batch::{Batch, Dirty, Present, Rename};
 use crate::types::change::{Epoch, Kinds};
 use crate::types::rel_path::RelPath;
 
@@ -28,15 +29,17 @@ pub enum Presence {
 }
 
 /// Makes the Batch of dirty paths and what was found at each, in the same order. Nothing at or below
-/// a `held` directory is sent or deleted.
+/// a `held` directory is sent or deleted. `renames` are what exists, and may be on the mirror under other names.
 pub fn make(
     to: Epoch,
     entries: &[Dirty],
     found: &[Presence],
     filter: &Filter,
     held: &[RelPath],
+    renames: Vec<Rename>,
 ) -> Batch {
     debug_assert_eq!(entries.len(), found.len());
+    let renamed: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
     // The value says whether the content is in doubt; for subtrees and present ones alike.
     let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
@@ -51,7 +54,7 @@ pub fn make(
         if kinds.is_empty() {
             continue;
         }
-        let content = kinds.contains(Kinds::CONTENT);
+        let content = kinds.contains(Kinds::CONTENT) && !renamed.contains(path);
         match found {
             Presence::Present { is_directory } => {
                 if filter.excludes(path, *is_directory) {
@@ -91,6 +94,21 @@ pub fn make(
     missing.retain(|path| {
         topmost_above(&subtrees, path).is_none() && !all_missing.iter().any(|m| path.is_below(m))
     });
+    let covers =
+        |path: &RelPath| subtrees.contains_key(path) || topmost_above(&subtrees, path).is_some();
+    let is_missing = |path: &RelPath| {
+        missing.contains(path) || path.ancestors().any(|above| missing.contains(&above))
+    };
+    let is_wanted = |path: &RelPath| present.contains_key(path) || covers(path);
+    let renames = renames.into_iter().filter(|it| it.targets().iter().any(is_wanted)).map(|it| {
+        let old = |file: &RelPath| file.rebased(&RelPath::root(), &it.from);
+        let is_gone = match it.files_alone {
+            true => it.files.iter().filter_map(old).all(|path| is_missing(&path)),
+            false => is_missing(&it.from) && !covers(&it.from),
+        };
+        Arc::new(Rename { is_gone, ..it })
+    });
+    let renames = renames.collect();
     let listed = |map: BTreeMap<RelPath, bool>| {
         map.into_iter().map(|(path, content)| Present { path, content }).collect()
     };
@@ -103,6 +121,7 @@ pub fn make(
         entries_expected: 0,
         present: listed(present),
         subtrees: listed(subtrees),
+        renames,
         leftovers: leftovers.into_iter().collect(),
         missing: missing.into_iter().collect(),
         missing_directories,
@@ -147,7 +166,7 @@ mod tests {
         let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
         let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
         let filter = Filter::new(&[Rule::Exclude(b"cache/".to_vec())]).unwrap();
-        let batch = make(Epoch(1), &dirty, &found, &filter, &held);
+        let batch = make(Epoch(1), &dirty, &found, &filter, &held, Vec::new());
         let mark = |kind: &str, p: &Present| {
             format!("{kind}{}{}", if p.content { "!" } else { " " }, p.path)
         };
@@ -206,8 +225,35 @@ mod tests {
         check(&[("a", Kinds::LEFTOVER, DIR), ("b", both, DIR)], &[], "s!b");
         let entries = [("a".into(), Kinds::LEFTOVER), ("gone".into(), Kinds::LEFTOVER)];
         let filter = Filter::new(&[]).unwrap();
-        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &filter, &[]);
+        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &filter, &[], Vec::new());
         assert_eq!((batch.leftovers.as_slice(), batch.is_empty()), (&["a".into()][..], false));
+    }
+
+    #[test]
+    fn hard_case_10_a_rename_settles_the_doubt_of_its_content_and_of_nothing_else() {
+        let rename = |from: &str, to: &str, files_alone| Rename {
+            from: from.into(),
+            to: to.into(),
+            files: vec!["x".into()],
+            files_alone,
+            other_names: false,
+            entries: 2,
+            is_exact: false,
+            is_gone: false,
+        };
+        let entries =
+            [("a", W | S | C, gone("a")), ("b", S | C, DIR), ("b/y", C, FILE), ("d/x", C, FILE)];
+        let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
+        let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
+        let renames =
+            vec![rename("a", "b", false), rename("c", "d", true), rename("e", "g", false)];
+        let filter = Filter::new(&[]).unwrap();
+        let batch = make(Epoch(1), &dirty, &found, &filter, &[], renames);
+        let listed = |path: &str, content| Present { path: path.into(), content };
+        assert_eq!(batch.subtrees, [listed("b", false)]);
+        assert_eq!(batch.present, [listed("b/y", true), listed("d/x", false)]);
+        let gone: Vec<_> = batch.renames.iter().map(|it| (it.to.to_string(), it.is_gone)).collect();
+        assert_eq!(gone, [("b".into(), true), ("d".into(), false)], "c/x is still there");
     }
 
     #[test]

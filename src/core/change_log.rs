@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::core::debts::{Debts, Running};
 use crate::core::directory::Directory;
-use crate::core::open_epoch::remove_below;
+use crate::core::open_epoch::{Sealed, beyond_attributes, is_doubted, remove_below};
+use crate::core::renames::Renames;
 use crate::types::batch::Dirty;
-use crate::types::change::{Epoch, Kinds, Lane, Ticket};
+use crate::types::change::{Epoch, Kinds, Lane, Move, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, Failed, Held, Outcome};
@@ -18,6 +19,7 @@ use crate::types::rel_path::RelPath;
 mod check;
 mod coarsen;
 mod doubt;
+mod hints;
 mod recent;
 mod resume;
 
@@ -34,6 +36,7 @@ pub struct ChangeLog {
     next_ticket: u64,
     paths_max: usize,
     recent: Recent,
+    renames: Renames,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,8 @@ pub struct Taken {
     pub suspicious: bool,
     /// Dirty paths, sorted; empty for a Walk.
     pub entries: Vec<Dirty>,
+    /// Where the Mirror may hold some of what is to be brought to it.
+    pub renames: Vec<Move>,
     /// Whether stuck or held paths are among them, so that nobody else needs exactly this.
     pub own: bool,
 }
@@ -103,6 +108,7 @@ impl ChangeLog {
             next_ticket: 1,
             paths_max,
             recent: Recent::default(),
+            renames: Renames::default(),
         }
     }
 
@@ -147,20 +153,16 @@ impl ChangeLog {
 
     /// Seals changes as a new Epoch. Paths that were dirty before move into it; a subtree swallows what
     /// is below it in this Epoch and in older ones, and takes over how its content is to be treated.
-    pub fn seal(&mut self, first_change: Moment, changes: BTreeMap<RelPath, Kinds>) -> Epoch {
-        self.seal_for(first_change, changes, |_| true)
+    pub fn seal(&mut self, sealed: Sealed) -> Epoch {
+        self.seal_for(sealed, |_| true)
     }
 
     /// The same; Mirrors that are to be walked and are not meant take it for older than they know.
-    fn seal_for(
-        &mut self,
-        first_change: Moment,
-        changes: BTreeMap<RelPath, Kinds>,
-        is_meant: impl Fn(&MirrorId) -> bool,
-    ) -> Epoch {
+    fn seal_for(&mut self, sealed: Sealed, is_meant: impl Fn(&MirrorId) -> bool) -> Epoch {
         self.head = self.head.next();
         let epoch = self.head;
-        let mut changes = changes;
+        let Sealed { first_change, mut changes, moves } = sealed;
+        self.note_moves(epoch, &changes, moves);
         let subtrees: Vec<RelPath> = changes
             .iter()
             .filter(|(_, kinds)| kinds.contains(Kinds::SUBTREE))
@@ -230,10 +232,12 @@ impl ChangeLog {
                     approved,
                     check,
                     overtaken: false,
+                    links: BTreeMap::new(),
                 });
                 let suspicious = self.mirrors[id].suspicious;
-                let entries = Vec::new();
-                Taken { ticket, from, to, walk: true, check, suspicious, entries, own: false }
+                let (entries, renames) = (Vec::new(), Vec::new());
+                let own = false;
+                Taken { ticket, from, to, walk: true, check, suspicious, entries, renames, own }
             }
             Lane::Fresh => {
                 // Who asks has nothing under way.
@@ -247,7 +251,15 @@ impl ChangeLog {
                 if entries.is_empty() {
                     return None;
                 }
-                let own = !tried.is_empty() || echo_due.is_some();
+                let renames = self.hints(debts, &entries);
+                let is_dirty = |path: &RelPath| entries.binary_search_by(|e| e.0.cmp(path)).is_ok();
+                let linked = debts.linked.iter().filter(|(from, _)| is_dirty(from));
+                let mut links: BTreeMap<RelPath, RelPath> =
+                    linked.map(|(from, to)| (from.clone(), to.clone())).collect();
+                let own = !tried.is_empty() || echo_due.is_some() || !links.is_empty();
+                links.extend(renames.iter().map(|it| (it.from.clone(), it.to.clone())));
+                let debts = self.mirrors.get_mut(id)?;
+                debts.linked.extend(links.clone());
                 self.mirrors.get_mut(id)?.fresh = Some(Running {
                     ticket,
                     from,
@@ -258,9 +270,10 @@ impl ChangeLog {
                     approved,
                     check: false,
                     overtaken: false,
+                    links,
                 });
                 let (check, suspicious) = (false, false);
-                Taken { ticket, from, to, walk: false, check, suspicious, entries, own }
+                Taken { ticket, from, to, walk: false, check, suspicious, entries, renames, own }
             }
         };
         self.next_ticket += 1;
@@ -380,17 +393,16 @@ impl ChangeLog {
     /// The Root is not empty any more: what was held because it was is judged again, if it holds at least half as
     /// much. Returns whether there was any.
     pub fn owe_walks_held_from_empty_root(&mut self, now: Moment, entries: u64) -> bool {
-        let mut found = false;
-        let is_back = |debts: &&mut Debts| {
+        let is_back = |debts: &Debts| {
             debts.held_from_empty_root && debts.held_count <= entries.saturating_mul(2)
         };
-        for debts in self.mirrors.values_mut().filter(is_back) {
+        let mut back = Vec::new();
+        for (id, debts) in self.mirrors.iter_mut().filter(|(_, debts)| is_back(debts)) {
             debts.held_from_empty_root = false;
-            debts.owe_walk(now);
-            found = true;
+            back.push(id.clone());
         }
-        self.trim();
-        found
+        back.iter().for_each(|id| self.owe_walk(now, id));
+        !back.is_empty()
     }
 
     /// A person lets held deletions go, and takes a directory that is not what it was for what it is.
@@ -445,6 +457,7 @@ impl ChangeLog {
                     || debts.stuck.values().any(|stuck| stuck.retry_at <= now)
                     || debts.echo_is_due(now)
                     || (debts.walk_owed.is_none() && !debts.rewritten.is_empty())
+                    || debts.links_wait()
                     || (debts.approved && !debts.held.is_empty()))
         })
     }
@@ -480,7 +493,11 @@ impl ChangeLog {
         let owes_walk = debts.walk_owed.is_some();
         Some(Standing {
             epoch: if owes_walk { Epoch::default() } else { debts.cursor },
-            pending: dirty + debts.stuck.len() + debts.held.len() + debts.rewritten.len(),
+            pending: dirty
+                + debts.stuck.len()
+                + debts.held.len()
+                + debts.rewritten.len()
+                + usize::from(debts.links_wait()),
             behind_since: [behind, stuck_since, debts.held_since, debts.walk_owed]
                 .into_iter()
                 .flatten()
@@ -539,6 +556,10 @@ impl ChangeLog {
                 tried.insert(path.clone());
             }
         }
+        for (from, to) in debts.links_to_push(|path| entries.contains_key(path)) {
+            *entries.entry(from).or_default() |= Kinds::WENT | Kinds::SUBTREE | Kinds::CONTENT;
+            *entries.entry(to).or_default() |= Kinds::SUBTREE;
+        }
         if debts.echo_is_due(now)
             && let Some(echo) = &debts.echo
         {
@@ -551,6 +572,21 @@ impl ChangeLog {
             }
         }
         (entries.into_iter().collect(), tried)
+    }
+
+    fn note_moves(&mut self, epoch: Epoch, changes: &BTreeMap<RelPath, Kinds>, moves: Vec<Move>) {
+        for (path, kinds) in changes.iter().filter(|(_, kinds)| beyond_attributes(**kinds)) {
+            self.renames.doubt(path);
+            if kinds.contains(Kinds::SUBTREE) {
+                self.renames.doubt_below(path);
+            }
+        }
+        let is_doubted = |path: &RelPath| is_doubted(&self.entries, |entry| entry.kinds, path);
+        let moves = moves.into_iter().map(|it| {
+            let is_exact = it.is_exact && !is_doubted(&it.from) && !is_doubted(&it.to);
+            Move { is_exact, ..it }
+        });
+        self.renames.note(epoch, moves.collect::<Vec<_>>());
     }
 
     fn put(&mut self, path: RelPath, entry: Entry) {
@@ -590,6 +626,7 @@ impl ChangeLog {
                 self.entries.remove(&path);
             }
         }
+        self.renames.trim(floor);
         for debts in self.mirrors.values_mut() {
             // A Mirror that is to be walked anyway does not hold the log.
             debts.cursor = debts.cursor.max(floor.min(self.head));

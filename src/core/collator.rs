@@ -171,6 +171,11 @@ impl Collator {
         self.log.budget(id, lane)
     }
 
+    /// Whether renames that are said to be exact are so for this Mirror.
+    pub fn trusts_hints(&self, id: &MirrorId) -> bool {
+        self.log.trusts_hints(id)
+    }
+
     /// Whether every Mirror holds everything that is known.
     pub fn is_settled(&self) -> bool {
         let mut mirrors = self.log.mirrors();
@@ -238,6 +243,7 @@ impl Collator {
             return;
         };
         let (is_walk, covered) = (running.is_walk, running.to);
+        let links = self.log.links(id, ticket);
         self.log.applied(now, id, ticket, &end.outcome);
         let known = self.log.directory(id);
         match &end.outcome {
@@ -251,6 +257,7 @@ impl Collator {
             _ => (),
         }
         self.log.hold(now, id, &end.held);
+        self.log.keep_linked(id, links, &end.held);
         if let Some(drift) = &end.drift {
             let drift = self.without_fresh(covered, drift);
             let drift = end.outcome.is_settled().then_some(drift);
@@ -383,12 +390,13 @@ impl Collator {
         if self.open.is_empty() {
             return;
         }
-        let (first_change, changes) = self.open.take();
-        if let Some(effect) = self.checkpoint.as_mut().and_then(|c| c.handle_sealed(&changes)) {
+        let sealed = self.open.take();
+        let checkpoint = self.checkpoint.as_mut();
+        if let Some(effect) = checkpoint.and_then(|c| c.handle_sealed(&sealed.changes)) {
             // Before anybody can be given any of it.
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.log.seal(first_change, changes);
+        self.log.seal(sealed);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
     }

@@ -41,6 +41,9 @@ pub struct Debts {
     pub rewritten: BTreeMap<RelPath, Kinds>,
     /// What is known of its directory.
     pub directory: Directory,
+    /// Old names that may share their files with new ones on the mirror, since a push that links the new to
+    /// the old, and then deletes the old, has not come to its end: with the new ones.
+    pub linked: BTreeMap<RelPath, RelPath>,
     /// Deletions that wait for a person: where, and how to try them again.
     pub held: BTreeMap<RelPath, Kinds>,
     /// How many entries these would delete, as far as rsync counted, and since when they wait.
@@ -115,6 +118,8 @@ pub struct Running {
     pub approved: bool,
     /// Whether it is a Walk that compares contents.
     pub check: bool,
+    /// Renames that it makes use of, or puts right.
+    pub links: BTreeMap<RelPath, RelPath>,
     /// When what broke off before is due that it goes over; another time by its end: more has broken off.
     pub echo_due: Option<Moment>,
 }
@@ -145,6 +150,7 @@ impl Debts {
             stuck: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             directory: Directory::Unknown,
+            linked: BTreeMap::new(),
             held: BTreeMap::new(),
             held_count: 0,
             held_since: None,
@@ -189,6 +195,44 @@ impl Debts {
         if let Some(echo) = &mut self.echo {
             echo.add(entries);
         }
+    }
+
+    /// Old names, and new ones, that have to be parted on the mirror by a push of these entries: the old one is
+    /// deleted, or written anew file by file if it is back, and the new one compared. What waits for a person
+    /// waits.
+    pub fn links_to_push(&self, is_dirty: impl Fn(&RelPath) -> bool) -> BTreeMap<RelPath, RelPath> {
+        let is_free = |from: &RelPath| self.walk_owed.is_none() && !self.has_to_wait(from);
+        let links = self.linked.iter().filter(|(from, _)| is_free(from) || is_dirty(from));
+        links.map(|(from, to)| (from.clone(), to.clone())).collect()
+    }
+
+    /// Whether some have to be parted, and nobody is at it.
+    pub fn links_wait(&self) -> bool {
+        let running = self.fresh.as_ref().map(|running| &running.links);
+        let is_running = |from| running.is_some_and(|links| links.contains_key(from));
+        let waits = |from| !self.has_to_wait(from) && !is_running(from);
+        self.walk_owed.is_none() && self.linked.keys().any(waits)
+    }
+
+    /// For a person, or for the next try of what failed there.
+    fn has_to_wait(&self, path: &RelPath) -> bool {
+        let waits = |path: &RelPath| {
+            (self.held.contains_key(path) && !self.approved) || self.stuck.contains_key(path)
+        };
+        waits(path) || path.ancestors().any(|above| waits(&above))
+    }
+
+    /// Whether what the log knows of renames tells what the mirror holds: nothing else is owed there.
+    pub fn is_plain(&self) -> bool {
+        let is_new = |from| self.fresh.as_ref().is_some_and(|it| it.links.contains_key(from));
+        self.walk_owed.is_none()
+            && self.walk.is_none()
+            && self.echo.is_none()
+            && self.absence.is_none()
+            && self.stuck.is_empty()
+            && self.rewritten.is_empty()
+            && self.held.is_empty()
+            && self.linked.keys().all(is_new)
     }
 
     /// Whether something that broke off can't land any more, so that it is to be pushed once more.
@@ -265,6 +309,8 @@ impl Debts {
     /// Fresh changes up to the end of the work are there, but for those that failed.
     pub fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.cursor = self.cursor.max(running.to);
+        let has_failed = |path: &RelPath| failed.iter().any(|failed| failed.path == *path);
+        self.linked.retain(|from, _| !running.links.contains_key(from) || has_failed(from));
         self.settle_stuck(now, running, failed);
     }
 
@@ -302,7 +348,9 @@ impl Debts {
             stuck.retry_at = now + stuck.backoff.next_pause();
         }
         if self.stuck.len() > STUCK_PATHS_MAX {
-            self.stuck.clear();
+            let stuck = std::mem::take(&mut self.stuck).into_iter();
+            let in_doubt = stuck.filter(|(_, stuck)| stuck.kinds.contains(Kinds::CONTENT));
+            self.rewrite(in_doubt.map(|(path, stuck)| (path, stuck.kinds)));
             self.owe_walk(now);
         }
     }

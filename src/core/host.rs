@@ -86,6 +86,8 @@ pub struct HostWork {
     pub batch: Arc<Batch>,
     /// How much it may delete.
     pub budget: Budget,
+    /// Exact renames are: the mirror owes nothing else.
+    pub trusts_renames: bool,
 }
 
 /// For the log: a failure is told once, and summed up when it is over.
@@ -184,7 +186,7 @@ impl Host {
 
     /// A collator answers with work.
     pub fn handle_batch(&mut self, now: Moment, id: &MirrorId, lane: Lane, work: HostWork) {
-        let HostWork { ticket, batch, budget } = work;
+        let HostWork { ticket, batch, budget, .. } = work;
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         if !mirror.is_asked(lane) || self.draining {
             mirror.handle_nothing(lane);
@@ -211,6 +213,9 @@ impl Host {
                 delete_first: mirror.is_full,
                 can_delete_missing: !self.end.lacks.contains(&Capability::DeleteMissing),
                 can_check: !self.end.lacks.contains(&Capability::Checksum),
+                can_rename: !self.end.lacks.contains(&Capability::Renames),
+                trusts_renames: work.trusts_renames,
+                may_link: true,
                 pieces: mirror.pieces,
             },
         }));

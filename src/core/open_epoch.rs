@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::change::{Change, Kinds};
-use crate::types::limits::{HELD_FILES_MAX, OPEN_EPOCH_PATHS_MAX};
+use crate::types::change::{Change, Kinds, Move};
+use crate::types::limits::{HELD_FILES_MAX, MOVES_MAX, OPEN_EPOCH_PATHS_MAX};
 use crate::types::moment::Moment;
 use crate::types::rel_path::RelPath;
 
@@ -26,6 +26,8 @@ pub struct Waits {
 pub struct OpenEpoch {
     waits: Waits,
     changes: BTreeMap<RelPath, Opened>,
+    /// Renames of what mirrors may have, in order.
+    moves: Vec<Move>,
     first_change: Moment,
     last_change: Moment,
     held: BTreeMap<RelPath, Held>,
@@ -49,6 +51,17 @@ struct Held {
     last_write: Moment,
 }
 
+/// What an Epoch holds when it is sealed.
+#[derive(Clone, Debug, Default)]
+pub struct Sealed {
+    /// When the first of the changes came.
+    pub first_change: Moment,
+    /// Changed paths.
+    pub changes: BTreeMap<RelPath, Kinds>,
+    /// Renames among them, in order.
+    pub moves: Vec<Move>,
+}
+
 impl OpenEpoch {
     /// Nothing changed yet.
     pub fn new(waits: Waits) -> Self {
@@ -56,6 +69,7 @@ impl OpenEpoch {
         Self {
             waits,
             changes: BTreeMap::new(),
+            moves: Vec::new(),
             first_change: zero,
             last_change: zero,
             held: BTreeMap::new(),
@@ -74,7 +88,12 @@ impl OpenEpoch {
 
     /// Folds one change in.
     pub fn insert(&mut self, now: Moment, change: Change) {
-        let Change { path, kinds } = change;
+        let Change { path, kinds, moved_from } = change;
+        if let Some(from) = moved_from {
+            self.insert_move(now, from, &path, kinds);
+        } else if beyond_attributes(kinds) {
+            doubt(&mut self.moves, &path);
+        }
         if kinds.contains(Kinds::WENT) {
             self.insert_gone(now, path, kinds);
         } else if kinds.contains(Kinds::OPEN) {
@@ -134,10 +153,14 @@ impl OpenEpoch {
         self.held.values().map(|h| h.due(open_quiet, open_max)).min()
     }
 
-    /// Hands out the changes and when the first of them came; starts a new Epoch.
-    pub fn take(&mut self) -> (Moment, BTreeMap<RelPath, Kinds>) {
+    /// Hands out the changes, renames, and when the first of them came; starts a new Epoch.
+    pub fn take(&mut self) -> Sealed {
         let changes = std::mem::take(&mut self.changes);
-        (self.first_change, changes.into_iter().map(|(path, o)| (path, o.kinds)).collect())
+        Sealed {
+            first_change: self.first_change,
+            changes: changes.into_iter().map(|(path, opened)| (path, opened.kinds)).collect(),
+            moves: std::mem::take(&mut self.moves),
+        }
     }
 
     /// Changed paths, without open files.
@@ -165,6 +188,26 @@ impl OpenEpoch {
     /// Whether this path, or something above it, is among the changes.
     pub fn covers(&self, path: &RelPath) -> bool {
         std::iter::once(path.clone()).chain(path.ancestors()).any(|p| self.changes.contains_key(&p))
+    }
+
+    /// The old name went, in one with the coming of the new one.
+    fn insert_move(&mut self, now: Moment, from: RelPath, to: &RelPath, kinds: Kinds) {
+        let subtree = kinds & Kinds::SUBTREE;
+        let is_fresh = self.changes.get(&from).is_some_and(|opened| opened.fresh)
+            || self.held.get(&from).is_some_and(|held| held.fresh);
+        let is_exact = !subtree.is_empty() && !self.is_doubted(&from) && !self.is_doubted(to);
+        doubt(&mut self.moves, &from);
+        doubt(&mut self.moves, to);
+        // Should something come back there, nothing is known of its content.
+        self.insert_gone(now, from.clone(), Kinds::WENT | Kinds::CONTENT | subtree);
+        if !is_fresh && self.moves.len() < MOVES_MAX {
+            self.moves.push(Move { from, to: to.clone(), is_exact });
+        }
+    }
+
+    fn is_doubted(&self, path: &RelPath) -> bool {
+        is_doubted(&self.changes, |opened| opened.kinds, path)
+            || is_doubted(&self.held, |held| held.kinds, path)
     }
 
     fn insert_open(&mut self, now: Moment, path: RelPath, kinds: Kinds) {
@@ -223,6 +266,34 @@ impl Held {
     }
 }
 
+/// Whether more may differ than mode, owner and times.
+pub fn beyond_attributes(kinds: Kinds) -> bool {
+    !(Kinds::ATTRS | Kinds::LEFTOVER).contains(kinds)
+}
+
+/// Whether more than attributes changed at or below this path, or a directory above it came or went.
+pub fn is_doubted<T>(
+    map: &BTreeMap<RelPath, T>,
+    kinds: impl Fn(&T) -> Kinds,
+    path: &RelPath,
+) -> bool {
+    let (start, end) = path.below().unwrap_or((path.clone(), path.clone()));
+    let mut below = map.range(start..end).map(|(_, value)| kinds(value));
+    let own = map.get(path).map(&kinds);
+    let mut above = path.ancestors().filter_map(|above| map.get(&above)).map(&kinds);
+    own.is_some_and(beyond_attributes)
+        || below.any(beyond_attributes)
+        || above.any(|kinds| kinds.contains(Kinds::SUBTREE))
+}
+
+/// Something changed here: renames of what is at or above it tell less.
+pub fn doubt<'a>(moves: impl IntoIterator<Item = &'a mut Move>, path: &RelPath) {
+    let concerns = |name: &RelPath| path == name || path.is_below(name);
+    for it in moves {
+        it.is_exact &= !concerns(&it.from) && !concerns(&it.to);
+    }
+}
+
 /// Drops the entries of everything below a directory.
 pub fn remove_below<T>(map: &mut BTreeMap<RelPath, T>, directory: &RelPath) -> Vec<(RelPath, T)> {
     let below: Vec<RelPath> = match directory.below() {
@@ -256,7 +327,7 @@ mod tests {
     }
 
     fn paths(epoch: &mut OpenEpoch) -> Vec<String> {
-        epoch.take().1.keys().map(ToString::to_string).collect()
+        epoch.take().changes.keys().map(ToString::to_string).collect()
     }
 
     const CREATED: Kinds = Kinds::CAME.union(Kinds::OPEN).union(Kinds::CONTENT);

@@ -28,6 +28,8 @@ pub struct RunningPush {
     counted: Vec<(Step, u64)>,
     /// Deletions of single files, which need no counting.
     direct: u64,
+    /// Entries that stand under new names: deleting their old ones takes nothing away.
+    renamed: u64,
     held: Held,
     drift: Differences,
 }
@@ -40,8 +42,11 @@ impl RunningPush {
                 && matches!(step.deletions, Deletions::AtMost(1..))
         };
         let direct = steps.iter().filter(is_direct).map(|step| step.paths.len() as u64).sum();
+        let renamed = steps.iter().filter_map(|step| step.renamed.as_ref()).map(|it| &it.rename);
+        let renamed = renamed.filter(|it| it.is_gone).map(|it| it.entries).sum();
         Self {
             direct,
+            renamed,
             push,
             steps: steps.into(),
             failed: Vec::new(),
@@ -80,7 +85,10 @@ impl RunningPush {
         }
         let total: u64 = counted.iter().map(|(_, count)| count).sum();
         match self.push.manner.budget {
-            Budget::AtMost(most) if total.saturating_add(self.direct) <= most => {
+            Budget::AtMost(most)
+                if total.saturating_add(self.direct) <= most.saturating_add(self.renamed) =>
+            {
+                let most = most.saturating_add(self.renamed);
                 for (step, _) in counted.into_iter().rev() {
                     // Contents have been compared.
                     let kind = if step.kind.is_walk() { StepKind::Walk } else { step.kind };

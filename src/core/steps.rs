@@ -1,11 +1,14 @@
 //! A Batch becomes Steps: new content is in place before anything is deleted.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::core::directory::Directory;
-use crate::types::batch::{Batch, Present};
+use crate::types::batch::{Batch, Present, Rename};
 use crate::types::outcome::Budget;
 use crate::types::plan::DeleteMode;
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Deletions, Step, StepKind};
+use crate::types::step::{Basis, Deletions, Renamed, Step, StepKind};
 
 /// How a Mirror takes a Batch.
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
@@ -25,6 +28,12 @@ pub struct Manner {
     pub can_check: bool,
     /// Into how many pieces each list is cut, after failures that nobody could attribute.
     pub pieces: usize,
+    /// The other end can take renamed files from their old names.
+    pub can_rename: bool,
+    /// The mirror owes nothing else, and keeps times: exact renames are.
+    pub trusts_renames: bool,
+    /// Nothing that it is told to do writes into files that stand under their names.
+    pub may_link: bool,
 }
 
 /// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
@@ -37,12 +46,17 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         held: batch.held.clone(),
         deletions,
         delete_first,
+        renamed: None,
     };
+    let renamed: Vec<Renamed> =
+        batch.renames.iter().filter_map(|it| renamed(it, delete, manner)).collect();
+    let moved: u64 =
+        renamed.iter().map(|it| &it.rename).filter(|it| it.is_gone).map(|it| it.entries).sum();
     let counted = |wanted: bool| match budget {
         _ if !wanted => Deletions::None,
         Budget::Approved => Deletions::All,
         // Counting first would need the room that is to be made.
-        Budget::AtMost(most) if delete_first => Deletions::AtMost(most),
+        Budget::AtMost(most) if delete_first => Deletions::AtMost(most.saturating_add(moved)),
         Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
     };
     let mut steps = Vec::new();
@@ -66,9 +80,20 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         }
         _ => on_push,
     };
+    let settled: BTreeSet<RelPath> = renamed.iter().flat_map(|it| it.rename.targets()).collect();
+    let promised = batch.renames.iter().flat_map(|it| it.targets());
+    let unsettled: BTreeSet<RelPath> = promised.filter(|path| !settled.contains(path)).collect();
+    let paths_of = |entries: &[Present], content: bool| {
+        let is_in_doubt = |entry: &Present| entry.content || unsettled.contains(&entry.path);
+        let wanted = entries.iter().filter(|entry| is_in_doubt(entry) == content);
+        wanted.map(|entry| entry.path.clone()).collect::<Vec<_>>()
+    };
     let missing_kind =
         if manner.can_delete_missing { StepKind::Missing } else { StepKind::MissingByFilter };
     let mut lists = [
+        // Real directories, whatever stands there on the mirror: what is a link would be followed.
+        (StepKind::Touched, places(&renamed), Deletions::None),
+        (StepKind::Renamed, Vec::new(), Deletions::None),
         (StepKind::Written, paths_of(&batch.present, true), Deletions::None),
         (StepKind::Touched, paths_of(&batch.present, false), Deletions::None),
         (StepKind::SubtreesWritten, paths_of(&batch.subtrees, true), on_push),
@@ -76,10 +101,18 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         (missing_kind, missing, missing_deletions),
     ];
     if delete_first {
-        lists.rotate_right(1);
+        // What was renamed takes no room while its old name is there.
+        lists[2..].rotate_right(1);
     }
     let mut is_witnessed = false;
     for (kind, mut paths, deletions) in lists {
+        if kind == StepKind::Renamed {
+            steps.extend(renamed.iter().map(|it| Step {
+                renamed: Some(it.clone()),
+                ..step(kind, it.rename.targets(), Deletions::None)
+            }));
+            continue;
+        }
         // In a list it would bring along all that is directly in it.
         if matches!(kind, StepKind::Written | StepKind::Touched) {
             paths.retain(|path| !path.is_root());
@@ -106,8 +139,33 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
     steps
 }
 
-fn paths_of(entries: &[Present], content: bool) -> Vec<RelPath> {
-    entries.iter().filter(|p| p.content == content).map(|p| p.path.clone()).collect()
+/// How this Mirror makes use of a rename; none if it can't.
+fn renamed(rename: &Arc<Rename>, delete: DeleteMode, manner: Manner) -> Option<Renamed> {
+    if !manner.can_rename || manner.pieces > 1 {
+        return None;
+    }
+    // Where deletions are left out, anything may stand at the new name.
+    let by_content =
+        !rename.other_names && !(rename.is_exact && manner.trusts_renames && delete.on_push());
+    if by_content && !manner.can_check {
+        return None;
+    }
+    let is_deleted = rename.is_gone
+        && delete.on_push()
+        && !matches!(manner.budget, Budget::Held | Budget::AtMost(0));
+    let basis = match () {
+        () if rename.other_names => Basis::Similar,
+        () if is_deleted && manner.may_link => Basis::Linked,
+        () => Basis::Copied,
+    };
+    Some(Renamed { rename: rename.clone(), basis, by_content })
+}
+
+/// The directories that are filled from old names, and those above them.
+fn places(renamed: &[Renamed]) -> Vec<RelPath> {
+    let to = renamed.iter().map(|it| it.rename.to.clone());
+    let all: BTreeSet<RelPath> = to.flat_map(|to| to.ancestors().chain([to.clone()])).collect();
+    all.into_iter().filter(|path| !path.is_root()).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +181,9 @@ mod tests {
         can_delete_missing: true,
         can_check: true,
         pieces: 1,
+        can_rename: true,
+        trusts_renames: true,
+        may_link: true,
     };
 
     fn present(path: &str, content: bool) -> Present {
@@ -228,6 +289,68 @@ mod tests {
             Manner { delete_first: true, budget: Budget::Held, ..MANNER },
         );
         assert!(held.iter().all(|step| step.deletions != Deletions::AtMost(1000)));
+    }
+
+    fn renames(is_gone: bool) -> Batch {
+        let rename = Rename {
+            from: "p/a".into(),
+            to: "q/b".into(),
+            files: vec!["f".into()],
+            files_alone: false,
+            other_names: false,
+            entries: 2,
+            is_exact: true,
+            is_gone,
+        };
+        Batch {
+            subtrees: vec![present("q/b", false)],
+            missing: vec!["p/a".into()],
+            missing_directories: true,
+            renames: vec![Arc::new(rename)],
+            ..Batch::default()
+        }
+    }
+
+    fn how(batch: &Batch, delete: DeleteMode, manner: Manner) -> Option<(Basis, bool)> {
+        let steps = plan(batch, delete, manner);
+        let renamed = steps.iter().find_map(|step| step.renamed.clone())?;
+        Some((renamed.basis, renamed.by_content))
+    }
+
+    #[test]
+    fn hard_case_10_new_names_are_real_directories_before_they_are_filled_and_the_subtree_follows()
+    {
+        use StepKind::{Missing, Renamed, Subtrees, Touched};
+        let steps = plan(&renames(true), DeleteMode::Always, MANNER);
+        assert_eq!(kinds(&steps), [Touched, Renamed, Subtrees, Missing]);
+        assert_eq!(steps[0].paths, ["q".into(), "q/b".into()]);
+    }
+
+    #[test]
+    fn hard_case_10_only_what_this_push_deletes_is_linked_and_only_what_is_exact_not_compared() {
+        let always = DeleteMode::Always;
+        assert_eq!(how(&renames(true), always, MANNER), Some((Basis::Linked, false)));
+        assert_eq!(how(&renames(false), always, MANNER), Some((Basis::Copied, false)));
+        let held = Manner { budget: Budget::Held, ..MANNER };
+        assert_eq!(how(&renames(true), always, held), Some((Basis::Copied, false)));
+        let in_place = Manner { may_link: false, ..MANNER };
+        assert_eq!(how(&renames(true), always, in_place), Some((Basis::Copied, false)));
+        assert_eq!(how(&renames(true), DeleteMode::Never, MANNER), Some((Basis::Copied, true)));
+        let doubted = Manner { trusts_renames: false, ..MANNER };
+        assert_eq!(how(&renames(true), always, doubted), Some((Basis::Linked, true)));
+    }
+
+    #[test]
+    fn hard_case_10_without_the_means_for_it_what_was_renamed_is_sent_whatever_its_times() {
+        let unable = [
+            Manner { can_rename: false, ..MANNER },
+            Manner { pieces: 2, ..MANNER },
+            Manner { trusts_renames: false, can_check: false, ..MANNER },
+        ];
+        for manner in unable {
+            let steps = plan(&renames(true), DeleteMode::Always, manner);
+            assert_eq!(kinds(&steps), [StepKind::SubtreesWritten, StepKind::Missing]);
+        }
     }
 
     #[test]

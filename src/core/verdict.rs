@@ -199,6 +199,8 @@ impl Said {
             "rsync says that something was not transferred, but not what (code 23)".into()
         });
         match step.paths.as_slice() {
+            // The old name is not to be deleted before the next try.
+            _ if step.kind == StepKind::Renamed => Outcome::Unattributed(why),
             [_] => Outcome::Partly(self.all_of(step, &why)),
             // Nothing is gained by walking again from the start: the Root is compared once more later.
             [] if step.kind.is_walk() => {
@@ -212,6 +214,14 @@ impl Said {
     }
 
     fn judge_failure(&self, step: &Step, code: i32) -> Outcome {
+        if step.kind == StepKind::Renamed && matches!(code, 1..=4 | 11) && !self.no_space {
+            let why = self.lines.first().cloned().unwrap_or_else(|| meaning(code).into());
+            return match code {
+                1 | 2 | 4 => Outcome::Incapable(Capability::Renames, why),
+                // The directory that was just made is not there: the next try does without.
+                _ => Outcome::Unattributed(why),
+            };
+        }
         let blame = match code {
             // 5: an unknown module is this mirror's fault, a refused login or a full house the host's.
             5 if self.lines.iter().any(|line| line.contains("Unknown module")) => Blame::Mirror,
@@ -291,7 +301,7 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
         | StepKind::Check
         | StepKind::Verify
         | StepKind::Look => Kinds::SUBTREE,
-        StepKind::SubtreesWritten => Kinds::SUBTREE | Kinds::CONTENT,
+        StepKind::SubtreesWritten | StepKind::Renamed => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Leftovers => Kinds::LEFTOVER,
     }
@@ -310,7 +320,9 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Leftovers => Kinds::LEFTOVER,
-        StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten => Kinds::CONTENT,
+        StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten | StepKind::Renamed => {
+            Kinds::CONTENT
+        }
         // The quick check of a walk failed on it; only what it says is in doubt.
         StepKind::Walk
         | StepKind::Check
@@ -417,7 +429,14 @@ mod tests {
 
     fn step(kind: StepKind, paths: &[&str]) -> Step {
         let paths = paths.iter().map(|p| (*p).into()).collect();
-        Step { kind, paths, held: vec![], deletions: Deletions::All, delete_first: false }
+        Step {
+            kind,
+            paths,
+            held: vec![],
+            deletions: Deletions::All,
+            delete_first: false,
+            renamed: None,
+        }
     }
 
     fn ended(exit: Exit, stderr: &str) -> StepEnd {

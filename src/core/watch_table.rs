@@ -105,6 +105,7 @@ struct Job {
     /// What was to be explored; none for the Root.
     of: Option<(NodeId, Arc<[u8]>)>,
     kinds: Kinds,
+    moved_from: Option<RelPath>,
     /// Openings and listings that are not back.
     outstanding: usize,
 }
@@ -402,17 +403,17 @@ impl WatchTable {
         if watched.is_none_or(|moved| self.children.get(&(parent, name.into())) != Some(&moved)) {
             self.forget_entry(parent, name);
         }
-        if let Some(half) = &half {
-            self.effects.push_back(Effect::Renamed(half.path.clone(), path.clone()));
-            let subtree = if half.is_directory { Kinds::SUBTREE } else { Kinds::empty() };
-            self.change(half.path.clone(), Kinds::WENT | subtree);
+        let from = half.map(|half| half.path);
+        if let Some(from) = &from {
+            self.effects.push_back(Effect::Renamed(from.clone(), path.clone()));
         }
+        let moved_here = |moved_from| Change { path: path.clone(), kinds: came, moved_from };
         match watched {
             _ if !is_directory => {
-                if half.is_none() {
+                if from.is_none() {
                     self.effects.push_back(Effect::MovedIn(path.clone()));
                 }
-                self.change(path, came);
+                self.effects.push_back(Effect::Changed(moved_here(from)));
             }
             Some(moved) if !self.filter.looks_at_parents() => {
                 let node = self.nodes.get_mut(&moved).expect("children name living nodes");
@@ -421,14 +422,16 @@ impl WatchTable {
                 node.name = name.into();
                 self.children.remove(&old);
                 self.children.insert((parent, name.into()), moved);
-                self.change(path, came);
+                self.effects.push_back(Effect::Changed(moved_here(from)));
             }
-            Some(moved) => {
+            other => {
                 // Rules that look at parents may keep other directories out under the new name.
-                self.remove_node(moved);
-                self.explore(Some((parent, name.into())), came);
+                other.into_iter().for_each(|moved| self.remove_node(moved));
+                if let Some(from) = &from {
+                    self.change(from.clone(), Kinds::WENT | Kinds::SUBTREE);
+                }
+                self.explore_moved(from, (parent, name.into()), came);
             }
-            None => self.explore(Some((parent, name.into())), came),
         }
     }
 
@@ -452,6 +455,19 @@ impl WatchTable {
     /// Asks for a directory to be watched with all below it; its change is told when that is done, so
     /// that a push of the subtree can't miss what came before its watches.
     fn explore(&mut self, of: Option<(NodeId, Arc<[u8]>)>, kinds: Kinds) {
+        self.begin_job(of, kinds, None);
+    }
+
+    fn explore_moved(&mut self, from: Option<RelPath>, of: (NodeId, Arc<[u8]>), kinds: Kinds) {
+        self.begin_job(Some(of), kinds, from);
+    }
+
+    fn begin_job(
+        &mut self,
+        of: Option<(NodeId, Arc<[u8]>)>,
+        kinds: Kinds,
+        moved_from: Option<RelPath>,
+    ) {
         let job = JobId(self.next_job);
         self.next_job += 1;
         let (parent, name) = match &of {
@@ -463,7 +479,7 @@ impl WatchTable {
             None => Some(RelPath::root()),
         };
         let Some(path) = path else { return };
-        self.jobs.insert(job, Job { of, kinds, outstanding: 1 });
+        self.jobs.insert(job, Job { of, kinds, moved_from, outstanding: 1 });
         self.effects.push_back(Effect::Open(Opening { job, parent, name, path }));
     }
 
@@ -478,7 +494,9 @@ impl WatchTable {
             None => self.effects.push_back(Effect::Complete),
             Some((parent, name)) => {
                 if let Some(path) = self.path(parent) {
-                    self.change(path.join(&name), job.kinds);
+                    let (path, moved_from) = (path.join(&name), job.moved_from);
+                    let change = Change { path, kinds: job.kinds, moved_from };
+                    self.effects.push_back(Effect::Changed(change));
                 }
             }
         }

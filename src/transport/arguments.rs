@@ -9,7 +9,7 @@ use crate::transport::options::option_arguments;
 use crate::types::outcome::Capability;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Deletions, Step, StepKind};
+use crate::types::step::{Basis, Deletions, Renamed, Step, StepKind};
 
 /// rsync's arguments for one Step; `rsh` is the command line of ssh, for a host that is reached through it.
 pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString> {
@@ -60,14 +60,17 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
             arguments.push(joined("--password-file=", file.as_os_str()));
         }
     }
+    arguments.extend(step.renamed.iter().flat_map(taken_from));
     if let Some(rsh) = rsh {
         arguments.push(joined("--rsh=", OsStr::new(rsh)));
     }
-    for held in &step.held {
+    // Rules are anchored at the Root; what is listed below it has passed them.
+    let is_inside = step.kind == StepKind::Renamed;
+    for held in step.held.iter().filter(|_| !is_inside) {
         let rule = Rule::exclude_exactly(held).line();
         arguments.push(joined("--filter=", OsStr::from_bytes(&rule)));
     }
-    if let Some(rules) = rules {
+    if let Some(rules) = rules.as_ref().filter(|_| !is_inside) {
         arguments.push(joined("--filter=merge ", rules.as_os_str()));
     }
     if step.kind == StepKind::Leftovers {
@@ -77,8 +80,10 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
         }
     }
     arguments.push("--".into());
-    if step.kind != StepKind::Look {
-        arguments.push("./".into());
+    match &step.renamed {
+        Some(renamed) => arguments.push(inside("./", &renamed.rename.to, "/")),
+        None if step.kind != StepKind::Look => arguments.push("./".into()),
+        None => (),
     }
     arguments.push(target(host, mirror, step));
     arguments
@@ -94,10 +99,14 @@ pub fn list(step: &Step) -> Vec<u8> {
         return scope(&step.paths);
     }
     let mut list = Vec::new();
+    let paths = match &step.renamed {
+        Some(renamed) => &renamed.rename.files,
+        None => &step.paths,
+    };
     if step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root) {
         list.extend_from_slice(b"./\0");
     }
-    for path in step.paths.iter().filter(|path| !path.is_root()) {
+    for path in paths.iter().filter(|path| !path.is_root()) {
         list.extend_from_slice(b"./");
         list.extend_from_slice(path.as_bytes());
         if step.kind == StepKind::Leftovers {
@@ -116,13 +125,19 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::FirstContact | StepKind::RootItself => vec![LIST],
         StepKind::Written => vec![LIST, VANISHED, "--ignore-times"],
         StepKind::Touched => vec![LIST, VANISHED],
+        StepKind::Renamed => vec![LIST, VANISHED],
         StepKind::Subtrees => vec![LIST, VANISHED, "--recursive"],
         StepKind::SubtreesWritten => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
-        StepKind::Missing => vec![LIST, "--delete-missing-args", "--recursive"],
+        // What is back is written anew: it may share its files with what was linked to it.
+        StepKind::Missing => {
+            vec![LIST, "--delete-missing-args", "--recursive", "--ignore-times"]
+        }
         StepKind::Leftovers => {
             vec![LIST, VANISHED, "--dirs", "--existing", "--ignore-existing"]
         }
-        StepKind::MissingByFilter => vec!["--recursive", "--relative", "--exclude-from=-"],
+        StepKind::MissingByFilter => {
+            vec!["--recursive", "--relative", "--ignore-times", "--exclude-from=-"]
+        }
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
         StepKind::Walk => vec!["--recursive", "--relative"],
         StepKind::Check => vec!["--recursive", "--relative", "--checksum"],
@@ -134,6 +149,31 @@ fn flags(step: &Step) -> Vec<&'static str> {
         flags.push("--filter=- /*");
     }
     flags
+}
+
+/// Where the receiver looks for what was renamed: relative to the directory that is filled.
+fn taken_from(renamed: &Renamed) -> Vec<OsString> {
+    let rename = &renamed.rename;
+    let depth = rename.to.ancestors().count();
+    let option = |name: &str| inside(&format!("{name}={}", "../".repeat(depth)), &rename.from, "/");
+    let mut arguments = match renamed.basis {
+        Basis::Linked => vec![option("--link-dest")],
+        Basis::Copied => vec![option("--copy-dest")],
+        // Twice: also in the other directory.
+        Basis::Similar if rename.from != rename.to => {
+            vec!["--ignore-times".into(), "--fuzzy".into(), "--fuzzy".into(), option("--copy-dest")]
+        }
+        Basis::Similar => vec!["--ignore-times".into(), "--fuzzy".into()],
+    };
+    if renamed.by_content {
+        arguments.push("--checksum".into());
+    }
+    arguments
+}
+
+fn inside(before: &str, path: &RelPath, after: &str) -> OsString {
+    let after = if path.is_root() { "" } else { after };
+    OsString::from_vec([before.as_bytes(), path.as_bytes(), after.as_bytes()].concat())
 }
 
 fn deletions(step: &Step) -> Vec<String> {
@@ -173,6 +213,10 @@ fn scope(paths: &[RelPath]) -> Vec<u8> {
 /// being made anew; only the first contact may make it.
 fn target(host: &HostPlan, mirror: &MirrorPlan, step: &Step) -> OsString {
     let mut target = host.kind.target(&mirror.path).into_bytes();
+    if let Some(to) = step.renamed.as_ref().map(|it| &it.rename.to).filter(|to| !to.is_root()) {
+        target.push(b'/');
+        target.extend_from_slice(to.as_bytes());
+    }
     if step.kind != StepKind::FirstContact {
         target.extend_from_slice(b"/.");
     }

@@ -1,5 +1,7 @@
 //! What a Mirror lacks, looked at on the disk and ready to be pushed.
 
+use std::sync::Arc;
+
 use crate::types::change::{Epoch, Kinds};
 use crate::types::rel_path::RelPath;
 
@@ -24,6 +26,9 @@ pub struct Batch {
     pub present: Vec<Present>,
     /// Paths that exist, to be made equal with all that is below them, sorted.
     pub subtrees: Vec<Present>,
+    /// What is there under other names, innermost first; `present` and `subtrees` have no doubt of its
+    /// content, that is for these to settle.
+    pub renames: Vec<Arc<Rename>>,
     /// Directories in which receivers that broke off may have left temporary files, sorted.
     pub leftovers: Vec<RelPath>,
     /// Topmost paths that do not exist, sorted.
@@ -32,6 +37,38 @@ pub struct Batch {
     pub missing_directories: bool,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub held: Vec<RelPath>,
+}
+
+/// What a Mirror may hold under another name: a directory, or files of one directory.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The directory that held it.
+    pub from: RelPath,
+    /// The directory that holds it now.
+    pub to: RelPath,
+    /// Regular files in it, by their names relative to it, sorted.
+    pub files: Vec<RelPath>,
+    /// These alone were renamed, and not the directory.
+    pub files_alone: bool,
+    /// Each has another name than before.
+    pub other_names: bool,
+    /// All entries, directories and links included.
+    pub entries: u64,
+    /// Equal sizes and times tell equal contents, on a Mirror that owes nothing else.
+    pub is_exact: bool,
+    /// What it was called before is among the missing.
+    pub is_gone: bool,
+}
+
+impl Rename {
+    /// The new names.
+    pub fn targets(&self) -> Vec<RelPath> {
+        if !self.files_alone {
+            return vec![self.to.clone()];
+        }
+        self.files.iter().filter_map(|file| file.rebased(&RelPath::root(), &self.to)).collect()
+    }
 }
 
 /// An existing path.

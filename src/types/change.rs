@@ -27,20 +27,39 @@ bitflags::bitflags! {
     }
 }
 
-/// One path that may differ now.
+/// One path that may differ now; after a rename, two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Which path.
     pub path: RelPath,
     /// In which ways.
     pub kinds: Kinds,
+    /// What it was called before, and is not any more.
+    pub moved_from: Option<RelPath>,
 }
 
 impl Change {
     /// A change of `path` in the ways `kinds`.
     pub fn new(path: RelPath, kinds: Kinds) -> Self {
-        Self { path, kinds }
+        Self { path, kinds, moved_from: None }
     }
+
+    /// A rename.
+    pub fn moved(from: RelPath, path: RelPath, kinds: Kinds) -> Self {
+        Self { path, kinds, moved_from: Some(from) }
+    }
+}
+
+/// A rename, as a hint where a mirror may hold what is to be brought to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The old name.
+    pub from: RelPath,
+    /// The new name.
+    pub to: RelPath,
+    /// It is a directory, nothing was at the new name before, and nothing at or below either name is known
+    /// to have changed otherwise, but for attributes: equal sizes and times tell equal contents.
+    pub is_exact: bool,
 }
 
 /// A numbered, sealed group of changes of one Root. Zero is before the first.

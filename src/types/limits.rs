@@ -79,6 +79,15 @@ pub const RECENT_ENDS_MAX: usize = 64;
 /// Paths that are remembered for such an outage; more, and everything is compared.
 pub const RECENT_PATHS_MAX: usize = 10_000;
 
+/// Renames that one Root's log remembers; of more, the data is sent.
+pub const MOVES_MAX: usize = 512;
+
+/// Renames that one push makes use of, the largest first.
+pub const RENAMES_PER_PUSH_MAX: usize = 32;
+
+/// What is renamed and has fewer bytes is sent: two more runs of rsync cost as much.
+pub const RENAME_BYTES_MIN: u64 = 256 * 1024;
+
 /// Paths of broken-off pushes that are remembered for a second push; more, and everything is compared.
 pub const ECHO_PATHS_MAX: usize = 10_000;
 

@@ -64,6 +64,8 @@ pub enum Capability {
     Compress,
     /// `--checksum`, which a daemon may refuse: checks compare by size and time then.
     Checksum,
+    /// `--link-dest` and its like, which a daemon or a restricted shell may refuse: renames are sent.
+    Renames,
     /// Times to the nanosecond: protocols before 31, so rsync before 3.1 and openrsync, have whole seconds.
     Nanoseconds,
 }
@@ -75,13 +77,15 @@ impl Capability {
             Self::DeleteMissing => "delete-missing-args",
             Self::Compress => "compress",
             Self::Checksum => "checksum",
+            Self::Renames => "renames",
             Self::Nanoseconds => "nanoseconds",
         }
     }
 
     /// What [`Self::name`] wrote.
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::DeleteMissing, Self::Compress, Self::Checksum, Self::Nanoseconds];
+        let all =
+            [Self::DeleteMissing, Self::Compress, Self::Checksum, Self::Renames, Self::Nanoseconds];
         all.into_iter().find(|capability| capability.name() == name)
     }
 }

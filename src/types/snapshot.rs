@@ -20,6 +20,7 @@ const FACTS_BYTES: usize = 4 + 4 * 8;
 
 const TYPE: u32 = 0o170_000;
 const DIRECTORY: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
 
 /// Two changes within this time may leave the same ctime: the kernel's clock ticks at least each 10 ms.
 const TICK_NS: i64 = 50_000_000;
@@ -31,6 +32,11 @@ impl Facts {
     /// Whether it is a directory.
     pub fn is_directory(self) -> bool {
         self.mode & TYPE == DIRECTORY
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_regular(self) -> bool {
+        self.mode & TYPE == REGULAR
     }
 
     /// The same, as seen at this time (nanoseconds since 1970): what changed so late that another change

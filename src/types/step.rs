@@ -1,5 +1,8 @@
 //! One rsync run, as the rules ask for it, and how it ended.
 
+use std::sync::Arc;
+
+use crate::types::batch::Rename;
 use crate::types::rel_path::RelPath;
 
 /// One part of a Push: one rsync run.
@@ -15,6 +18,30 @@ pub struct Step {
     pub deletions: Deletions,
     /// Deletes before it sends, on a mirror without room.
     pub delete_first: bool,
+    /// For [`StepKind::Renamed`].
+    pub renamed: Option<Renamed>,
+}
+
+/// How what was renamed is taken from its old name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// What.
+    pub rename: Arc<Rename>,
+    /// How.
+    pub basis: Basis,
+    /// Contents are compared, and not size and time.
+    pub by_content: bool,
+}
+
+/// What a receiver makes of files that it finds under their old names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Another name of the same file: the old one is deleted by the same Push.
+    Linked,
+    /// A copy.
+    Copied,
+    /// Blocks of a file with nearly the same name, or the same size and time; what was sent is compared.
+    Similar,
 }
 
 /// What a run may delete on the mirror.
@@ -33,6 +60,8 @@ pub enum Deletions {
 pub enum StepKind {
     /// Makes the mirror's own directory, at first contact; fills nothing.
     FirstContact,
+    /// Fills a directory with what the mirror has under old names. Its paths are the new ones.
+    Renamed,
     /// Sends the listed entries, no matter whether size and time are equal.
     Written,
     /// Sends those of the listed entries whose size, time or attributes differ.
@@ -70,6 +99,7 @@ impl StepKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::FirstContact => "first contact",
+            Self::Renamed => "renames",
             Self::RootItself => "the root itself",
             Self::Written | Self::Touched => "files",
             Self::Subtrees | Self::SubtreesWritten => "subtrees",

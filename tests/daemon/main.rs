@@ -17,6 +17,7 @@ mod endings;
 mod everyday;
 mod faults;
 mod mirror_directory;
+mod renames;
 mod rescans;
 mod restart;
 mod safety;

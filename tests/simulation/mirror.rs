@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use mirrorball::types::batch::Rename;
 use mirrorball::types::rel_path::RelPath;
-use mirrorball::types::step::{Deletions, Exit, Step, StepEnd, StepKind};
+use mirrorball::types::step::{Basis, Deletions, Exit, Step, StepEnd, StepKind};
 
 use crate::Random;
 use crate::tree::{Node, Source, Tree, below};
@@ -28,6 +29,8 @@ pub enum Fault {
 pub struct Mirror {
     pub exists: bool,
     pub tree: Tree,
+    /// Names of one file each.
+    shared: Vec<(RelPath, RelPath)>,
     /// Nothing can be written there.
     pub denied: Option<RelPath>,
     /// What is on its disk, while that is not mounted.
@@ -44,6 +47,9 @@ pub struct Listing {
 
 /// The first half of a run.
 pub fn list(source: &Source, step: &Step) -> Listing {
+    if let Some(renamed) = &step.renamed {
+        return list_renamed(source, &renamed.rename);
+    }
     let mut entries = BTreeMap::new();
     let mut unreadable = Vec::new();
     let is_recursive = !matches!(step.kind, StepKind::Written | StepKind::Touched);
@@ -70,6 +76,25 @@ pub fn list(source: &Source, step: &Step) -> Listing {
         }
     }
     Listing { entries, unreadable, hidden: hidden_names }
+}
+
+fn list_renamed(source: &Source, rename: &Rename) -> Listing {
+    let mut listing =
+        Listing { entries: BTreeMap::new(), unreadable: Vec::new(), hidden: Vec::new() };
+    let is_hidden =
+        |path: &RelPath| source.unreadable.as_ref().is_some_and(|hidden| path.is_below(hidden));
+    for path in rename.files.iter().filter_map(|file| file.rebased(&RelPath::root(), &rename.to)) {
+        let Some(node) = source.tree.get(&path) else { continue };
+        if is_hidden(&path) {
+            listing.hidden.push(path);
+            continue;
+        }
+        for above in path.ancestors().filter(|above| above.is_below(&rename.to)) {
+            listing.entries.insert(above, Node::Directory);
+        }
+        listing.entries.insert(path, *node);
+    }
+    listing
 }
 
 impl Mirror {
@@ -161,6 +186,12 @@ impl Mirror {
         if !self.exists {
             run.messages +=
                 "rsync: [receiver] change_dir \"/m\" failed: No such file or directory (2)\n";
+            return Exit::Code(11);
+        }
+        let filled = step.renamed.as_ref().map(|it| &it.rename.to).filter(|to| !to.is_root());
+        if filled.is_some_and(|to| self.tree.get(to) != Some(&Node::Directory)) {
+            run.messages +=
+                "rsync: [Receiver] change_dir \"/m/x\" failed: No such file or directory (2)\n";
             return Exit::Code(11);
         }
         run.left = match step.deletions {
@@ -259,16 +290,51 @@ impl Mirror {
         let Node::File { stamp, mode, .. } = listed else { return };
         // Read now; gone since is "vanished", which is no failure.
         let Some(Node::File { content, .. }) = source.tree.get(path).copied() else { return };
-        let force =
-            matches!(step.kind, StepKind::Written | StepKind::SubtreesWritten | StepKind::Check);
+        let Node::File { content: listed_content, .. } = listed else { return };
+        let by_content = step.renamed.as_ref().is_some_and(|it| it.by_content);
+        let force = match &step.renamed {
+            Some(renamed) => renamed.basis == Basis::Similar,
+            None => matches!(
+                step.kind,
+                StepKind::Written
+                    | StepKind::SubtreesWritten
+                    | StepKind::Check
+                    | StepKind::Missing
+                    | StepKind::MissingByFilter
+            ),
+        };
+        let is_same = |content: u64, old: u64| match by_content {
+            true => content == listed_content,
+            false => old == stamp,
+        };
         let sent = Node::File { content, stamp, mode };
-        match self.tree.get(path).copied() {
+        let there = self.tree.get(path).copied();
+        match there {
             Some(Node::File { content: old, stamp: old_stamp, .. })
-                if !force && old_stamp == stamp =>
+                if !force && is_same(old, old_stamp) =>
             {
-                self.tree.insert(path.clone(), Node::File { content: old, stamp, mode });
+                let node = Node::File { content: old, stamp, mode };
+                self.tree.insert(path.clone(), node);
+                for other in self.names_of(path) {
+                    self.tree.insert(other, node);
+                }
             }
             _ if denied => run.fail(path, "mkstemp"),
+            _ if let Some((
+                old_name,
+                Node::File { content: old, stamp: old_stamp, mode: old_mode },
+            )) = self.old_name(step, path)
+                && !force
+                && is_same(old, old_stamp)
+                && there != Some(Node::Directory) =>
+            {
+                self.part(path);
+                self.tree.insert(path.clone(), Node::File { content: old, stamp, mode });
+                let is_linked = step.renamed.as_ref().is_some_and(|it| it.basis == Basis::Linked);
+                if is_linked && old_stamp == stamp && old_mode == mode {
+                    self.shared.push((old_name, path.clone()));
+                }
+            }
             Some(Node::Directory) => {
                 let inside = below(&self.tree, path);
                 let deletes = step.deletions != Deletions::None;
@@ -280,8 +346,44 @@ impl Mirror {
                 }
             }
             _ => {
+                self.part(path);
                 self.tree.insert(path.clone(), sent);
             }
+        }
+    }
+
+    /// Where a file was that is renamed, and is still.
+    fn old_name(&self, step: &Step, path: &RelPath) -> Option<(RelPath, Node)> {
+        let rename = &step.renamed.as_ref()?.rename;
+        let old = path.rebased(&rename.to, &rename.from)?;
+        let node = *self.tree.get(&old)?;
+        Some((old, node))
+    }
+
+    fn names_of(&self, path: &RelPath) -> Vec<RelPath> {
+        let mut names = vec![path.clone()];
+        // What is linked to what is linked.
+        for _ in 0..self.shared.len() {
+            for (one, other) in &self.shared {
+                match (names.contains(one), names.contains(other)) {
+                    (true, false) => names.push(other.clone()),
+                    (false, true) => names.push(one.clone()),
+                    _ => (),
+                }
+            }
+        }
+        names.retain(|name| matches!(self.tree.get(name), Some(Node::File { .. })));
+        names
+    }
+
+    /// Another file gets this name, or none.
+    fn part(&mut self, path: &RelPath) {
+        let others: Vec<RelPath> =
+            self.names_of(path).into_iter().filter(|name| name != path).collect();
+        self.shared.retain(|(one, other)| one != path && other != path);
+        // Those that were linked by way of it.
+        for pair in others.windows(2) {
+            self.shared.push((pair[0].clone(), pair[1].clone()));
         }
     }
 
@@ -293,6 +395,7 @@ impl Mirror {
             run.skipped += 1;
         } else {
             run.left -= 1;
+            self.part(path);
             self.tree.remove(path);
         }
     }

@@ -85,6 +85,9 @@ impl Source {
 
     /// One thing that somebody does.
     pub fn work(&mut self, random: &mut Random) -> Vec<Told> {
+        if random.one_in(8) {
+            return self.shuffle(random);
+        }
         let path = random.path();
         match random.below(10) {
             0..4 => self.write(&path, random),
@@ -137,6 +140,67 @@ impl Source {
         }
     }
 
+    /// A directory is renamed, with work in it or around it just before and after.
+    fn shuffle(&mut self, random: &mut Random) -> Vec<Told> {
+        let in_it = |path: &RelPath| matches!(self.tree.get(path), Some(Node::File { .. }));
+        let files: Vec<RelPath> = self.tree.keys().filter(|path| in_it(path)).cloned().collect();
+        let deep: Vec<&RelPath> = files.iter().filter(|f| f.ancestors().count() > 1).collect();
+        if deep.is_empty() {
+            let directory = RelPath::root().join(&[b'a' + random.below(3) as u8]);
+            let mut told = self.make_directory(&directory);
+            told.extend(self.write(&directory.join(b"a"), random));
+            return told;
+        }
+        let file = deep[random.below(deep.len() as u64) as usize].clone();
+        let Some(from) = file.parent() else { return Vec::new() };
+        let to = random.path();
+        let mut told = Vec::new();
+        if random.one_in(2) {
+            told.extend(self.rewrite_unseen(&file));
+        }
+        let inside = below(&self.tree, &from);
+        let copies: Vec<(RelPath, Node)> =
+            inside.iter().filter_map(|path| Some((path.clone(), *self.tree.get(path)?))).collect();
+        told.extend(self.rename(&from, &to));
+        match random.below(4) {
+            0 => told.extend(self.rename(&to, &random.path())),
+            1 if !self.tree.contains_key(&from) => {
+                // As cp -a brings the old name back, but with other modes.
+                told.extend(self.make_directory(&from));
+                for (path, node) in copies {
+                    self.next += 1;
+                    let Node::File { content, stamp, .. } = node else { continue };
+                    if !self.has_place(&path) || self.tree.contains_key(&path) {
+                        continue;
+                    }
+                    self.tree.insert(path.clone(), Node::File { content, stamp, mode: self.next });
+                    told.extend(self.told(&path, Kinds::CAME | Kinds::CONTENT));
+                }
+            }
+            _ => (),
+        }
+        if random.one_in(3)
+            && let Some(file) = file.rebased(&from, &to)
+        {
+            told.extend(self.rewrite_unseen(&file));
+        }
+        told
+    }
+
+    /// Other content of the same size and time.
+    fn rewrite_unseen(&mut self, path: &RelPath) -> Vec<Told> {
+        self.next += 1;
+        let next = self.next;
+        if !self.hears(path) {
+            return Vec::new();
+        }
+        match self.tree.get_mut(path) {
+            Some(Node::File { content, .. }) => *content = next,
+            _ => return Vec::new(),
+        }
+        self.told(path, Kinds::CONTENT)
+    }
+
     fn change_mode(&mut self, path: &RelPath) -> Vec<Told> {
         self.next += 1;
         match self.tree.get_mut(path) {
@@ -170,10 +234,20 @@ impl Source {
         if from == to || to.is_below(from) || from.is_below(to) || !self.has_place(to) {
             return Vec::new();
         }
+        // A file is renamed over another without a word about that.
+        let is_silent =
+            matches!((node, self.tree.get(to)), (Node::File { .. }, Some(Node::File { .. })));
         let mut told = self.remove(to);
+        if is_silent {
+            told.clear();
+        }
         let subtree = if node == Node::Directory { Kinds::SUBTREE } else { Kinds::empty() };
         let was_watched = self.watched.contains(from);
-        told.extend(self.told(from, Kinds::WENT | subtree));
+        let is_found = node == Node::Directory && !was_watched;
+        let is_seen = self.hears(from) && self.hears(to) && !is_found;
+        if !is_seen {
+            told.extend(self.told(from, Kinds::WENT | subtree));
+        }
         let new_name = |path: &RelPath| path.rebased(from, to).expect("it is there or below");
         for old in below(&self.tree, from).into_iter().chain([from.clone()]) {
             let node = self.tree.remove(&old).expect("listed just now");
@@ -183,7 +257,10 @@ impl Source {
             }
             self.tree.insert(new, node);
         }
-        if node == Node::Directory && !was_watched {
+        if is_seen {
+            let kinds = Kinds::CONTENT | subtree;
+            told.push(Told::Change(Change::moved(from.clone(), to.clone(), kinds)));
+        } else if is_found {
             told.extend(self.hears(to).then(|| Told::Came(to.clone())));
         } else {
             told.extend(self.told(to, Kinds::CONTENT | subtree));

@@ -18,8 +18,8 @@ use mirrorball::core::push::RunningPush;
 use mirrorball::core::rule::Rule;
 use mirrorball::core::snapshot::Snapshot;
 use mirrorball::core::{steps, verdict};
-use mirrorball::types::batch::Batch;
-use mirrorball::types::change::{Change, Kinds, Lane, Ticket};
+use mirrorball::types::batch::{Batch, Rename};
+use mirrorball::types::change::{Change, Kinds, Lane, Move, Ticket};
 use mirrorball::types::ids::{HostId, MirrorId};
 use mirrorball::types::moment::Moment;
 use mirrorball::types::outcome::{Budget, Outcome, PushEnd};
@@ -31,7 +31,7 @@ use mirrorball::types::step::{Exit, Step, StepKind};
 use crate::Random;
 use crate::disk::{self, Disk, Kept};
 use crate::mirror::{self, Fault, Listing, Mirror};
-use crate::tree::{Node, Source, Told};
+use crate::tree::{Node, Source, Told, below};
 
 const HOSTS: usize = 3;
 /// How long what broke off may still land.
@@ -486,7 +486,8 @@ impl World {
         } else {
             let found: Vec<_> =
                 taken.entries.iter().map(|(p, _)| self.source.presence(p)).collect();
-            batch::make(taken.to, &taken.entries, &found, &self.filter, &[])
+            let renames = self.look_at_renames(&taken.renames);
+            batch::make(taken.to, &taken.entries, &found, &self.filter, &[], renames)
         };
         let batch = Batch { full: !self.source.tree.is_empty(), ..made };
         if batch.full {
@@ -500,8 +501,39 @@ impl World {
         let own = if batch.walk && !batch.full { 0 } else { self.max_delete };
         let budget = self.collator.budget(&mirror, lane).unwrap_or(Budget::AtMost(own));
         self.say(|| format!("{mirror} {:?} {lane:?} {budget:?} {batch:?}", taken.ticket));
-        let work = HostWork { ticket: taken.ticket, batch: Arc::new(batch), budget };
+        let trusts_renames = self.collator.trusts_hints(&mirror);
+        let batch = Arc::new(batch);
+        let work = HostWork { ticket: taken.ticket, batch, budget, trusts_renames };
         self.answer(mirror, lane, Some(work));
+    }
+
+    fn look_at_renames(&self, moves: &[Move]) -> Vec<Rename> {
+        let tree = &self.source.tree;
+        let is_file = |path: &RelPath| matches!(tree.get(path), Some(Node::File { .. }));
+        let renames = moves.iter().filter_map(|it| {
+            let files_alone = *tree.get(&it.to)? != Node::Directory;
+            let (from, to, files) = if files_alone {
+                let name = RelPath::root().join(it.to.name());
+                (it.from.parent()?, it.to.parent()?, vec![name])
+            } else {
+                let inside = below(tree, &it.to).into_iter().filter(is_file);
+                let files = inside.filter_map(|path| path.rebased(&it.to, &RelPath::root()));
+                (it.from.clone(), it.to.clone(), files.collect())
+            };
+            Some(Rename {
+                from,
+                to,
+                entries: files.len() as u64,
+                files,
+                files_alone,
+                other_names: files_alone && it.from.name() != it.to.name(),
+                is_exact: it.is_exact,
+                is_gone: false,
+            })
+        });
+        let mut renames: Vec<Rename> = renames.collect();
+        renames.sort_by_key(|it| std::cmp::Reverse(it.to.ancestors().count()));
+        renames
     }
 
     fn start(&mut self, host: usize, push: Push) {
@@ -656,8 +688,12 @@ impl World {
     }
 
     fn kill_host(&mut self, host: usize) {
-        let before = BTreeMap::new();
-        if !self.hosts[host].running.is_empty() {
+        // A receiver has nothing in its hands but what its push is about.
+        let running = self.hosts[host].running.values();
+        let batches: Vec<_> = running.map(|running| running.push.batch.clone()).collect();
+        let mut before = self.mirrors[host].tree.clone();
+        before.retain(|path, _| !batches.iter().any(|batch| batch.accounts_for(path)));
+        if !batches.is_empty() {
             self.leave_behind(host, &before);
         }
         let actor = &mut self.hosts[host];

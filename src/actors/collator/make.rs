@@ -7,6 +7,7 @@ use slog::{debug, error};
 
 use super::CollatorActor;
 use super::guard::sight;
+use super::renames;
 use crate::actors::message::Work;
 use crate::actors::shell::Shell;
 use crate::core::batch::{self, Presence};
@@ -66,7 +67,8 @@ impl CollatorActor {
                 batch::make_walk(taken.to, taken.check, held)
             } else {
                 let found = look(&source, &taken.entries);
-                batch::make(taken.to, &taken.entries, &found, &filter, held)
+                let renames = renames::look(&source, &taken.renames, &filter, held);
+                batch::make(taken.to, &taken.entries, &found, &filter, held, renames)
             };
             let batch = Batch {
                 full: !top.is_empty(),
@@ -133,7 +135,9 @@ impl CollatorActor {
         debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
             "walk" => batch.walk);
         let budget = self.budget(&mirror, lane, &batch);
-        let work = self.source.clone().map(|source| Work { ticket, batch, budget, source });
+        let trusts_renames = self.core.trusts_hints(&mirror);
+        let work = self.source.clone();
+        let work = work.map(|source| Work { ticket, batch, budget, trusts_renames, source });
         self.answer(mirror, lane, work);
     }
 

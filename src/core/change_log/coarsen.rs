@@ -62,6 +62,7 @@ impl ChangeLog {
         let Some(epoch) = below.max(own) else { return };
         let swallowed = self.swallow(&directory) & Kinds::CONTENT;
         let own = self.forget(&directory).unwrap_or_default();
+        self.renames.doubt_below(&directory);
         self.put(directory, Entry { epoch, kinds: own | swallowed | Kinds::SUBTREE });
     }
 }

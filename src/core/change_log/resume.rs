@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ChangeLog;
 use crate::core::checkpoint::Holders;
 use crate::core::debts::Debts;
+use crate::core::open_epoch::Sealed;
 use crate::types::batch::Dirty;
 use crate::types::change::Kinds;
 use crate::types::ids::MirrorId;
@@ -33,7 +34,8 @@ impl ChangeLog {
                 debts.echo(now, false, &handed_out);
             }
         }
-        self.seal_for(now, dirty, |id| holders.contains_key(id));
+        let sealed = Sealed { first_change: now, changes: dirty, moves: Vec::new() };
+        self.seal_for(sealed, |id| holders.contains_key(id));
     }
 
     /// What a Mirror lacks; none if that can't be said path by path, or is more than `max` paths.
@@ -51,6 +53,9 @@ impl ChangeLog {
         for (path, kinds) in stuck.chain(&debts.rewritten).chain(&debts.held).chain(lost) {
             *lacks.entry(path.clone()).or_default() |= *kinds;
         }
+        for path in debts.linked.iter().flat_map(|(from, to)| [from, to]) {
+            *lacks.entry(path.clone()).or_default() |= Kinds::SUBTREE | Kinds::CONTENT;
+        }
         Some(lacks.into_iter().collect())
     }
 
@@ -66,7 +71,14 @@ impl ChangeLog {
             None => 0,
         };
         let dirty: usize = self.epochs_above(debts.cursor).map(|(_, r)| r.paths.len()).sum();
-        Some(dirty + lost + debts.stuck.len() + debts.rewritten.len() + debts.held.len())
+        Some(
+            dirty
+                + lost
+                + debts.stuck.len()
+                + debts.rewritten.len()
+                + debts.held.len()
+                + 2 * debts.linked.len(),
+        )
     }
 
     /// Whether more may differ on a Mirror than was ever handed out for it.

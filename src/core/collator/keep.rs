@@ -45,7 +45,7 @@ impl Collator {
         for (path, kinds) in journal {
             *dirty.entry(path.clone()).or_default() |= *kinds;
         }
-        for Change { path, kinds } in changes {
+        for Change { path, kinds, .. } in changes {
             *dirty.entry(path).or_default() |= kinds;
         }
         // Whatever it holds, it is looked at once before it is called in sync.

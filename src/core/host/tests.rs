@@ -8,7 +8,8 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn work(ticket: u64) -> HostWork {
-    HostWork { ticket: Ticket(ticket), batch: Arc::default(), budget: Budget::AtMost(1000) }
+    let budget = Budget::AtMost(1000);
+    HostWork { ticket: Ticket(ticket), batch: Arc::default(), budget, trusts_renames: true }
 }
 
 fn id(root: &str) -> MirrorId {

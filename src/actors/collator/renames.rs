@@ -1,0 +1,100 @@
+//! Renames as they are found on the disk: what of them is worth a run of rsync of its own.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::core::filter::Filter;
+use crate::types::batch::Rename;
+use crate::types::change::Move;
+use crate::types::limits::{RENAME_BYTES_MIN, RENAMES_PER_PUSH_MAX};
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+use crate::watch::presence::Looker;
+use crate::watch::scan;
+
+/// Looks at what was renamed, innermost first.
+pub(super) fn look(
+    source: &SourceDir,
+    moves: &[Move],
+    filter: &Filter,
+    held: &[RelPath],
+) -> Vec<Rename> {
+    let touches =
+        |path: &RelPath, held: &RelPath| path == held || path.is_below(held) || held.is_below(path);
+    let is_held = |path: &RelPath| held.iter().any(|held| touches(path, held));
+    let mut looker = Looker::new(source);
+    let mut found: Vec<(u64, Rename)> = Vec::new();
+    // By the directories that held and hold them, and whether their names are others.
+    let mut files: BTreeMap<(RelPath, RelPath, bool), (u64, Vec<RelPath>)> = BTreeMap::new();
+    for it in moves.iter().filter(|it| !is_held(&it.from) && !is_held(&it.to)) {
+        let Some(inspection) = looker.inspect(&it.to) else { continue };
+        if filter.excludes(&it.to, inspection.is_directory) {
+            continue;
+        }
+        if inspection.is_directory {
+            found.extend(directory(source, it, filter));
+        } else if inspection.is_regular && inspection.size >= RENAME_BYTES_MIN {
+            let (Some(from), Some(to)) = (it.from.parent(), it.to.parent()) else { continue };
+            let group = files.entry((from, to, it.from.name() != it.to.name())).or_default();
+            group.0 += inspection.size;
+            group.1.push(RelPath::root().join(it.to.name()));
+        }
+    }
+    found.extend(files.into_iter().map(|((from, to, other_names), (bytes, mut files))| {
+        files.sort_unstable();
+        files.dedup();
+        let entries = files.len() as u64;
+        let rename = Rename {
+            from,
+            to,
+            files,
+            files_alone: true,
+            other_names,
+            entries,
+            is_exact: false,
+            is_gone: false,
+        };
+        (bytes, rename)
+    }));
+    found.retain(|(_, it)| can_be_argument(&it.from) && can_be_argument(&it.to));
+    found.sort_by_key(|(bytes, _)| Reverse(*bytes));
+    found.truncate(RENAMES_PER_PUSH_MAX);
+    // An outer one would send what an inner one finds.
+    found.sort_by_key(|(_, it)| (Reverse(it.to.ancestors().count()), it.to.clone()));
+    found.into_iter().map(|(_, it)| it).collect()
+}
+
+/// A directory with its regular files and their bytes; none where that is not worth it.
+fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Rename)> {
+    let scan = scan::scan(source, &it.to, |path, is_dir| filter.excludes(path, is_dir)).ok()?;
+    let (mut bytes, mut entries, mut files) = (0, 1, Vec::new());
+    for (directory, listing) in &scan.directories {
+        for (name, facts) in listing.entries() {
+            entries += 1;
+            if facts.is_regular() {
+                bytes += facts.size;
+                files.push(directory.join(name).rebased(&it.to, &RelPath::root())?);
+            }
+        }
+    }
+    files.sort_unstable();
+    let Move { from, to, is_exact } = it.clone();
+    let rename = Rename {
+        from,
+        to,
+        files,
+        files_alone: false,
+        other_names: false,
+        entries,
+        is_exact,
+        is_gone: false,
+    };
+    (bytes >= RENAME_BYTES_MIN).then_some((bytes, rename))
+}
+
+/// Whether a path means itself as an argument: a daemon expands patterns in those, and neither it nor a remote
+/// shell is to be trusted with what is not plain.
+fn can_be_argument(path: &RelPath) -> bool {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b >= 0x80 || b"/._-+=@,% ".contains(b);
+    path.as_bytes().iter().all(is_plain)
+}

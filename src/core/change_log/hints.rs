@@ -1,0 +1,56 @@
+//! Renames as hints for one Mirror: where it may hold what is to be brought to it.
+
+use std::collections::BTreeMap;
+
+use super::ChangeLog;
+use crate::core::debts::Debts;
+use crate::types::batch::Dirty;
+use crate::types::change::{Kinds, Move, Ticket};
+use crate::types::ids::MirrorId;
+use crate::types::outcome::Held;
+use crate::types::rel_path::RelPath;
+
+impl ChangeLog {
+    /// Renames whose new names are among the entries. What may share files with an old name is not filled from
+    /// elsewhere before that is put right.
+    pub(super) fn hints(&self, debts: &Debts, entries: &[Dirty]) -> Vec<Move> {
+        if self.renames.is_empty_above(debts.cursor) {
+            return Vec::new();
+        }
+        let kinds_of = |path: &RelPath| {
+            let at = entries.binary_search_by(|(known, _)| known.cmp(path)).ok()?;
+            Some(entries[at].1)
+        };
+        let is_subtree =
+            |path: RelPath| kinds_of(&path).is_some_and(|k| k.contains(Kinds::SUBTREE));
+        let is_related = |one: &RelPath, other: &RelPath| {
+            one == other || one.is_below(other) || other.is_below(one)
+        };
+        let mut hints = self.renames.above(debts.cursor);
+        hints.retain(|it| !debts.linked.keys().any(|old| is_related(old, &it.to)));
+        hints.retain_mut(|it| {
+            let is_named = kinds_of(&it.to).is_some_and(|kinds| kinds.contains(Kinds::CONTENT));
+            it.is_exact &= is_named;
+            is_named || it.to.ancestors().any(is_subtree)
+        });
+        hints
+    }
+
+    /// Whether exact hints are: this Mirror owes nothing else, so that it holds what the log says.
+    pub fn trusts_hints(&self, id: &MirrorId) -> bool {
+        self.mirrors.get(id).is_some_and(Debts::is_plain)
+    }
+
+    /// The renames that work makes use of; none if its ticket is not current.
+    pub fn links(&self, id: &MirrorId, ticket: Ticket) -> BTreeMap<RelPath, RelPath> {
+        self.running(id, ticket).map(|running| running.links.clone()).unwrap_or_default()
+    }
+
+    /// Of these, some old names were not deleted.
+    pub fn keep_linked(&mut self, id: &MirrorId, links: BTreeMap<RelPath, RelPath>, held: &Held) {
+        let Some(debts) = self.mirrors.get_mut(id) else { return };
+        let is_held =
+            |from: &RelPath| held.paths.iter().any(|(path, _)| from == path || from.is_below(path));
+        debts.linked.extend(links.into_iter().filter(|(from, _)| is_held(from)));
+    }
+}
