@@ -39,7 +39,7 @@ pub fn make(
     renames: Vec<Rename>,
 ) -> Batch {
     debug_assert_eq!(entries.len(), found.len());
-    let renamed: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
+    let settled: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
     // The value says whether the content is in doubt; for subtrees and present ones alike.
     let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
@@ -54,7 +54,7 @@ pub fn make(
         if kinds.is_empty() {
             continue;
         }
-        let content = kinds.contains(Kinds::CONTENT) && !renamed.contains(path);
+        let content = kinds.contains(Kinds::CONTENT) && !settled.contains(path);
         match found {
             Presence::Present { is_directory } => {
                 if filter.excludes(path, *is_directory) {
@@ -102,9 +102,10 @@ pub fn make(
     let is_wanted = |path: &RelPath| present.contains_key(path) || covers(path);
     let renames = renames.into_iter().filter(|it| it.targets().iter().any(is_wanted)).map(|it| {
         let old = |file: &RelPath| file.rebased(&RelPath::root(), &it.from);
-        let is_gone = match it.files_alone {
-            true => it.files.iter().filter_map(old).all(|path| is_missing(&path)),
-            false => is_missing(&it.from) && !covers(&it.from),
+        let is_gone = if it.files_alone {
+            it.files.iter().filter_map(old).all(|path| is_missing(&path))
+        } else {
+            is_missing(&it.from) && !covers(&it.from)
         };
         Arc::new(Rename { is_gone, ..it })
     });

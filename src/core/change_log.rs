@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::core::debts::{Debts, Running};
 use crate::core::directory::Directory;
-use crate::core::open_epoch::{Sealed, beyond_attributes, is_doubted, remove_below};
+use crate::core::open_epoch::{Sealed, remove_below};
 use crate::core::renames::Renames;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Lane, Move, Ticket};
@@ -390,21 +390,6 @@ impl ChangeLog {
         holds_more.then_some(Budget::Held)
     }
 
-    /// The Root is not empty any more: what was held because it was is judged again, if it holds at least half as
-    /// much. Returns whether there was any.
-    pub fn owe_walks_held_from_empty_root(&mut self, now: Moment, entries: u64) -> bool {
-        let is_back = |debts: &Debts| {
-            debts.held_from_empty_root && debts.held_count <= entries.saturating_mul(2)
-        };
-        let mut back = Vec::new();
-        for (id, debts) in self.mirrors.iter_mut().filter(|(_, debts)| is_back(debts)) {
-            debts.held_from_empty_root = false;
-            back.push(id.clone());
-        }
-        back.iter().for_each(|id| self.owe_walk(now, id));
-        !back.is_empty()
-    }
-
     /// A person lets held deletions go, and takes a directory that is not what it was for what it is.
     pub fn approve(&mut self, now: Moment, id: &MirrorId) {
         let Some(debts) = self.mirrors.get_mut(id) else { return };
@@ -572,21 +557,6 @@ impl ChangeLog {
             }
         }
         (entries.into_iter().collect(), tried)
-    }
-
-    fn note_moves(&mut self, epoch: Epoch, changes: &BTreeMap<RelPath, Kinds>, moves: Vec<Move>) {
-        for (path, kinds) in changes.iter().filter(|(_, kinds)| beyond_attributes(**kinds)) {
-            self.renames.doubt(path);
-            if kinds.contains(Kinds::SUBTREE) {
-                self.renames.doubt_below(path);
-            }
-        }
-        let is_doubted = |path: &RelPath| is_doubted(&self.entries, |entry| entry.kinds, path);
-        let moves = moves.into_iter().map(|it| {
-            let is_exact = it.is_exact && !is_doubted(&it.from) && !is_doubted(&it.to);
-            Move { is_exact, ..it }
-        });
-        self.renames.note(epoch, moves.collect::<Vec<_>>());
     }
 
     fn put(&mut self, path: RelPath, entry: Entry) {

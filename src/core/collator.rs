@@ -219,6 +219,10 @@ impl Collator {
     /// A Mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
     pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
         let ready = matches!(self.phase, Phase::Watching);
+        if ready && self.open.has_moves() {
+            // Where something went is known: its old name is not deleted before that is of use.
+            self.seal(now);
+        }
         let taken = if ready { self.log.take(now, id, lane) } else { None };
         self.open.handle_pushing(self.log.is_working());
         if let Some(taken) = &taken {

@@ -168,6 +168,11 @@ impl OpenEpoch {
         self.changes.len()
     }
 
+    /// Whether anything was renamed that mirrors may have.
+    pub fn has_moves(&self) -> bool {
+        !self.moves.is_empty()
+    }
+
     /// Whether nothing changed and no file is open.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.held.is_empty()

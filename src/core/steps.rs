@@ -145,8 +145,8 @@ fn renamed(rename: &Arc<Rename>, delete: DeleteMode, manner: Manner) -> Option<R
         return None;
     }
     // Where deletions are left out, anything may stand at the new name.
-    let by_content =
-        !rename.other_names && !(rename.is_exact && manner.trusts_renames && delete.on_push());
+    let is_sure = rename.is_exact && manner.trusts_renames && delete.on_push();
+    let by_content = !rename.other_names && !is_sure;
     if by_content && !manner.can_check {
         return None;
     }

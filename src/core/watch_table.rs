@@ -360,7 +360,7 @@ impl WatchTable {
                 deadline: now + MOVE_PAIR_WAIT,
             });
         } else if mask.contains(EventMask::MOVED_TO) {
-            self.moved_to(node, &event.name, path, event.cookie, is_directory);
+            self.moved_to(node, &event.name, &path, event.cookie, is_directory);
         } else if mask.contains(EventMask::CREATE) && is_directory {
             self.forget_entry(node, &event.name);
             // Files in it may have the times of others that are still on a mirror.
@@ -392,7 +392,7 @@ impl WatchTable {
         &mut self,
         parent: NodeId,
         name: &[u8],
-        path: RelPath,
+        path: &RelPath,
         cookie: u32,
         is_directory: bool,
     ) {

@@ -14,6 +14,7 @@ use crate::transport::process::{self, Spec};
 use crate::transport::ssh::Master;
 use crate::transport::{Job, Transport, pace};
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
+use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::types::step::{Differences, Exit, StepEnd};
 
@@ -100,7 +101,14 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
         exit: ended.exit,
         messages: [output.messages, ended.stderr].concat(),
         messages_cut: output.messages_cut || ended.stderr_cut,
-        created_directories: output.created_directories,
+        created_directories: match &step.renamed {
+            None => output.created_directories,
+            Some(renamed) => {
+                let inside = output.created_directories.iter();
+                let to = &renamed.rename.to;
+                inside.filter_map(|path| path.rebased(&RelPath::root(), to)).collect()
+            }
+        },
         differences: output.differences,
         entries_found: output.entries_found,
         bytes_sent: output.bytes_sent,

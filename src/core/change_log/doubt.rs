@@ -3,7 +3,7 @@
 
 use super::ChangeLog;
 use crate::core::backoff::seed_of;
-use crate::core::debts::Running;
+use crate::core::debts::{Debts, Running};
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds};
 use crate::types::ids::MirrorId;
@@ -44,6 +44,21 @@ impl ChangeLog {
             debts.walk_after = now + spread * part / 1000;
         }
         self.trim();
+    }
+
+    /// The Root is not empty any more: what was held because it was is judged again, if it holds at least half as
+    /// much. Returns whether there was any.
+    pub fn owe_walks_held_from_empty_root(&mut self, now: Moment, entries: u64) -> bool {
+        let is_back = |debts: &Debts| {
+            debts.held_from_empty_root && debts.held_count <= entries.saturating_mul(2)
+        };
+        let mut back = Vec::new();
+        for (id, debts) in self.mirrors.iter_mut().filter(|(_, debts)| is_back(debts)) {
+            debts.held_from_empty_root = false;
+            back.push(id.clone());
+        }
+        back.iter().for_each(|id| self.owe_walk(now, id));
+        !back.is_empty()
     }
 
     /// Something may have broken off on every Mirror, and nobody knows what.

@@ -4,13 +4,35 @@ use std::collections::BTreeMap;
 
 use super::ChangeLog;
 use crate::core::debts::Debts;
+use crate::core::open_epoch::{beyond_attributes, is_doubted};
 use crate::types::batch::Dirty;
-use crate::types::change::{Kinds, Move, Ticket};
+use crate::types::change::{Epoch, Kinds, Move, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::outcome::Held;
 use crate::types::rel_path::RelPath;
 
 impl ChangeLog {
+    /// Changes are about to be sealed, these renames among them.
+    pub(super) fn note_moves(
+        &mut self,
+        epoch: Epoch,
+        changes: &BTreeMap<RelPath, Kinds>,
+        moves: Vec<Move>,
+    ) {
+        for (path, kinds) in changes.iter().filter(|(_, kinds)| beyond_attributes(**kinds)) {
+            self.renames.doubt(path);
+            if kinds.contains(Kinds::SUBTREE) {
+                self.renames.doubt_below(path);
+            }
+        }
+        let is_doubted = |path: &RelPath| is_doubted(&self.entries, |entry| entry.kinds, path);
+        let moves = moves.into_iter().map(|it| {
+            let is_exact = it.is_exact && !is_doubted(&it.from) && !is_doubted(&it.to);
+            Move { is_exact, ..it }
+        });
+        self.renames.note(epoch, moves.collect::<Vec<_>>());
+    }
+
     /// Renames whose new names are among the entries. What may share files with an old name is not filled from
     /// elsewhere before that is put right.
     pub(super) fn hints(&self, debts: &Debts, entries: &[Dirty]) -> Vec<Move> {
