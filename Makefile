@@ -1,7 +1,7 @@
 # `make demo` shows the main job at work; `make test` runs everything that must pass.
 CARGO ?= cargo
 
-.PHONY: all setup demo test soak fmt lint doc
+.PHONY: all setup demo test soak bench fmt lint doc
 
 all: test
 
@@ -29,3 +29,9 @@ soak: setup
 	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --release --test simulation
 	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon churn
 	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon trouble
+
+# Figures beside other programs; `make bench ROW=latency` for one row, RUNS=5 for more runs.
+bench: setup
+	@tests/setup lsyncd inotifywait python3
+	$(CARGO) build --release --quiet
+	MIRRORBALL=$(CURDIR)/target/release/mirrorball ROW=$(ROW) RUNS=$(RUNS) $(CARGO) bench --bench rows --quiet
