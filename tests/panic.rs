@@ -20,6 +20,7 @@ use mirrorball::actors::message::StatusSince;
 use mirrorball::actors::overseer::{self, real_transports};
 use mirrorball::config;
 use mirrorball::transport::{Job, Transport};
+use mirrorball::types::ids::RootId;
 use mirrorball::types::status::{MirrorState, Status};
 use mirrorball::types::step::{StepEnd, StepKind};
 use support::servers::Rsyncd;
@@ -40,6 +41,10 @@ impl Transport for Panicking {
             });
         }
         self.real.run(job)
+    }
+
+    fn let_go(&self, root: &RootId) {
+        self.real.let_go(root);
     }
 
     fn close(&self) {

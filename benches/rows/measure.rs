@@ -40,7 +40,7 @@ pub fn medians(runs: &[Figures]) -> Figures {
 
 /// Waits for a fact, without burning the processor that is measured.
 pub fn until(what: &str, mut fact: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !fact() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_micros(200));

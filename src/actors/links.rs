@@ -15,6 +15,8 @@ pub struct HostLink {
     pub work_waits: Recipient<WorkWaits>,
     /// Here it is.
     pub batch_ready: Recipient<BatchReady>,
+    /// Keep nothing of the Root open.
+    pub let_go: Recipient<LetGo>,
 }
 
 /// From a transfer actor to a Root's collator.

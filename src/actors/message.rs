@@ -93,11 +93,14 @@ pub struct Explore {
 #[rtype(result = "()")]
 pub struct WatchAnew;
 
-/// Collator to watcher: the Root is halted; keep nothing of it open before it is to be watched anew. Lost: its
+/// Collator to watcher and to its hosts: the Root is halted; keep nothing of it open before it is to be watched anew. Lost: its
 /// file system stays busy.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct LetGo;
+pub struct LetGo {
+    /// Which Root.
+    pub root: RootId,
+}
 
 /// Anybody to watcher: which Epoch holds everything that changed before now, also what is still in the
 /// kernel's queue? The error says why that can't be told.

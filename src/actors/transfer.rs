@@ -13,8 +13,8 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Drain, Drained, HostReported, MeetRoot, Progressed, TakeBatch,
-    Verify, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Drain, Drained, HostReported, LetGo, MeetRoot, Progressed,
+    TakeBatch, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -98,6 +98,7 @@ impl TransferActor {
         HostLink {
             work_waits: address.clone().recipient(),
             batch_ready: address.clone().recipient(),
+            let_go: address.clone().recipient(),
         }
     }
 
@@ -357,6 +358,13 @@ impl Handler<Verify> for TransferActor {
                 }
             }
         })
+    }
+}
+
+impl Handler<LetGo> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: LetGo, _: &mut Self::Context) {
+        self.transport.let_go(&message.root);
     }
 }
 

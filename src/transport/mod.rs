@@ -9,6 +9,7 @@ pub mod process;
 pub mod rsync;
 pub mod ssh;
 pub mod version;
+pub mod warm;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::types::ids::RootId;
 use crate::types::outcome::Capability;
 use crate::types::plan::MirrorPlan;
 use crate::types::source_dir::SourceDir;
@@ -27,6 +29,9 @@ use crate::types::step::{Step, StepEnd};
 pub trait Transport {
     /// Runs one Step. Dropping the future ends the run's whole process group.
     fn run(&self, job: Job) -> Pin<Box<dyn Future<Output = StepEnd>>>;
+
+    /// Gives up what keeps this Root's directory open.
+    fn let_go(&self, root: &RootId);
 
     /// Gives up what is kept open to the host.
     fn close(&self);

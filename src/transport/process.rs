@@ -124,22 +124,33 @@ fn end_with_parent(command: &mut Command, parent: Pid) {
 pub async fn run(
     spec: Spec,
     on_start: impl FnOnce(Option<u32>),
-    mut on_output: impl FnMut(&[u8]),
+    on_output: impl FnMut(&[u8]),
 ) -> Ended {
-    let (mut child, mut group) = match start(&spec) {
-        Ok(started) => started,
+    match start(&spec) {
+        Ok((child, group)) => {
+            on_start(child.id());
+            attend(child, group, spec.stdin, on_output).await
+        }
         Err(error) => {
             let stderr = error.to_string().into_bytes();
-            return Ended { exit: Exit::NotStarted, stderr, stderr_cut: false };
+            Ended { exit: Exit::NotStarted, stderr, stderr_cut: false }
         }
-    };
-    on_start(child.id());
+    }
+}
+
+/// Feeds a child that was started, and hears it to its end.
+pub async fn attend(
+    mut child: Child,
+    mut group: Group,
+    input: Vec<u8>,
+    mut on_output: impl FnMut(&[u8]),
+) -> Ended {
     let mut stdin = child.stdin.take().expect("it was asked to be piped");
     let stdout = child.stdout.take().expect("it was asked to be piped");
     let stderr = child.stderr.take().expect("it was asked to be piped");
     let feed = async move {
         // A child that ends before it has read everything says so by its exit code.
-        drop(stdin.write_all(&spec.stdin).await);
+        drop(stdin.write_all(&input).await);
         drop(stdin);
     };
     let mut said = Vec::new();

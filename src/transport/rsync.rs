@@ -6,22 +6,29 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
+
+use bstr::ByteSlice;
+use tokio::process::Child;
 
 use crate::transport::arguments::{arguments, list};
 use crate::transport::confine::Confinement;
 use crate::transport::output::Output;
-use crate::transport::process::{self, Spec};
+use crate::transport::process::{self, Ended, Group, Spec};
 use crate::transport::ssh::Master;
+use crate::transport::warm::{Warm, What};
 use crate::transport::{Job, Transport, pace};
+use crate::types::ids::RootId;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
-use crate::types::step::{Differences, Exit, StepEnd};
+use crate::types::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {
     host: Rc<HostPlan>,
     master: Option<Rc<Master>>,
+    warm: Rc<Warm>,
 }
 
 impl RsyncTransport {
@@ -30,33 +37,154 @@ impl RsyncTransport {
         let host = Rc::new(host.clone());
         let master = matches!(host.kind, HostKind::Ssh { .. })
             .then(|| Rc::new(Master::new(host.clone(), state_dir)));
-        Self { host, master }
+        let warm = Rc::new(Warm::new(host.warm));
+        Self { host, master, warm }
     }
 }
 
 impl Transport for RsyncTransport {
     fn run(&self, job: Job) -> Pin<Box<dyn Future<Output = StepEnd>>> {
         let host = self.host.clone();
-        let master = self.master.clone();
+        let (master, warm) = (self.master.clone(), self.warm.clone());
         Box::pin(async move {
-            let Some(master) = master else { return run(&host, &job, None).await };
+            let Some(master) = master else { return run(&host, &job, None, &warm).await };
             let _use = match master.ready().await {
                 Ok(in_use) => in_use,
                 Err(why) => return not_connected(why),
             };
             let rsh = master.client_command();
-            run(&host, &job, Some(&rsh)).await
+            run(&host, &job, Some(&rsh), &warm).await
         })
     }
 
+    fn let_go(&self, root: &RootId) {
+        self.warm.let_go(root);
+    }
+
     fn close(&self) {
+        self.warm.close();
         if let Some(master) = &self.master {
             master.close();
         }
     }
 }
 
-async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
+async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>) -> StepEnd {
+    let Job { step, mirror, .. } = job;
+    let spec = spec(host, job, rsh);
+    let what = what(&spec, job);
+    let waits = warm.take(&what);
+    let is_warm = waits.is_some();
+    let (mut ended, mut output) = attend(host, job, spec.clone(), waits).await;
+    let is_full_house = says_full_house(&ended, &output);
+    // What waits takes connections too.
+    if (is_warm && has_died_idle(&ended, &output)) || (is_full_house && warm.let_all_go()) {
+        if is_full_house {
+            tokio::time::sleep(GIVEN_BACK_AFTER).await;
+        }
+        (ended, output) = attend(host, job, spec, None).await;
+    }
+    if matches!(ended.exit, Exit::Code(0)) {
+        // Whoever waits for this end does not wait for that.
+        let (host, job, warm) = (host.clone(), job.clone(), warm.clone());
+        let rsh = rsh.map(String::from);
+        actix_rt::spawn(async move { keep_warm(&host, job, rsh.as_deref(), &warm) });
+    }
+    let inside = |paths: Vec<RelPath>| match &step.renamed {
+        None => paths,
+        Some(it) => {
+            let to = &it.rename.to;
+            paths.iter().filter_map(|path| path.rebased(&RelPath::root(), to)).collect()
+        }
+    };
+    StepEnd {
+        exit: ended.exit,
+        messages: [output.messages, ended.stderr].concat(),
+        messages_cut: output.messages_cut || ended.stderr_cut,
+        created_directories: inside(output.created_directories),
+        differences: output.differences,
+        entries_found: output.entries_found,
+        bytes_sent: output.bytes_sent,
+        protocol: output.protocol,
+        prefixes: prefixes(&job.source, host, mirror),
+    }
+}
+
+/// A server needs a moment to see that a connection was given back.
+const GIVEN_BACK_AFTER: Duration = Duration::from_millis(100);
+
+/// One rsync run, started now or before.
+async fn attend(
+    host: &HostPlan,
+    job: &Job,
+    spec: Spec,
+    waits: Option<(Child, Group)>,
+) -> (Ended, Output) {
+    let mut output = Output::default();
+    let mut told = None;
+    let on_output = |piece: &[u8]| {
+        output.take(piece);
+        if output.progress != told
+            && let Some(progress) = output.progress
+        {
+            told = output.progress;
+            (job.on_progress)(progress);
+        }
+    };
+    let process = job.process.clone();
+    let run = async {
+        match waits {
+            None => process::run(spec, |id| process.set(id), on_output).await,
+            Some((child, group)) => {
+                process.set(child.id());
+                process::attend(child, group, spec.stdin, on_output).await
+            }
+        }
+    };
+    let ended = match job.rate {
+        None => run.await,
+        Some(rate) => pace::paced(run, job.process.clone(), rate, host.timeout / 4).await,
+    };
+    job.process.set(None);
+    (ended, output)
+}
+
+/// Whether a connection ended before anything was asked of it: not one entry was begun.
+fn has_died_idle(ended: &Ended, output: &Output) -> bool {
+    matches!(ended.exit, Exit::Code(5 | 10 | 12 | 30 | 35 | 255)) && output.differences.total == 0
+}
+
+/// Whether a daemon has all the connections that it allows.
+fn says_full_house(ended: &Ended, output: &Output) -> bool {
+    let says = |text: &[u8]| text.contains_str("max connections");
+    says(&ended.stderr) || says(&output.messages)
+}
+
+/// The next push is likely one of files that were written.
+fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
+    let step = Step {
+        kind: StepKind::Written,
+        paths: Vec::new(),
+        held: job.step.held.clone(),
+        deletions: Deletions::None,
+        delete_first: false,
+        renamed: None,
+    };
+    let job = Job { step, rate: None, ..job };
+    let spec = spec(host, &job, rsh);
+    warm.keep(what(&spec, &job), &spec);
+}
+
+fn what(spec: &Spec, job: &Job) -> What {
+    What {
+        root: job.mirror.id.root.clone(),
+        source: job.source.identity(),
+        program: spec.program.clone(),
+        arguments: spec.arguments.clone(),
+    }
+}
+
+fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
     let Job { step, mirror, .. } = job;
     let program: OsString = mirror.rsync.program.clone().unwrap_or_else(|| "rsync".into()).into();
     let mut confinement = Confinement::new(&job.source);
@@ -72,48 +200,12 @@ async fn run(host: &HostPlan, job: &Job, rsh: Option<&str>) -> StepEnd {
         }
         HostKind::Ssh { .. } => (),
     }
-    let spec = Spec {
+    Spec {
         program,
         confinement: Some(confinement),
         arguments: arguments(host, job, rsh),
         directory: Some(job.source.proc_path()),
         stdin: list(step),
-    };
-    let mut output = Output::default();
-    let mut told = None;
-    let process = job.process.clone();
-    let on_start = |id| process.set(id);
-    let run = process::run(spec, on_start, |piece| {
-        output.take(piece);
-        if output.progress != told
-            && let Some(progress) = output.progress
-        {
-            told = output.progress;
-            (job.on_progress)(progress);
-        }
-    });
-    let ended = match job.rate {
-        None => run.await,
-        Some(rate) => pace::paced(run, job.process.clone(), rate, host.timeout / 4).await,
-    };
-    job.process.set(None);
-    StepEnd {
-        exit: ended.exit,
-        messages: [output.messages, ended.stderr].concat(),
-        messages_cut: output.messages_cut || ended.stderr_cut,
-        created_directories: match &step.renamed {
-            None => output.created_directories,
-            Some(renamed) => {
-                let inside = output.created_directories.iter();
-                let to = &renamed.rename.to;
-                inside.filter_map(|path| path.rebased(&RelPath::root(), to)).collect()
-            }
-        },
-        differences: output.differences,
-        entries_found: output.entries_found,
-        bytes_sent: output.bytes_sent,
-        protocol: output.protocol,
-        prefixes: prefixes(&job.source, host, mirror),
     }
 }
 

@@ -56,8 +56,10 @@ impl CollatorActor {
             // Whoever unmounts its file system must not find it busy.
             self.source = None;
             self.lose_scan();
-            if let Some(watcher) = &self.watcher {
-                tell(&watcher.let_go, LetGo);
+            let root = &self.root.id;
+            let watcher = self.watcher.iter().map(|watcher| &watcher.let_go);
+            for link in watcher.chain(self.hosts.values().map(|host| &host.let_go)) {
+                tell(link, LetGo { root: root.clone() });
             }
             self.turn(ctx, |core, now| core.handle_halt(now, why));
         }
