@@ -23,4 +23,5 @@ mod restart;
 mod safety;
 mod trouble;
 mod volumes;
+mod warm;
 mod watching;
