@@ -105,6 +105,7 @@ proptest! {
             created_directories: vec![],
             differences: Differences::default(),
             entries_found: 0,
+            taken_over: 0,
             bytes_sent: 0,
             protocol: None,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],

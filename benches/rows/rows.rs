@@ -247,7 +247,11 @@ fn burst(runs: usize) -> Row {
         let content = format!("bare {run}");
         bare(|| {
             write_all(&world, &names, &content);
-            run_rsync(&world, &world.targets[0], &["--from0", "--ignore-times", &list]);
+            run_rsync(
+                &world,
+                &world.targets[0],
+                &["--from0", "--ignore-times", "--sockopts=TCP_NODELAY", &list],
+            );
         })
     });
     columns.push(("writing, and one bare rsync", figures.collect()));
@@ -282,7 +286,7 @@ fn churn(runs: usize) -> Row {
         let world = prepare();
         bare(|| {
             write_all(&world, &names, &content);
-            run_rsyncs(&world, &[]);
+            run_rsyncs(&world, &["--sockopts=TCP_NODELAY"]);
         })
     });
     columns.push(("writing, and one bare rsync each", figures.collect()));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
@@ -26,6 +27,7 @@ use crate::core::steps::Manner;
 use crate::core::{steps, verdict};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::limits::COMPARED_BYTES_A_SECOND;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Outcome, PushEnd};
 use crate::types::plan::{HostPlan, MirrorPlan};
@@ -36,6 +38,7 @@ use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
 pub struct TransferActor {
     core: Host,
     host: HostId,
+    timeout: Duration,
     kit: Kit,
     log: Logger,
     ends: HostMemory,
@@ -81,6 +84,7 @@ impl TransferActor {
             core,
             ends,
             host: host.id.clone(),
+            timeout: host.timeout,
             log: kit.log.new(o!("host" => host.id.to_string())),
             transport: (kit.transports)(host),
             mirrors,
@@ -144,6 +148,7 @@ impl TransferActor {
         let manner = Manner {
             // Who knows what these are.
             may_link: options.extra.is_empty(),
+            compared_bytes_max: self.timeout.as_secs().max(1) * COMPARED_BYTES_A_SECOND,
             trusts_renames: push.manner.trusts_renames && keeps_times,
             ..push.manner
         };

@@ -54,7 +54,7 @@ pub fn make(
         if kinds.is_empty() {
             continue;
         }
-        let content = kinds.contains(Kinds::CONTENT) && !settled.contains(path);
+        let content = kinds.contains(Kinds::CONTENT);
         match found {
             Presence::Present { is_directory } => {
                 if filter.excludes(path, *is_directory) {
@@ -84,10 +84,13 @@ pub fn make(
     // What is missing above a held directory can only be deleted together with it.
     missing.retain(|path| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
 
-    fold(&mut subtrees);
-    // Written entries stay beside a subtree that is compared by size and time alone.
+    fold(&mut subtrees, &settled);
+    // Written entries stay beside a subtree that is, or may be, compared by size and time alone.
     present.retain(|path, content| {
-        let covers = |above: &RelPath| subtrees.get(above).is_some_and(|all| *all || !*content);
+        let is_sent = |above: &RelPath, all: &bool| *all && !settled.contains(above);
+        let covers = |above: &RelPath| {
+            subtrees.get(above).is_some_and(|all| is_sent(above, all) || !*content)
+        };
         !covers(path) && !path.ancestors().any(|above| covers(&above))
     });
     let all_missing: Vec<RelPath> = missing.iter().cloned().collect();
@@ -141,10 +144,12 @@ fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<R
 
 /// Drops what a subtree above covers: one that is compared by size and time alone does not cover one
 /// whose content is in doubt.
-fn fold(subtrees: &mut BTreeMap<RelPath, bool>) {
+fn fold(subtrees: &mut BTreeMap<RelPath, bool>, settled: &BTreeSet<RelPath>) {
     let all = subtrees.clone();
     subtrees.retain(|path, content| {
-        let covers = |above: RelPath| all.get(&above).is_some_and(|all| *all || !*content);
+        let covers = |above: RelPath| {
+            all.get(&above).is_some_and(|all| (*all && !settled.contains(&above)) || !*content)
+        };
         !path.ancestors().any(covers)
     });
 }
@@ -238,7 +243,8 @@ mod tests {
             files: vec!["x".into()],
             files_alone,
             other_names: false,
-            entries: 2,
+            bytes: 2,
+            may_link: true,
             is_exact: false,
             is_gone: false,
         };
@@ -251,8 +257,8 @@ mod tests {
         let filter = Filter::new(&[]).unwrap();
         let batch = make(Epoch(1), &dirty, &found, &filter, &[], renames);
         let listed = |path: &str, content| Present { path: path.into(), content };
-        assert_eq!(batch.subtrees, [listed("b", false)]);
-        assert_eq!(batch.present, [listed("b/y", true), listed("d/x", false)]);
+        assert_eq!(batch.subtrees, [listed("b", true)]);
+        assert_eq!(batch.present, [listed("b/y", true), listed("d/x", true)], "not covered by b");
         let gone: Vec<_> = batch.renames.iter().map(|it| (it.to.to_string(), it.is_gone)).collect();
         assert_eq!(gone, [("b".into(), true), ("d".into(), false)], "c/x is still there");
     }

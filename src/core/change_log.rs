@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-use crate::core::debts::{Debts, Running};
+use crate::core::debts::{Debts, Link, Running};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{Sealed, remove_below};
 use crate::core::renames::Renames;
@@ -232,7 +232,7 @@ impl ChangeLog {
                     approved,
                     check,
                     overtaken: false,
-                    links: BTreeMap::new(),
+                    links: BTreeSet::new(),
                 });
                 let suspicious = self.mirrors[id].suspicious;
                 let (entries, renames) = (Vec::new(), Vec::new());
@@ -254,8 +254,7 @@ impl ChangeLog {
                 let renames = self.hints(debts, &entries);
                 let is_dirty = |path: &RelPath| entries.binary_search_by(|e| e.0.cmp(path)).is_ok();
                 let linked = debts.linked.iter().filter(|(from, _)| is_dirty(from));
-                let mut links: BTreeMap<RelPath, RelPath> =
-                    linked.map(|(from, to)| (from.clone(), to.clone())).collect();
+                let mut links: BTreeSet<Link> = linked.cloned().collect();
                 let own = !tried.is_empty() || echo_due.is_some() || !links.is_empty();
                 links.extend(renames.iter().map(|it| (it.from.clone(), it.to.clone())));
                 let debts = self.mirrors.get_mut(id)?;

@@ -43,7 +43,7 @@ pub struct Debts {
     pub directory: Directory,
     /// Old names that may share their files with new ones on the mirror, since a push that links the new to
     /// the old, and then deletes the old, has not come to its end: with the new ones.
-    pub linked: BTreeMap<RelPath, RelPath>,
+    pub linked: BTreeSet<Link>,
     /// Deletions that wait for a person: where, and how to try them again.
     pub held: BTreeMap<RelPath, Kinds>,
     /// How many entries these would delete, as far as rsync counted, and since when they wait.
@@ -71,6 +71,9 @@ pub struct Debts {
     /// How its stuck paths are tried again.
     pub retry: RetryPlan,
 }
+
+/// An old name, and the new one whose files it may share on the mirror.
+pub type Link = (RelPath, RelPath);
 
 /// A path that failed; it is tried again on its own backoff.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ pub struct Running {
     /// Whether it is a Walk that compares contents.
     pub check: bool,
     /// Renames that it makes use of, or puts right.
-    pub links: BTreeMap<RelPath, RelPath>,
+    pub links: BTreeSet<Link>,
     /// When what broke off before is due that it goes over; another time by its end: more has broken off.
     pub echo_due: Option<Moment>,
 }
@@ -150,7 +153,7 @@ impl Debts {
             stuck: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             directory: Directory::Unknown,
-            linked: BTreeMap::new(),
+            linked: BTreeSet::new(),
             held: BTreeMap::new(),
             held_count: 0,
             held_since: None,
@@ -200,18 +203,18 @@ impl Debts {
     /// Old names, and new ones, that have to be parted on the mirror by a push of these entries: the old one is
     /// deleted, or written anew file by file if it is back, and the new one compared. What waits for a person
     /// waits.
-    pub fn links_to_push(&self, is_dirty: impl Fn(&RelPath) -> bool) -> BTreeMap<RelPath, RelPath> {
+    pub fn links_to_push(&self, is_dirty: impl Fn(&RelPath) -> bool) -> Vec<Link> {
         let is_free = |from: &RelPath| self.walk_owed.is_none() && !self.has_to_wait(from);
-        let links = self.linked.iter().filter(|(from, _)| is_free(from) || is_dirty(from));
-        links.map(|(from, to)| (from.clone(), to.clone())).collect()
+        let is_wanted = |(from, _): &&Link| is_free(from) || is_dirty(from);
+        self.linked.iter().filter(is_wanted).cloned().collect()
     }
 
     /// Whether some have to be parted, and nobody is at it.
     pub fn links_wait(&self) -> bool {
         let running = self.fresh.as_ref().map(|running| &running.links);
-        let is_running = |from| running.is_some_and(|links| links.contains_key(from));
-        let waits = |from| !self.has_to_wait(from) && !is_running(from);
-        self.walk_owed.is_none() && self.linked.keys().any(waits)
+        let is_running = |link: &Link| running.is_some_and(|links| links.contains(link));
+        let waits = |link: &Link| !self.has_to_wait(&link.0) && !is_running(link);
+        self.walk_owed.is_none() && self.linked.iter().any(waits)
     }
 
     /// For a person, or for the next try of what failed there.
@@ -224,7 +227,7 @@ impl Debts {
 
     /// Whether what the log knows of renames tells what the mirror holds: nothing else is owed there.
     pub fn is_plain(&self) -> bool {
-        let is_new = |from| self.fresh.as_ref().is_some_and(|it| it.links.contains_key(from));
+        let is_new = |link: &Link| self.fresh.as_ref().is_some_and(|it| it.links.contains(link));
         self.walk_owed.is_none()
             && self.walk.is_none()
             && self.echo.is_none()
@@ -232,7 +235,7 @@ impl Debts {
             && self.stuck.is_empty()
             && self.rewritten.is_empty()
             && self.held.is_empty()
-            && self.linked.keys().all(is_new)
+            && self.linked.iter().all(is_new)
     }
 
     /// Whether something that broke off can't land any more, so that it is to be pushed once more.
@@ -309,8 +312,9 @@ impl Debts {
     /// Fresh changes up to the end of the work are there, but for those that failed.
     pub fn arrive(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.cursor = self.cursor.max(running.to);
-        let has_failed = |path: &RelPath| failed.iter().any(|failed| failed.path == *path);
-        self.linked.retain(|from, _| !running.links.contains_key(from) || has_failed(from));
+        // Its deletion may have failed inside it, or as part of what is above it.
+        let has_failed = |from: &RelPath| failed.iter().any(|it| it.path.is_related(from));
+        self.linked.retain(|link| !running.links.contains(link) || has_failed(&link.0));
         self.settle_stuck(now, running, failed);
     }
 

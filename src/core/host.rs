@@ -216,6 +216,7 @@ impl Host {
                 can_rename: !self.end.lacks.contains(&Capability::Renames),
                 trusts_renames: work.trusts_renames,
                 may_link: true,
+                compared_bytes_max: u64::MAX,
                 pieces: mirror.pieces,
             },
         }));

@@ -88,9 +88,13 @@ impl OpenEpoch {
 
     /// Folds one change in.
     pub fn insert(&mut self, now: Moment, change: Change) {
-        let Change { path, kinds, moved_from } = change;
+        let Change { path, kinds, moved_from, is_late } = change;
         if let Some(from) = moved_from {
-            self.insert_move(now, from, &path, kinds);
+            if is_late {
+                self.note_move(from, &path, false);
+            } else {
+                self.insert_move(now, from, &path, kinds);
+            }
         } else if beyond_attributes(kinds) {
             doubt(&mut self.moves, &path);
         }
@@ -201,11 +205,19 @@ impl OpenEpoch {
         let is_fresh = self.changes.get(&from).is_some_and(|opened| opened.fresh)
             || self.held.get(&from).is_some_and(|held| held.fresh);
         let is_exact = !subtree.is_empty() && !self.is_doubted(&from) && !self.is_doubted(to);
-        doubt(&mut self.moves, &from);
-        doubt(&mut self.moves, to);
         // Should something come back there, nothing is known of its content.
         self.insert_gone(now, from.clone(), Kinds::WENT | Kinds::CONTENT | subtree);
-        if !is_fresh && self.moves.len() < MOVES_MAX {
+        if is_fresh {
+            doubt(&mut self.moves, to);
+        } else {
+            self.note_move(from, to, is_exact);
+        }
+    }
+
+    fn note_move(&mut self, from: RelPath, to: &RelPath, is_exact: bool) {
+        doubt(&mut self.moves, &from);
+        doubt(&mut self.moves, to);
+        if self.moves.len() < MOVES_MAX {
             self.moves.push(Move { from, to: to.clone(), is_exact });
         }
     }
@@ -395,6 +407,32 @@ mod tests {
             (3, "a", Kinds::WENT),
         ]);
         assert_eq!(paths(&mut epoch), ["a"]);
+    }
+
+    #[test]
+    fn what_came_back_under_an_old_name_is_not_dropped_when_its_rename_is_told_late() {
+        let mut epoch = epoch(&[(0, "a", Kinds::CAME | Kinds::SUBTREE), (1, "a/x", CREATED)]);
+        let moved = Change::moved("a".into(), "b".into(), Kinds::SUBTREE | Kinds::CONTENT);
+        epoch.insert(at(2), Change { is_late: true, ..moved });
+        epoch.release_held(at(3));
+        let sealed = epoch.take();
+        let paths: Vec<String> = sealed.changes.keys().map(ToString::to_string).collect();
+        assert_eq!(paths, ["a", "a/x", "b"]);
+        assert!(sealed.moves.iter().all(|it| !it.is_exact) && sealed.moves.len() == 1);
+    }
+
+    #[test]
+    fn hard_case_10_a_rename_is_one_change_of_two_names() {
+        let both = Kinds::SUBTREE | Kinds::CONTENT;
+        let moved = |from: &str, to: &str| Change::moved(from.into(), to.into(), both);
+        let mut epoch = epoch(&[]);
+        epoch.insert(at(0), moved("a", "b"));
+        epoch.insert(at(0), Change::new("c/x".into(), Kinds::CONTENT));
+        epoch.insert(at(0), moved("c", "d"));
+        let sealed = epoch.take();
+        assert_eq!(sealed.changes[&"a".into()], both | Kinds::WENT);
+        let exact: Vec<bool> = sealed.moves.iter().map(|it| it.is_exact).collect();
+        assert_eq!(exact, [true, false], "something in c was written to before");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::types::batch::Batch;
 use crate::types::limits::{DIFFERENCES_MAX, SURPRISES_MAX};
 use crate::types::outcome::{Budget, Failed, Held, Outcome, PushEnd};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
+use crate::types::step::{Basis, Deletions, Differences, Step, StepEnd, StepKind};
 
 /// One Push and its remaining Steps.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct RunningPush {
     counted: Vec<(Step, u64)>,
     /// Deletions of single files, which need no counting.
     direct: u64,
-    /// Entries that stand under new names: deleting their old ones takes nothing away.
+    /// Entries that were taken over from old names which are gone: deleting those takes nothing away.
     renamed: u64,
     held: Held,
     drift: Differences,
@@ -42,11 +42,9 @@ impl RunningPush {
                 && matches!(step.deletions, Deletions::AtMost(1..))
         };
         let direct = steps.iter().filter(is_direct).map(|step| step.paths.len() as u64).sum();
-        let renamed = steps.iter().filter_map(|step| step.renamed.as_ref()).map(|it| &it.rename);
-        let renamed = renamed.filter(|it| it.is_gone).map(|it| it.entries).sum();
         Self {
             direct,
-            renamed,
+            renamed: 0,
             push,
             steps: steps.into(),
             failed: Vec::new(),
@@ -67,7 +65,15 @@ impl RunningPush {
         if self.steps.front().is_none_or(|step| step.kind == StepKind::RootItself) {
             self.delete_or_hold();
         }
-        let step = self.steps.pop_front()?;
+        let mut step = self.steps.pop_front()?;
+        // What is no real directory is not filled: the next try does without.
+        while step.kind == StepKind::Renamed
+            && (self.unattributed.is_some() || !self.failed.is_empty())
+        {
+            let why = "a directory could not be made for what was renamed";
+            self.unattributed.get_or_insert_with(|| why.into());
+            step = self.steps.pop_front()?;
+        }
         // Nothing is deleted while something may not have been created.
         let deletes = matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
         if self.unattributed.is_some() && deletes {
@@ -115,6 +121,9 @@ impl RunningPush {
     pub fn handle_step(&mut self, step: &Step, end: &StepEnd, verdict: Verdict) -> Option<PushEnd> {
         self.bytes_sent += end.bytes_sent;
         self.protocol = end.protocol.or(self.protocol);
+        if step.renamed.as_ref().is_some_and(|it| it.rename.is_gone && it.basis != Basis::Similar) {
+            self.renamed += end.taken_over;
+        }
         self.notes.extend(verdict.notes);
         if verdict.skipped > 0 {
             match step.deletions {
@@ -205,5 +214,118 @@ impl RunningPush {
         let unexpected = created.iter().filter(|path| !batch.accounts_for(path));
         let room = SURPRISES_MAX.saturating_sub(self.surprises.len());
         self.surprises.extend(unexpected.take(room).cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::directory::Directory;
+    use crate::core::mirror::PushId;
+    use crate::core::steps::{self, Manner};
+    use crate::core::verdict::judge;
+    use crate::types::batch::{Present, Rename};
+    use crate::types::change::Lane;
+    use crate::types::ids::MirrorId;
+    use crate::types::plan::DeleteMode;
+    use crate::types::step::Exit;
+
+    /// A directory was renamed, and another deleted; at most ten entries may go.
+    fn push() -> RunningPush {
+        let rename = Rename {
+            from: "a".into(),
+            to: "b".into(),
+            files: vec!["f".into()],
+            files_alone: false,
+            other_names: false,
+            bytes: 1,
+            may_link: true,
+            is_exact: true,
+            is_gone: true,
+        };
+        let batch = Batch {
+            full: true,
+            subtrees: vec![Present { path: "b".into(), content: true }],
+            missing: vec!["a".into(), "junk".into()],
+            missing_directories: true,
+            renames: vec![Arc::new(rename)],
+            ..Batch::default()
+        };
+        let manner = Manner {
+            budget: Budget::AtMost(10),
+            directory: Directory::Filled,
+            is_known: true,
+            delete_first: false,
+            can_delete_missing: true,
+            can_check: true,
+            pieces: 1,
+            can_rename: true,
+            trusts_renames: true,
+            may_link: true,
+            compared_bytes_max: 1000,
+        };
+        let steps = steps::plan(&batch, DeleteMode::Always, manner);
+        let mirror = MirrorId::new(&"site".into(), &"web".into());
+        let (id, lane, batch) = (PushId(1), Lane::Fresh, Arc::new(batch));
+        RunningPush::new(Push { id, mirror, lane, batch, manner }, steps)
+    }
+
+    fn end(code: i32, messages: &str, taken_over: u64) -> StepEnd {
+        StepEnd {
+            exit: Exit::Code(code),
+            messages: messages.into(),
+            messages_cut: false,
+            created_directories: Vec::new(),
+            differences: Differences::default(),
+            entries_found: 0,
+            taken_over,
+            bytes_sent: 0,
+            protocol: Some(32),
+            prefixes: vec![b"/src".to_vec()],
+        }
+    }
+
+    /// Runs all steps, each with the end that is given for its kind; returns the kinds and the end.
+    fn run(mut push: RunningPush, ends: impl Fn(&Step) -> StepEnd) -> (Vec<StepKind>, PushEnd) {
+        let mut kinds = Vec::new();
+        while let Some(step) = push.next_step() {
+            kinds.push(step.kind);
+            let end = ends(&step);
+            if let Some(end) = push.handle_step(&step, &end, judge(&step, &end)) {
+                return (kinds, end);
+            }
+        }
+        let end = push.finish();
+        (kinds, end)
+    }
+
+    #[test]
+    fn hard_case_16_what_a_rename_has_taken_over_may_go_and_nothing_besides() {
+        let ends = |taken_over, to_delete| {
+            move |step: &Step| match (step.kind, step.deletions) {
+                (StepKind::Renamed, _) => end(0, "", taken_over),
+                (StepKind::Missing, Deletions::AtMost(0)) => {
+                    let line = format!(
+                        "Deletions stopped due to --max-delete limit ({to_delete} skipped)\n"
+                    );
+                    end(25, &line, 0)
+                }
+                _ => end(0, "", 0),
+            }
+        };
+        let held = |taken_over, to_delete| run(push(), ends(taken_over, to_delete)).1.held.count;
+        assert_eq!(held(300, 310), 0, "three hundred were renamed");
+        assert_eq!(held(1, 310), 310, "one was renamed, and others were made beside it");
+    }
+
+    #[test]
+    fn hard_case_10_what_is_no_real_directory_is_not_filled_and_nothing_is_deleted() {
+        let unlink = "rsync: [receiver] unlink(\"/src/b\") failed: Permission denied (13)\n";
+        let (kinds, end) = run(push(), |step| match step.kind {
+            StepKind::Touched => self::end(23, unlink, 0),
+            _ => self::end(0, "", 0),
+        });
+        assert_eq!(kinds, [StepKind::Touched, StepKind::Subtrees]);
+        assert!(matches!(end.outcome, Outcome::Unattributed(_)), "{:?}", end.outcome);
     }
 }

@@ -34,6 +34,8 @@ pub struct Manner {
     pub trusts_renames: bool,
     /// Nothing that it is told to do writes into files that stand under their names.
     pub may_link: bool,
+    /// So much of what was renamed is compared before anything is sent.
+    pub compared_bytes_max: u64,
 }
 
 /// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
@@ -50,13 +52,11 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
     };
     let renamed: Vec<Renamed> =
         batch.renames.iter().filter_map(|it| renamed(it, delete, manner)).collect();
-    let moved: u64 =
-        renamed.iter().map(|it| &it.rename).filter(|it| it.is_gone).map(|it| it.entries).sum();
     let counted = |wanted: bool| match budget {
         _ if !wanted => Deletions::None,
         Budget::Approved => Deletions::All,
         // Counting first would need the room that is to be made.
-        Budget::AtMost(most) if delete_first => Deletions::AtMost(most.saturating_add(moved)),
+        Budget::AtMost(most) if delete_first => Deletions::AtMost(most),
         Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
     };
     let mut steps = Vec::new();
@@ -81,10 +81,8 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         _ => on_push,
     };
     let settled: BTreeSet<RelPath> = renamed.iter().flat_map(|it| it.rename.targets()).collect();
-    let promised = batch.renames.iter().flat_map(|it| it.targets());
-    let unsettled: BTreeSet<RelPath> = promised.filter(|path| !settled.contains(path)).collect();
     let paths_of = |entries: &[Present], content: bool| {
-        let is_in_doubt = |entry: &Present| entry.content || unsettled.contains(&entry.path);
+        let is_in_doubt = |entry: &Present| entry.content && !settled.contains(&entry.path);
         let wanted = entries.iter().filter(|entry| is_in_doubt(entry) == content);
         wanted.map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
@@ -101,8 +99,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         (missing_kind, missing, missing_deletions),
     ];
     if delete_first {
-        // What was renamed takes no room while its old name is there.
-        lists[2..].rotate_right(1);
+        lists.rotate_right(1);
     }
     let mut is_witnessed = false;
     for (kind, mut paths, deletions) in lists {
@@ -141,12 +138,15 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
 
 /// How this Mirror makes use of a rename; none if it can't.
 fn renamed(rename: &Arc<Rename>, delete: DeleteMode, manner: Manner) -> Option<Renamed> {
-    if !manner.can_rename || manner.pieces > 1 {
+    // A mirror without room has none for copies either.
+    if !manner.can_rename || manner.pieces > 1 || manner.delete_first {
         return None;
     }
     // Where deletions are left out, anything may stand at the new name.
     let is_sure = rename.is_exact && manner.trusts_renames && delete.on_push();
-    let by_content = !rename.other_names && !is_sure;
+    // While both ends read all of it nothing is said, and they take each other for dead.
+    let is_slow = !is_sure && rename.bytes > manner.compared_bytes_max;
+    let by_content = !rename.other_names && !is_sure && !is_slow;
     if by_content && !manner.can_check {
         return None;
     }
@@ -154,8 +154,8 @@ fn renamed(rename: &Arc<Rename>, delete: DeleteMode, manner: Manner) -> Option<R
         && delete.on_push()
         && !matches!(manner.budget, Budget::Held | Budget::AtMost(0));
     let basis = match () {
-        () if rename.other_names => Basis::Similar,
-        () if is_deleted && manner.may_link => Basis::Linked,
+        () if rename.other_names || is_slow => Basis::Similar,
+        () if is_deleted && manner.may_link && rename.may_link => Basis::Linked,
         () => Basis::Copied,
     };
     Some(Renamed { rename: rename.clone(), basis, by_content })
@@ -184,6 +184,7 @@ mod tests {
         can_rename: true,
         trusts_renames: true,
         may_link: true,
+        compared_bytes_max: 1000,
     };
 
     fn present(path: &str, content: bool) -> Present {
@@ -298,12 +299,13 @@ mod tests {
             files: vec!["f".into()],
             files_alone: false,
             other_names: false,
-            entries: 2,
+            bytes: 1000,
+            may_link: true,
             is_exact: true,
             is_gone,
         };
         Batch {
-            subtrees: vec![present("q/b", false)],
+            subtrees: vec![present("q/b", true)],
             missing: vec!["p/a".into()],
             missing_directories: true,
             renames: vec![Arc::new(rename)],
@@ -338,6 +340,8 @@ mod tests {
         assert_eq!(how(&renames(true), DeleteMode::Never, MANNER), Some((Basis::Copied, true)));
         let doubted = Manner { trusts_renames: false, ..MANNER };
         assert_eq!(how(&renames(true), always, doubted), Some((Basis::Linked, true)));
+        let slow = Manner { compared_bytes_max: 999, ..doubted };
+        assert_eq!(how(&renames(true), always, slow), Some((Basis::Similar, false)));
     }
 
     #[test]
@@ -345,11 +349,14 @@ mod tests {
         let unable = [
             Manner { can_rename: false, ..MANNER },
             Manner { pieces: 2, ..MANNER },
+            Manner { delete_first: true, ..MANNER },
             Manner { trusts_renames: false, can_check: false, ..MANNER },
         ];
         for manner in unable {
             let steps = plan(&renames(true), DeleteMode::Always, manner);
-            assert_eq!(kinds(&steps), [StepKind::SubtreesWritten, StepKind::Missing]);
+            let mut kinds = kinds(&steps);
+            kinds.sort_unstable();
+            assert_eq!(kinds, [StepKind::SubtreesWritten, StepKind::Missing]);
         }
     }
 

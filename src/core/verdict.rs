@@ -214,14 +214,6 @@ impl Said {
     }
 
     fn judge_failure(&self, step: &Step, code: i32) -> Outcome {
-        if step.kind == StepKind::Renamed && matches!(code, 1..=4 | 11) && !self.no_space {
-            let why = self.lines.first().cloned().unwrap_or_else(|| meaning(code).into());
-            return match code {
-                1 | 2 | 4 => Outcome::Incapable(Capability::Renames, why),
-                // The directory that was just made is not there: the next try does without.
-                _ => Outcome::Unattributed(why),
-            };
-        }
         let blame = match code {
             // 5: an unknown module is this mirror's fault, a refused login or a full house the host's.
             5 if self.lines.iter().any(|line| line.contains("Unknown module")) => Blame::Mirror,
@@ -237,7 +229,7 @@ impl Said {
             11 => self.lines.iter().any(missing),
             _ => false,
         };
-        if is_gone && step.kind != StepKind::FirstContact {
+        if is_gone && !matches!(step.kind, StepKind::FirstContact | StepKind::Renamed) {
             return Outcome::Halt(format!(
                 "The mirror's directory has vanished; is its disk mounted? {said}"
             ));
@@ -257,8 +249,18 @@ impl Said {
         if refuses("compress") {
             return Outcome::Incapable(Capability::Compress, why);
         }
-        if step.kind == StepKind::Check && refuses("checksum") {
+        if matches!(step.kind, StepKind::Check | StepKind::Renamed) && refuses("checksum") {
             return Outcome::Incapable(Capability::Checksum, why);
+        }
+        if step.kind == StepKind::Renamed {
+            match code {
+                1 | 2 | 4 => return Outcome::Incapable(Capability::Renames, why),
+                // It was renamed once more; where it is now the next Batch knows.
+                3 if !self.lines.iter().any(is_receivers) => return again(Blame::Mirror, why),
+                // The directory that was just made is not there: the next try does without.
+                3 | 11 => return Outcome::Unattributed(why),
+                _ => (),
+            }
         }
         // 12 and 30 come after the connection stood, 10 also when it never did.
         let never_connected = self.lines.iter().any(|line| line.contains("failed to connect"));
@@ -320,15 +322,14 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
         StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
         StepKind::Leftovers => Kinds::LEFTOVER,
-        StepKind::Written | StepKind::Subtrees | StepKind::SubtreesWritten | StepKind::Renamed => {
-            Kinds::CONTENT
-        }
-        // The quick check of a walk failed on it; only what it says is in doubt.
-        StepKind::Walk
+        StepKind::Written | StepKind::FirstContact | StepKind::Look => Kinds::CONTENT,
+        // Where it is a directory, nothing in it was brought either.
+        StepKind::Subtrees
+        | StepKind::SubtreesWritten
+        | StepKind::Renamed
+        | StepKind::Walk
         | StepKind::Check
-        | StepKind::Verify
-        | StepKind::FirstContact
-        | StepKind::Look => Kinds::CONTENT,
+        | StepKind::Verify => Kinds::SUBTREE | Kinds::CONTENT,
     };
     Some((path, kinds))
 }
@@ -447,6 +448,7 @@ mod tests {
             created_directories: vec![],
             differences: Default::default(),
             entries_found: 0,
+            taken_over: 0,
             bytes_sent: 0,
             protocol: None,
             prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
@@ -600,6 +602,20 @@ mod tests {
         ] {
             let outcome = verdict(StepKind::Missing, &["a"], code, stderr).outcome;
             assert!(matches!(outcome, Outcome::Incapable(Capability::DeleteMissing, _)));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_made_is_tried_again_with_all_that_is_in_it() {
+        let said = "rsync: [generator] recv_generator: mkdir \"/sub/d\" failed: Permission denied (13)\n\
+                    *** Skipping any contents from this failed directory ***\n";
+        for kind in [StepKind::Subtrees, StepKind::Walk] {
+            let paths: &[&str] = if kind == StepKind::Walk { &[] } else { &["d"] };
+            let Outcome::Partly(failed) = verdict(kind, paths, 23, said).outcome else {
+                panic!("it is attributed")
+            };
+            assert!(failed.iter().any(|it| it.path == "d".into()), "{failed:?}");
+            assert!(failed.iter().all(|it| it.kinds.contains(Kinds::SUBTREE)), "{failed:?}");
         }
     }
 

@@ -88,6 +88,9 @@ pub struct WatchTable {
     next_job: u64,
     /// First halves of renames.
     moves: Vec<HalfMove>,
+    /// Directories whose names others were given by a rename: replaced, or exchanged, which the next event
+    /// tells.
+    displaced: Vec<Displaced>,
     effects: VecDeque<Effect>,
 }
 
@@ -109,6 +112,18 @@ struct Job {
     /// Openings and listings that are not back.
     outstanding: usize,
 }
+
+#[derive(Debug)]
+struct Displaced {
+    parent: NodeId,
+    name: Arc<[u8]>,
+    node: NodeId,
+    /// Kernel reads that ended since.
+    reads: u8,
+}
+
+/// The parent of what has no name for a moment: no node has this number.
+const NOWHERE: NodeId = NodeId(u32::MAX);
 
 #[derive(Debug)]
 struct HalfMove {
@@ -133,6 +148,7 @@ impl WatchTable {
             jobs: BTreeMap::new(),
             next_job: 0,
             moves: Vec::new(),
+            displaced: Vec::new(),
             effects: VecDeque::new(),
         };
         table.explore(None, Kinds::empty());
@@ -217,6 +233,14 @@ impl WatchTable {
             }
         }
         self.moves = still_waiting;
+        for mut it in std::mem::take(&mut self.displaced) {
+            it.reads += 1;
+            if it.reads > 1 {
+                self.remove_node(it.node);
+            } else {
+                self.displaced.push(it);
+            }
+        }
     }
 
     /// A directory was opened and is watched as `wd`. Returns the node to list, if it is to be listed;
@@ -350,7 +374,14 @@ impl WatchTable {
         }
         let subtree = if is_directory { Kinds::SUBTREE } else { Kinds::empty() };
         if mask.contains(EventMask::MOVED_FROM) {
-            let child = self.children.get(&(node, event.name.as_slice().into())).copied();
+            let exchanged = self
+                .displaced
+                .iter()
+                .position(|it| it.parent == node && it.name.as_ref() == event.name.as_slice());
+            let child = match exchanged {
+                Some(at) => Some(self.displaced.remove(at).node),
+                None => self.children.get(&(node, event.name.as_slice().into())).copied(),
+            };
             self.moves.push(HalfMove {
                 cookie: event.cookie,
                 path,
@@ -401,13 +432,14 @@ impl WatchTable {
         let came = Kinds::CONTENT | if is_directory { Kinds::SUBTREE } else { Kinds::empty() };
         let watched = half.as_ref().and_then(|half| half.node);
         if watched.is_none_or(|moved| self.children.get(&(parent, name.into())) != Some(&moved)) {
-            self.forget_entry(parent, name);
+            self.displace(parent, name);
         }
         let from = half.map(|half| half.path);
         if let Some(from) = &from {
             self.effects.push_back(Effect::Renamed(from.clone(), path.clone()));
         }
-        let moved_here = |moved_from| Change { path: path.clone(), kinds: came, moved_from };
+        let moved_here =
+            |moved_from| Change { path: path.clone(), kinds: came, moved_from, is_late: false };
         match watched {
             _ if !is_directory => {
                 if from.is_none() {
@@ -495,7 +527,8 @@ impl WatchTable {
             Some((parent, name)) => {
                 if let Some(path) = self.path(parent) {
                     let (path, moved_from) = (path.join(&name), job.moved_from);
-                    let change = Change { path, kinds: job.kinds, moved_from };
+                    let is_late = moved_from.is_some();
+                    let change = Change { path, kinds: job.kinds, moved_from, is_late };
                     self.effects.push_back(Effect::Changed(change));
                 }
             }
@@ -530,6 +563,16 @@ impl WatchTable {
         components
             .into_iter()
             .try_fold(root, |node, name| self.children.get(&(node, name.into())).copied())
+    }
+
+    /// Something else was given this name by a rename.
+    fn displace(&mut self, parent: NodeId, name: &[u8]) {
+        let name: Arc<[u8]> = name.into();
+        let Some(node) = self.children.remove(&(parent, name.clone())) else { return };
+        if let Some(old) = self.nodes.get_mut(&node) {
+            old.parent = Some(NOWHERE);
+        }
+        self.displaced.push(Displaced { parent, name, node, reads: 0 });
     }
 
     /// Another directory, or none, has this name from now on.

@@ -159,6 +159,9 @@ fn taken_from(renamed: &Renamed) -> Vec<OsString> {
     let mut arguments = match renamed.basis {
         Basis::Linked => vec![option("--link-dest")],
         Basis::Copied => vec![option("--copy-dest")],
+        Basis::Similar if !rename.other_names => {
+            vec!["--ignore-times".into(), option("--copy-dest")]
+        }
         // Twice: also in the other directory.
         Basis::Similar if rename.from != rename.to => {
             vec!["--ignore-times".into(), "--fuzzy".into(), "--fuzzy".into(), option("--copy-dest")]

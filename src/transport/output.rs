@@ -24,6 +24,8 @@ pub struct Output {
     pub created_directories: Vec<RelPath>,
     /// What was itemized; of use for a run that changes nothing.
     pub differences: Differences,
+    /// Entries that were linked, copied or made there, without being sent.
+    pub taken_over: u64,
     /// Lines of a listing, but for the directory itself.
     pub entries_found: u64,
     /// Bytes that rsync says it sent.
@@ -41,20 +43,25 @@ pub struct Output {
 impl Output {
     /// Takes the next piece; it may end anywhere.
     pub fn take(&mut self, piece: &[u8]) {
-        for byte in piece {
-            // Progress lines end in a carriage return; names never hold one unescaped.
-            if matches!(byte, b'\n' | b'\r') {
-                let line = std::mem::take(&mut self.line);
-                self.take_line(&line);
+        let mut rest = piece;
+        // Progress lines end in a carriage return; names never hold one unescaped.
+        while let Some(end) = rest.find_byteset(b"\n\r") {
+            let mut line = std::mem::take(&mut self.line);
+            if line.is_empty() {
+                self.take_line(&rest[..end]);
             } else {
-                self.line.push(*byte);
+                line.extend_from_slice(&rest[..end]);
+                self.take_line(&line);
             }
+            rest = &rest[end + 1..];
         }
+        self.line.extend_from_slice(rest);
     }
 
     fn take_line(&mut self, line: &[u8]) {
         if is_itemized(line) {
             self.differences.total += 1;
+            self.taken_over += u64::from(b"hc".contains(&line[0]));
             if self.differences.first.len() < DIFFERENCES_MAX {
                 self.differences.first.push(Escaped(&decode_rsync(line)).to_string());
             }
@@ -141,6 +148,7 @@ mod tests {
         text.chunks(7).for_each(|piece| output.take(piece));
         assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
         assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
+        assert_eq!(output.taken_over, 1);
         assert_eq!(output.differences.total, 4, "{:?}", output.differences);
         assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
         assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));

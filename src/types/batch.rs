@@ -26,8 +26,7 @@ pub struct Batch {
     pub present: Vec<Present>,
     /// Paths that exist, to be made equal with all that is below them, sorted.
     pub subtrees: Vec<Present>,
-    /// What is there under other names, innermost first; `present` and `subtrees` have no doubt of its
-    /// content, that is for these to settle.
+    /// What is there under other names, innermost first: it settles the doubts of its content.
     pub renames: Vec<Arc<Rename>>,
     /// Directories in which receivers that broke off may have left temporary files, sorted.
     pub leftovers: Vec<RelPath>,
@@ -53,8 +52,10 @@ pub struct Rename {
     pub files_alone: bool,
     /// Each has another name than before.
     pub other_names: bool,
-    /// All entries, directories and links included.
-    pub entries: u64,
+    /// All bytes in these.
+    pub bytes: u64,
+    /// No rule protects any of them under its old name, where it would stay, and be the same file.
+    pub may_link: bool,
     /// Equal sizes and times tell equal contents, on a Mirror that owes nothing else.
     pub is_exact: bool,
     /// What it was called before is among the missing.

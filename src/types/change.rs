@@ -36,17 +36,19 @@ pub struct Change {
     pub kinds: Kinds,
     /// What it was called before, and is not any more.
     pub moved_from: Option<RelPath>,
+    /// That the old name went was told before: something else may have it by now.
+    pub is_late: bool,
 }
 
 impl Change {
     /// A change of `path` in the ways `kinds`.
     pub fn new(path: RelPath, kinds: Kinds) -> Self {
-        Self { path, kinds, moved_from: None }
+        Self { path, kinds, moved_from: None, is_late: false }
     }
 
     /// A rename.
     pub fn moved(from: RelPath, path: RelPath, kinds: Kinds) -> Self {
-        Self { path, kinds, moved_from: Some(from) }
+        Self { path, kinds, moved_from: Some(from), is_late: false }
     }
 }
 

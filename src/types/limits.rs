@@ -88,6 +88,9 @@ pub const MOVES_MAX: usize = 512;
 /// Renames that one push makes use of, the largest first.
 pub const RENAMES_PER_PUSH_MAX: usize = 32;
 
+/// What both ends of a slow pair read of renamed files in a second, well within a host's timeout.
+pub const COMPARED_BYTES_A_SECOND: u64 = 5 * 1024 * 1024;
+
 /// What is renamed and has fewer bytes is sent: two more runs of rsync cost as much.
 pub const RENAME_BYTES_MIN: u64 = 256 * 1024;
 

@@ -106,6 +106,11 @@ impl RelPath {
             && self.0[directory.0.len()] == b'/'
     }
 
+    /// Whether both are the same, or one lies below the other.
+    pub fn is_related(&self, other: &Self) -> bool {
+        self == other || self.is_below(other) || other.is_below(self)
+    }
+
     /// The same path after the directory `from` above it, or the path itself, was renamed to `to`.
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         if self == from {

@@ -149,6 +149,8 @@ pub struct StepEnd {
     pub differences: Differences,
     /// Entries that a [`StepKind::Look`] found directly in the mirror's directory.
     pub entries_found: u64,
+    /// Entries that the receiver made out of what it had: links, copies, directories.
+    pub taken_over: u64,
     /// Bytes that it says it sent.
     pub bytes_sent: u64,
     /// The protocol that both ends spoke; none if they did not.

@@ -137,6 +137,7 @@ impl Mirror {
             created: Vec::new(),
             left: 0,
             skipped: 0,
+            taken_over: 0,
         };
         let code = self.run(source, step, listing, fault, random, &mut run);
         if run.skipped > 0 {
@@ -155,6 +156,7 @@ impl Mirror {
             created_directories: run.created,
             differences: Default::default(),
             entries_found: self.tree.len() as u64,
+            taken_over: run.taken_over,
             bytes_sent: 0,
             protocol: None,
             prefixes: vec![b"/src".to_vec()],
@@ -329,6 +331,7 @@ impl Mirror {
                 && there != Some(Node::Directory) =>
             {
                 self.part(path);
+                run.taken_over += 1;
                 self.tree.insert(path.clone(), Node::File { content: old, stamp, mode });
                 let is_linked = step.renamed.as_ref().is_some_and(|it| it.basis == Basis::Linked);
                 if is_linked && old_stamp == stamp && old_mode == mode {
@@ -413,6 +416,7 @@ struct Run {
     /// Deletions that are still allowed.
     left: u64,
     skipped: u64,
+    taken_over: u64,
 }
 
 impl Run {

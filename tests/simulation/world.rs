@@ -523,7 +523,8 @@ impl World {
             Some(Rename {
                 from,
                 to,
-                entries: files.len() as u64,
+                bytes: files.len() as u64,
+                may_link: true,
                 files,
                 files_alone,
                 other_names: files_alone && it.from.name() != it.to.name(),

@@ -43,14 +43,14 @@ pub(super) fn look(
     found.extend(files.into_iter().map(|((from, to, other_names), (bytes, mut files))| {
         files.sort_unstable();
         files.dedup();
-        let entries = files.len() as u64;
         let rename = Rename {
             from,
             to,
             files,
             files_alone: true,
             other_names,
-            entries,
+            bytes,
+            may_link: true,
             is_exact: false,
             is_gone: false,
         };
@@ -67,10 +67,9 @@ pub(super) fn look(
 /// A directory with its regular files and their bytes; none where that is not worth it.
 fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Rename)> {
     let scan = scan::scan(source, &it.to, |path, is_dir| filter.excludes(path, is_dir)).ok()?;
-    let (mut bytes, mut entries, mut files) = (0, 1, Vec::new());
+    let (mut bytes, mut files) = (0, Vec::new());
     for (directory, listing) in &scan.directories {
         for (name, facts) in listing.entries() {
-            entries += 1;
             if facts.is_regular() {
                 bytes += facts.size;
                 files.push(directory.join(name).rebased(&it.to, &RelPath::root())?);
@@ -78,6 +77,11 @@ fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Ren
         }
     }
     files.sort_unstable();
+    let stays = |file: &RelPath| {
+        let old = file.rebased(&RelPath::root(), &it.from);
+        old.is_none_or(|old| filter.excludes_entry(&old, false))
+    };
+    let may_link = !files.iter().any(stays);
     let Move { from, to, is_exact } = it.clone();
     let rename = Rename {
         from,
@@ -85,7 +89,8 @@ fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Ren
         files,
         files_alone: false,
         other_names: false,
-        entries,
+        bytes,
+        may_link,
         is_exact,
         is_gone: false,
     };

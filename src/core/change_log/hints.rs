@@ -1,9 +1,9 @@
 //! Renames as hints for one Mirror: where it may hold what is to be brought to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ChangeLog;
-use crate::core::debts::Debts;
+use crate::core::debts::{Debts, Link};
 use crate::core::open_epoch::{beyond_attributes, is_doubted};
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Move, Ticket};
@@ -45,11 +45,8 @@ impl ChangeLog {
         };
         let is_subtree =
             |path: RelPath| kinds_of(&path).is_some_and(|k| k.contains(Kinds::SUBTREE));
-        let is_related = |one: &RelPath, other: &RelPath| {
-            one == other || one.is_below(other) || other.is_below(one)
-        };
         let mut hints = self.renames.above(debts.cursor);
-        hints.retain(|it| !debts.linked.keys().any(|old| is_related(old, &it.to)));
+        hints.retain(|it| !debts.linked.iter().any(|(old, _)| old.is_related(&it.to)));
         hints.retain_mut(|it| {
             let is_named = kinds_of(&it.to).is_some_and(|kinds| kinds.contains(Kinds::CONTENT));
             it.is_exact &= is_named;
@@ -64,12 +61,12 @@ impl ChangeLog {
     }
 
     /// The renames that work makes use of; none if its ticket is not current.
-    pub fn links(&self, id: &MirrorId, ticket: Ticket) -> BTreeMap<RelPath, RelPath> {
+    pub fn links(&self, id: &MirrorId, ticket: Ticket) -> BTreeSet<Link> {
         self.running(id, ticket).map(|running| running.links.clone()).unwrap_or_default()
     }
 
     /// Of these, some old names were not deleted.
-    pub fn keep_linked(&mut self, id: &MirrorId, links: BTreeMap<RelPath, RelPath>, held: &Held) {
+    pub fn keep_linked(&mut self, id: &MirrorId, links: BTreeSet<Link>, held: &Held) {
         let Some(debts) = self.mirrors.get_mut(id) else { return };
         let is_held =
             |from: &RelPath| held.paths.iter().any(|(path, _)| from == path || from.is_below(path));

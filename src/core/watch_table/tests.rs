@@ -66,10 +66,10 @@ impl Bench {
 
     fn note(&mut self, effect: Effect) {
         let line = match effect {
-            Effect::Changed(Change { path, kinds, moved_from: None }) => {
+            Effect::Changed(Change { path, kinds, moved_from: None, .. }) => {
                 format!("{path} {kinds:?}")
             }
-            Effect::Changed(Change { path, kinds, moved_from: Some(from) }) => {
+            Effect::Changed(Change { path, kinds, moved_from: Some(from), .. }) => {
                 format!("{from} > {path} {kinds:?}")
             }
             Effect::Complete => "complete".into(),
@@ -212,6 +212,29 @@ fn a_rename_to_an_excluded_name_is_a_deletion_and_back_is_a_new_file() {
     bench.event("", "x", EventMask::MOVED_TO, 5);
     let log = bench.take_log();
     assert!(log.contains(&"x CONTENT".into()), "{log:?}");
+}
+
+#[test]
+fn exchanged_directories_keep_their_watches_each_under_its_new_name() {
+    let mut bench = Bench::new(&[], &["a", "a/x", "b", "b/y"]);
+    let (wd_a, wd_y) = (bench.wds[&"a".into()], bench.wds[&"b/y".into()]);
+    bench.event("", "a", EventMask::MOVED_FROM | DIR, 7);
+    bench.event("", "b", EventMask::MOVED_TO | DIR, 7);
+    bench.event("", "b", EventMask::MOVED_FROM | DIR, 8);
+    bench.event("", "a", EventMask::MOVED_TO | DIR, 8);
+    bench.table.handle_read_end();
+    bench.table.handle_read_end();
+    bench.run();
+    let log = bench.take_log();
+    assert_eq!(log, ["a > b CONTENT | SUBTREE", "b > a CONTENT | SUBTREE"]);
+    for (wd, path) in [(wd_a, "b/f CONTENT"), (wd_y, "a/y/f CONTENT")] {
+        let mask = EventMask::CLOSE_WRITE;
+        let event = KernelEvent { wd, mask, cookie: 0, name: b"f".to_vec() };
+        bench.table.handle_event(at(0), &event);
+        bench.run();
+        assert_eq!(bench.take_log(), [path]);
+    }
+    assert_eq!(bench.table.len(), 5);
 }
 
 #[test]
