@@ -20,6 +20,7 @@ use crate::actors::message::{
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
+use crate::actors::slots::Weight;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
 use crate::core::push::RunningPush;
@@ -188,8 +189,9 @@ impl TransferActor {
             "step" => step.kind.name(), "paths" => step.paths.len());
         let (slots, process) = (self.kit.slots.clone(), running.process.clone());
         let transport = self.transport.clone();
-        let is_walk = step.kind.is_walk();
-        let run = async move { slots.run(is_walk, process, transport.run(job)).await };
+        let entries = running.rule.push.batch.entries;
+        let weight = if step.kind.is_walk() { Weight::Walk(entries) } else { Weight::Push };
+        let run = async move { slots.run(weight, process, transport.run(job)).await };
         ctx.spawn(
             run.into_actor(self).map(move |end, act, ctx| act.handle_step(ctx, id, &step, &end)),
         );
@@ -349,7 +351,7 @@ impl Handler<Verify> for TransferActor {
         };
         let (slots, transport) = (self.kit.slots.clone(), self.transport.clone());
         Box::pin(async move {
-            let end = slots.run(true, process, transport.run(job)).await;
+            let end = slots.run(Weight::Walk(0), process, transport.run(job)).await;
             match verdict::judge(&step, &end).outcome {
                 Outcome::Done => Ok(end.differences),
                 Outcome::Halt(why)

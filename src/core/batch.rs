@@ -121,6 +121,7 @@ pub fn make(
         walk: false,
         check: false,
         full: false,
+        entries: 0,
         witness: None,
         entries_expected: 0,
         present: listed(present),

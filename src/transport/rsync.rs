@@ -37,7 +37,7 @@ impl RsyncTransport {
         let host = Rc::new(host.clone());
         let master = matches!(host.kind, HostKind::Ssh { .. })
             .then(|| Rc::new(Master::new(host.clone(), state_dir)));
-        let warm = Rc::new(Warm::new(host.warm));
+        let warm = Rc::new(Warm::new(&host));
         Self { host, master, warm }
     }
 }
@@ -78,7 +78,7 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
     let (mut ended, mut output) = attend(host, job, spec.clone(), waits).await;
     let is_full_house = says_full_house(&ended, &output);
     // What waits takes connections too.
-    if (is_warm && has_died_idle(&ended, &output)) || (is_full_house && warm.let_all_go()) {
+    if (is_warm && has_died_idle(&ended, &output)) || (is_full_house && warm.make_room()) {
         if is_full_house {
             tokio::time::sleep(GIVEN_BACK_AFTER).await;
         }
@@ -178,6 +178,7 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
 
 fn what(spec: &Spec, job: &Job) -> What {
     What {
+        host: job.mirror.id.host.clone(),
         root: job.mirror.id.root.clone(),
         source: job.source.identity(),
         program: spec.program.clone(),

@@ -20,6 +20,8 @@ pub struct Batch {
     /// Something directly in the Root that has not changed and is sent along: a mirror that lacks it is not
     /// what we think.
     pub witness: Option<RelPath>,
+    /// How much is in the Root in all, as far as that is known; else 0.
+    pub entries: u64,
     /// How much is directly in the Root, for a Walk of a mirror that lacked a witness; else 0.
     pub entries_expected: u64,
     /// Paths that exist, to be sent without what is below them, sorted.

@@ -126,6 +126,9 @@ pub const GUARD_INTERVAL: Duration = Duration::from_secs(2);
 /// renamed.
 pub const GUARD_IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Entries of a Root whose Walk leaves one place under `walks_max` to smaller ones.
+pub const LARGE_WALK_ENTRIES_MIN: u64 = 100_000;
+
 /// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
 pub const STALL_AFTER: Duration = Duration::from_secs(2);
 

@@ -105,7 +105,9 @@ fn a_host_that_comes_back_gets_everything() {
 #[test]
 fn hard_case_9_a_retry_brings_what_has_come_meanwhile_in_one_push() {
     let mut server = Rsyncd::start();
-    let daemon = Daemon::new().mirror("web", &server.ron(), "m/site", "").start();
+    // What is connected stays so when the server's first process ends.
+    let host = server.ron().replace("retry:", "warm: \"0s\", retry:");
+    let daemon = Daemon::new().mirror("web", &host, "m/site", "").start();
     daemon.flush("");
     let before = daemon.mirror_status("web")["pushes"].as_u64();
     server.stop();

@@ -47,18 +47,19 @@ fn one_that_died_idle_costs_a_retry_and_is_no_failure() {
 }
 
 #[test]
-fn what_waits_gives_a_full_house_its_connections_back() {
+fn hard_case_17_what_waits_gives_a_full_house_its_connections_back() {
     let locks = tempfile::tempdir().unwrap();
     let lock = locks.path().join("lock").display().to_string();
     let server = Rsyncd::start_with(&format!("max connections = 1\nlock file = {lock}"));
     let daemon = Daemon::new().mirror("web", &server.ron(), "m/site", "").start();
     write(&daemon, "a", "one");
-    wait_for_waiting(&daemon, 1);
-    // A directory is no list of files: it needs another connection.
     fs::create_dir(daemon.source().join("d")).unwrap();
     write(&daemon, "d/b", "two");
+    write(&daemon, "a", "three");
     assert_same(&daemon.source(), &server.path("site"), "one connection is enough");
     assert_eq!(daemon.mirror_status("web")["failures"], 0);
+    // Others want it too.
+    wait_for_waiting(&daemon, 0);
 }
 
 #[test]

@@ -54,6 +54,7 @@ impl CollatorActor {
         }
         let (root, filter) = (self.root.clone(), self.filter.clone());
         let guard = self.guard.clone();
+        let entries = self.entries_now.unwrap_or_default();
         let ticket = taken.ticket;
         let task = tokio::task::spawn_blocking(move || {
             let judgement = guard.judge(&sight(&root, &guard));
@@ -72,6 +73,7 @@ impl CollatorActor {
             };
             let batch = Batch {
                 full: !top.is_empty(),
+                entries,
                 witness: (!taken.walk).then(|| witness(&source, &top, &taken.entries)).flatten(),
                 entries_expected: if taken.suspicious { top.len() as u64 } else { 0 },
                 ..batch
