@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::measure::{self, Figures};
-use crate::support::{binary, text};
+use crate::support::binary;
 use crate::world::{Way, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +95,7 @@ impl Running {
 
     pub fn wait_until_ready(&self) {
         measure::until("the start", || match self.program {
-            Program::Mirrorball => self.is_in_sync(),
+            Program::Mirrorball => self.log().matches("In sync").count() >= self.mirrors,
             Program::Lsyncd => self.log().matches(" finished").count() >= self.mirrors,
             Program::Loop => self.log().contains("ready"),
         });
@@ -122,30 +122,6 @@ impl Running {
             peak_bytes: measure::peak_bytes(self.id()),
             bytes_sent: None,
         }
-    }
-
-    fn is_in_sync(&self) -> bool {
-        let socket = self.dir.join("sock");
-        let output =
-            Command::new(binary()).args(["status", "--json", "--socket"]).arg(socket).output();
-        let Ok(output) = output else { return false };
-        let Ok(status) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
-            return false;
-        };
-        let mirrors = status["mirrors"].as_array().cloned().unwrap_or_default();
-        mirrors.len() == self.mirrors && mirrors.iter().all(|mirror| mirror["state"] == "in-sync")
-    }
-
-    /// For mirrorball: as its status has it.
-    pub fn status(&self) -> serde_json::Value {
-        let socket = self.dir.join("sock");
-        let output = Command::new(binary())
-            .args(["status", "--json", "--socket"])
-            .arg(socket)
-            .output()
-            .unwrap();
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
     }
 }
 

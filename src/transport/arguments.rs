@@ -28,7 +28,6 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     if step.kind.is_walk() {
         // Progress is of use only while it is made.
         add("--info=stats1,progress2");
-        add("--outbuf=N");
     } else {
         add("--info=stats1");
     }
@@ -168,6 +167,8 @@ fn taken_from(renamed: &Renamed) -> Vec<OsString> {
         }
         Basis::Similar => vec!["--ignore-times".into(), "--fuzzy".into()],
     };
+    // Twice: also what is linked, which is equal to what it is linked to.
+    arguments.extend(["--itemize-changes".into(), "--itemize-changes".into()]);
     if renamed.by_content {
         arguments.push("--checksum".into());
     }

@@ -72,7 +72,7 @@ impl Output {
             if self.created_directories.len() < SURPRISES_MAX * 64 {
                 self.created_directories.extend(path.ok());
             }
-        } else if is_itemized(line) && line[2..11] == *b"+++++++++" {
+        } else if is_itemized(line) && line[2..11] == *b"+++++++++" && line[0] != b'h' {
             // Of files only those directly in the Root are of interest.
             let name = decode_rsync(&line[12..]);
             let is_top =

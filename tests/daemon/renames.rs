@@ -152,6 +152,33 @@ fn hard_case_10_a_link_at_the_new_name_on_the_mirror_is_replaced_and_not_followe
 }
 
 #[test]
+fn hard_case_16_completed_renames_do_not_count_and_what_is_deleted_beside_them_does() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new()
+        .root_options("max_delete: 5,")
+        .mirror("web", &server.ron(), "m/site", "")
+        .local("disk");
+    fill(&daemon.source().join("a"), 1);
+    fill(&daemon.source().join("junk"), 2);
+    let daemon = daemon.start();
+    daemon.flush("");
+    fs::rename(daemon.source().join("a"), daemon.source().join("b")).unwrap();
+    daemon.flush("");
+    for target in [server.path("site"), daemon.path("disk")] {
+        assert!(!target.join("a").exists());
+        assert_same(&daemon.source(), &target, "renamed");
+    }
+    fs::rename(daemon.source().join("b/inner"), daemon.source().join("inner")).unwrap();
+    fs::remove_dir_all(daemon.source().join("junk")).unwrap();
+    daemon.flush_waits_in_vain();
+    for (host, target) in [("web", server.path("site")), ("disk", daemon.path("disk"))] {
+        daemon
+            .wait_for_mirror(host, "held deletions", |it| it["held_deletions"].as_u64() > Some(0));
+        assert_eq!(fs::read_dir(target.join("junk")).unwrap().count(), 12);
+    }
+}
+
+#[test]
 fn hard_case_10_what_the_rules_keep_out_under_the_new_name_does_not_come_along() {
     let daemon = Daemon::new()
         .root_options("filters: [Exclude(\"/b/inner\"), Exclude(\"/a/f0\"), Exclude(\"f2\")],")
