@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::transport::Job;
 use crate::transport::options::option_arguments;
+use crate::transport::{Job, fold};
 use crate::types::outcome::Capability;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
 use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
 use crate::types::step::{Basis, Deletions, Renamed, Step, StepKind};
 
 /// rsync's arguments for one Step; `rsh` is the command line of ssh, for a host that is reached through it.
@@ -90,7 +91,7 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
 
 /// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
-pub fn list(step: &Step) -> Vec<u8> {
+pub fn list(step: &Step, source: &SourceDir) -> Vec<u8> {
     if step.kind.is_walk() || matches!(step.kind, StepKind::Verify | StepKind::Look) {
         return Vec::new();
     }
@@ -105,7 +106,14 @@ pub fn list(step: &Step) -> Vec<u8> {
     if step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root) {
         list.extend_from_slice(b"./\0");
     }
-    for path in paths.iter().filter(|path| !path.is_root()) {
+    let whole = match step.kind {
+        StepKind::Written | StepKind::Touched => fold::whole(source, paths),
+        _ => BTreeSet::new(),
+    };
+    let is_named = |path: &RelPath| !path.parent().is_some_and(|above| whole.contains(&above));
+    for path in
+        paths.iter().filter(|path| !path.is_root() && is_named(path) && !whole.contains(path))
+    {
         list.extend_from_slice(b"./");
         list.extend_from_slice(path.as_bytes());
         if step.kind == StepKind::Leftovers {
@@ -113,6 +121,11 @@ pub fn list(step: &Step) -> Vec<u8> {
             list.push(b'/');
         }
         list.push(0);
+    }
+    for directory in &whole {
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(directory.as_bytes());
+        list.extend_from_slice(b"/\0");
     }
     list
 }

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod confine;
+pub mod fold;
 pub mod options;
 pub mod output;
 pub mod pace;

@@ -207,7 +207,7 @@ fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
         confinement: Some(confinement),
         arguments: arguments(host, job, rsh),
         directory: Some(job.source.proc_path()),
-        stdin: list(step),
+        stdin: list(step, &job.source),
     }
 }
 

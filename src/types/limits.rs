@@ -79,6 +79,9 @@ pub const RECENT_ENDS_MAX: usize = 64;
 /// Paths that are remembered for such an outage; more, and everything is compared.
 pub const RECENT_PATHS_MAX: usize = 10_000;
 
+/// Listed entries of a directory from which on it is looked whether that is all of it.
+pub const FOLD_CHILDREN_MIN: usize = 64;
+
 /// Runs that wait for work on one host: sshd allows ten sessions on a connection.
 pub const WARM_PER_HOST_MAX: usize = 6;
 

@@ -1,0 +1,59 @@
+//! Shorter lists: rsync reads a list byte by byte, so a directory of which everything is listed is named alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::types::limits::FOLD_CHILDREN_MIN;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+
+/// The directories in which every entry is listed. Naming such a one with a slash at its end brings the same
+/// entries, and what has come to it since, which is on its way anyway.
+pub fn whole(source: &SourceDir, paths: &[RelPath]) -> BTreeSet<RelPath> {
+    if paths.len() < FOLD_CHILDREN_MIN {
+        return BTreeSet::new();
+    }
+    let mut children: BTreeMap<RelPath, BTreeSet<&[u8]>> = BTreeMap::new();
+    for path in paths {
+        if let Some(parent) = path.parent().filter(|parent| !parent.is_root()) {
+            children.entry(parent).or_default().insert(path.name());
+        }
+    }
+    children.retain(|_, names| names.len() >= FOLD_CHILDREN_MIN);
+    let is_whole = |directory: &RelPath, names: &BTreeSet<&[u8]>| {
+        let Ok(entries) = std::fs::read_dir(source.proc_path().join(directory.as_path())) else {
+            return false;
+        };
+        // The first that is not listed ends it, so that this costs what the list costs.
+        entries
+            .into_iter()
+            .all(|entry| entry.is_ok_and(|entry| names.contains(entry.file_name().as_bytes())))
+    };
+    children.into_iter().filter(|(dir, names)| is_whole(dir, names)).map(|(dir, _)| dir).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::source_dir::Identity;
+
+    #[test]
+    fn only_a_directory_of_which_everything_is_listed_is_named_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["all", "but-one", "few"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let mut paths: Vec<RelPath> = Vec::new();
+        for (name, files) in [("all", 100), ("but-one", 101), ("few", 10)] {
+            for file in 0..files {
+                let path = format!("{name}/{file}");
+                std::fs::write(dir.path().join(&path), "").unwrap();
+                paths.push(path.as_str().into());
+            }
+        }
+        paths.retain(|path| *path != "but-one/50".into());
+        let fd = std::fs::File::open(dir.path()).unwrap().into();
+        let source = SourceDir::new(fd, Identity { device: 1, inode: 1 });
+        assert_eq!(whole(&source, &paths), BTreeSet::from(["all".into()]));
+    }
+}
