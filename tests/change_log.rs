@@ -426,6 +426,7 @@ fn what_was_written_to_before_a_walk_is_pushed_after_it_whatever_the_walk_thinks
     seal(&mut log, 3, &["while-it-waits"]);
     let walk = log.take(at(4), &mirror(0), Lane::Walk).unwrap();
     log.applied(at(5), &mirror(0), walk.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().repeated, 2, "a flush waits for them");
     let after = log.take(at(6), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(taken_paths(&after), ["before", "while-it-waits"]);
     log.applied(at(7), &mirror(0), after.ticket, &Outcome::Done);

@@ -44,8 +44,41 @@ pub fn markdown(rows: &[Row], runs: usize) -> String {
         if !row.remark.is_empty() {
             writeln!(text, "\n{}", row.remark).unwrap();
         }
+        writeln!(text, "\n{}", bound_by(row.name)).unwrap();
     }
     text
+}
+
+/// What bounds a row now.
+fn bound_by(row: &str) -> &'static str {
+    match row {
+        "latency" | "latency-ssh" | "latency-local" => {
+            "Bound by a connected rsync: list, request, data. What is ours is the way from the kernel's event to that list."
+        }
+        "bigdir" => "Bound as the row before: nothing looks at the directory.",
+        "burst" => {
+            "Bound by 50 ms of quiet and one rsync that reads its list byte by byte, two system calls each. That run alone takes too long for a fortieth of \
+             lsyncd's time."
+        }
+        "churn" => {
+            "Bound by the processor: four rsyncs and their servers share the cores with the writer."
+        }
+        "rename-dir" => {
+            "Bound by four runs of rsync: real directories, links, comparison, and the deletion, which is counted first."
+        }
+        "fan-out" => {
+            "Bound by thirty rsyncs, each started once for each change: a process costs what it costs, and half of lsyncd's CPU is less than that."
+        }
+        "hung" => "Bound by the events themselves.",
+        "start" => {
+            "Bound by the scan that sets the watches and the walk after it. They do not overlap yet."
+        }
+        "restart" => "Bound by one scan, and one rsync for each mirror.",
+        "million" => "Bound by opening, watching and listing each directory, on a few threads.",
+        "storm" => "Bound by reading events. What was written since the last push is pushed once.",
+        "first" => "Bound by rsync; the scan before it is ours.",
+        _ => "",
+    }
 }
 
 fn cells(figures: &Figures, row: &Row) -> [String; 5] {

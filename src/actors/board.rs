@@ -140,6 +140,7 @@ impl BoardActor {
                 .map(|(path, reason)| StuckPath { path: path.to_string(), reason: reason.clone() })
                 .collect(),
             stuck_total: standing.map_or(0, |s| s.stuck_total as u64),
+            repeated_paths: standing.map_or(0, |s| s.repeated as u64),
             held_deletions: standing.map_or(0, |s| s.held_deletions),
             last_check: self.last_check(id),
             last_error: host.last_error.clone(),

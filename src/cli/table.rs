@@ -167,6 +167,7 @@ mod tests {
             owes_walk: false,
             stuck: vec![],
             stuck_total: 0,
+            repeated_paths: 0,
             held_deletions: 0,
             last_check: None,
             last_error: None,

@@ -230,7 +230,10 @@ fn laggards<'a>(
         let mark = marks.iter().find(|(root, _)| *root == mirror.root).map(|(_, mark)| *mark);
         let holds = mark.is_some_and(|mark| mirror.epoch >= mark && !mirror.owes_walk);
         mirror.state != MirrorState::InSync
-            && (!holds || mirror.stuck_total > 0 || mirror.held_deletions > 0)
+            && (!holds
+                || mirror.stuck_total > 0
+                || mirror.repeated_paths > 0
+                || mirror.held_deletions > 0)
     };
     status.mirrors.iter().filter(move |mirror| selected(&mirror.id) && lacks(mirror))
 }

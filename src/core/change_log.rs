@@ -91,6 +91,8 @@ pub struct Standing {
     pub stuck: Vec<(RelPath, String)>,
     /// How many are stuck.
     pub stuck_total: usize,
+    /// Paths that a Walk does not settle.
+    pub repeated: usize,
     /// Entries whose deletion waits for a person.
     pub held_deletions: u64,
     /// A push broke off, and what was on its way may still land; or a Walk may undo what was pushed since.
@@ -494,6 +496,7 @@ impl ChangeLog {
                 .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
                 .collect(),
             stuck_total: debts.stuck.len(),
+            repeated: debts.rewritten.len() + usize::from(debts.links_wait()),
             may_change: debts.echo.is_some()
                 || debts.walk.as_ref().is_some_and(|walk| debts.cursor > walk.to),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },

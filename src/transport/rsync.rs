@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use crate::transport::{Job, Transport, pace};
 use crate::types::ids::RootId;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
+use crate::types::source_dir::{Identity, SourceDir};
 use crate::types::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
@@ -72,13 +73,13 @@ impl Transport for RsyncTransport {
 async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>) -> StepEnd {
     let Job { step, mirror, .. } = job;
     let spec = spec(host, job, rsh);
-    let what = what(&spec, job);
+    let what = what(&spec, host, job);
     let waits = warm.take(&what);
     let is_warm = waits.is_some();
     let (mut ended, mut output) = attend(host, job, spec.clone(), waits).await;
     let is_full_house = says_full_house(&ended, &output);
     // What waits takes connections too.
-    if (is_warm && has_died_idle(&ended, &output)) || (is_full_house && warm.make_room()) {
+    if (is_warm && proves_nothing(&ended, &output)) || (is_full_house && warm.make_room()) {
         if is_full_house {
             tokio::time::sleep(GIVEN_BACK_AFTER).await;
         }
@@ -150,9 +151,15 @@ async fn attend(
     (ended, output)
 }
 
-/// Whether a connection ended before anything was asked of it: not one entry was begun.
-fn has_died_idle(ended: &Ended, output: &Output) -> bool {
-    matches!(ended.exit, Exit::Code(5 | 10 | 12 | 30 | 35 | 255)) && output.differences.total == 0
+/// Whether a run that had waited failed in a way that says nothing of the host: its connection ended before an entry
+/// was begun, or something is wrong with the directory that it had opened before. What broke off in the middle
+/// is what it is.
+fn proves_nothing(ended: &Ended, output: &Output) -> bool {
+    match ended.exit {
+        Exit::Code(0 | 24) | Exit::Signal(_) | Exit::NotStarted => false,
+        Exit::Code(10 | 12 | 20 | 30 | 35 | 255) => output.differences.total == 0,
+        Exit::Code(_) => true,
+    }
 }
 
 /// Whether a daemon has all the connections that it allows.
@@ -173,14 +180,17 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
     };
     let job = Job { step, rate: None, ..job };
     let spec = spec(host, &job, rsh);
-    warm.keep(what(&spec, &job), &spec);
+    warm.keep(what(&spec, host, &job), &spec);
 }
 
-fn what(spec: &Spec, job: &Job) -> What {
+fn what(spec: &Spec, host: &HostPlan, job: &Job) -> What {
+    let is_here = matches!(host.kind, HostKind::Local);
+    let target = is_here.then(|| std::fs::metadata(&job.mirror.path).ok()).flatten();
     What {
         host: job.mirror.id.host.clone(),
         root: job.mirror.id.root.clone(),
         source: job.source.identity(),
+        target: target.map(|it| Identity { device: it.dev(), inode: it.ino() }),
         program: spec.program.clone(),
         arguments: spec.arguments.clone(),
     }

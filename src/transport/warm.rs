@@ -49,6 +49,8 @@ pub struct What {
     pub root: RootId,
     /// The directory that it has opened.
     pub source: Identity,
+    /// The mirror's directory, which it has opened too, where that is here.
+    pub target: Option<Identity>,
     /// The program.
     pub program: OsString,
     /// All but the list.
@@ -81,6 +83,8 @@ impl Warm {
     /// One that waits for just this, and lives as far as one can tell.
     pub fn take(&self, what: &What) -> Option<(Child, Group)> {
         let mut waiting = self.house.waiting.borrow_mut();
+        // One that waits in a directory which another has replaced is of no use any more.
+        waiting.retain(|it| it.what.target == what.target || it.what.arguments != what.arguments);
         let at = waiting.iter().position(|it| it.what == *what)?;
         let Waiting { mut child, group, .. } = waiting.remove(at);
         matches!(child.try_wait(), Ok(None)).then_some((child, group))
@@ -161,6 +165,7 @@ mod tests {
             host: "web".into(),
             root: "site".into(),
             source: Identity { device: 1, inode: 2 },
+            target: None,
             program: "cat".into(),
             arguments: vec![argument.into()],
         }

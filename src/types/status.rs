@@ -98,6 +98,9 @@ pub struct MirrorStatus {
     pub stuck: Vec<StuckPath>,
     /// How many paths fail.
     pub stuck_total: u64,
+    /// Paths that are pushed once more whatever a comparison says: written to before a walk, or perhaps one file
+    /// under two names.
+    pub repeated_paths: u64,
     /// Deletions that are held until a person approves, as far as they were counted.
     pub held_deletions: u64,
     /// The last check of its contents since the daemon's start, see `verify_every`.
