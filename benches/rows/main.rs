@@ -31,11 +31,11 @@ fn main() {
             let row = run(runs);
             print!("{}", report::terminal(&row));
             rows.push(row);
+            if wanted.is_none() {
+                // After each, so that one that fails costs no other.
+                std::fs::write("docs/benchmarks.md", report::markdown(&rows, runs)).unwrap();
+            }
         }
     }
     assert!(!rows.is_empty(), "no such row; there are: {}", rows::names());
-    if wanted.is_none() {
-        std::fs::write("docs/benchmarks.md", report::markdown(&rows, runs)).unwrap();
-        println!("docs/benchmarks.md is written");
-    }
 }

@@ -34,9 +34,9 @@ pub const ALL: &[(&str, RunRow)] = &[
     ("hung", hung),
     ("start", start),
     ("restart", restart),
-    ("million", million),
     ("storm", storm),
     ("first", first),
+    ("million", million),
 ];
 
 pub fn names() -> String {
@@ -574,7 +574,13 @@ fn storm(runs: usize) -> Row {
                 )
             });
             let names: Vec<String> = (0..100).map(|file| format!("f{file}")).collect();
-            all_arrive(&world, &names, "999");
+            // Others miss a last writing of the same size within a second, and would be waited for in vain.
+            if program == Program::Mirrorball {
+                all_arrive(&world, &names, "999");
+                none_is_missing(&world, &names, "999");
+            } else {
+                std::thread::sleep(Duration::from_secs(2));
+            }
             figures.push(running.figures(began.elapsed().as_secs_f64()));
             writers.push(writer);
         }
