@@ -121,7 +121,7 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "{cores} cores, Linux {}, {}, lsyncd {}.",
-        first("uname", "-r"),
+        first("uname", "-r").split('.').take(2).collect::<Vec<_>>().join("."),
         first("rsync", "--version").split("  protocol").next().unwrap_or_default(),
         first("lsyncd", "-version").trim_start_matches("Version: ")
     )
