@@ -21,6 +21,8 @@ pub struct Watch {
     pub source: SourceDir,
     /// The watch on the directory of flush cookies; none for want of watches.
     pub cookie_wd: Option<i32>,
+    /// The last read took as many events as it may: more have been read than were handled.
+    pub reads_ahead: bool,
     /// Directories that are to be watched.
     pub to_open: VecDeque<Opening>,
     /// Tasks that open and list directories.
@@ -54,6 +56,13 @@ pub struct LinkSearch {
 }
 
 impl Watch {
+    /// Tells the table when it is as far as the kernel.
+    pub fn note_drained(&mut self) {
+        if self.table.has_unproven() && !self.reads_ahead && self.watches.queue_is_empty() {
+            self.table.handle_drained();
+        }
+    }
+
     /// A change, and with it the other names of the same file.
     pub fn change(&mut self, change: Change) {
         let written = change.kinds.intersects(Kinds::CONTENT | Kinds::ATTRS);

@@ -30,7 +30,7 @@ use crate::core::snapshot::Snapshot;
 use crate::core::watch_table::{Effect, JobId, NodeId, OpenFailure, Opening, WatchTable};
 use crate::types::change::{Change, Epoch, Kinds};
 use crate::types::event::{EventMask, KernelEvent};
-use crate::types::limits::{EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
+use crate::types::limits::{EVENTS_AT_ONCE_MAX, EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
@@ -124,6 +124,7 @@ impl WatcherActor {
             table: WatchTable::new(self.filter.clone()),
             source,
             cookie_wd,
+            reads_ahead: false,
             to_open: VecDeque::new(),
             tasks: 0,
             links: LinkTable::default(),
@@ -495,6 +496,7 @@ impl Shell for WatcherActor {
     }
 
     fn after_effects(&mut self, ctx: &mut Context<Self>) {
+        self.live.watch.iter_mut().for_each(Watch::note_drained);
         self.open_next(ctx);
         self.scan_new(ctx);
         self.search_links(ctx);
@@ -520,7 +522,8 @@ impl Supervised for WatcherActor {
 
 impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
     fn handle(&mut self, read: std::io::Result<Vec<KernelEvent>>, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_ref() else { return };
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        watch.reads_ahead = read.as_ref().is_ok_and(|events| events.len() >= EVENTS_AT_ONCE_MAX);
         let cookie_wd = watch.cookie_wd;
         let events = match read {
             Ok(events) => events,

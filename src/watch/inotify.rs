@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use futures_util::{Stream, StreamExt};
@@ -13,6 +13,7 @@ use crate::types::limits::{EVENT_BUFFER_BYTES, EVENTS_AT_ONCE_MAX};
 
 /// The watches of one Root.
 pub struct WatchSet {
+    queue: OwnedFd,
     watches: Watches,
     known: BTreeMap<i32, WatchDescriptor>,
 }
@@ -37,8 +38,9 @@ pub fn open() -> io::Result<(WatchSet, impl Stream<Item = io::Result<Vec<KernelE
         let hint = "cannot make an inotify instance (see fs.inotify.max_user_instances)";
         io::Error::new(error.kind(), format!("{hint}: {error}"))
     })?;
+    let queue = inotify.as_fd().try_clone_to_owned()?;
     let events = inotify.into_event_stream(vec![0; EVENT_BUFFER_BYTES])?;
-    let watch_set = WatchSet { watches: events.watches(), known: BTreeMap::new() };
+    let watch_set = WatchSet { queue, watches: events.watches(), known: BTreeMap::new() };
     let reads = events
         .ready_chunks(EVENTS_AT_ONCE_MAX)
         .map(|read| read.into_iter().map(|event| Ok(plain(event?))).collect());
@@ -75,6 +77,11 @@ impl WatchSet {
         Ok(id)
     }
 
+    /// Whether the kernel has no event for us now.
+    pub fn queue_is_empty(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.queue) == Ok(0)
+    }
+
     /// Gives a watch back. One that the kernel has taken already is no error.
     pub fn unwatch(&mut self, wd: i32) {
         if let Some(watch) = self.known.remove(&wd) {
@@ -106,7 +113,6 @@ fn plain(event: EventOwned) -> KernelEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn hard_case_23_a_directory_keeps_its_watch_whatever_its_name_has_become() {

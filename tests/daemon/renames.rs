@@ -232,7 +232,7 @@ fn random_renames_and_broken_pushes_end_in_equality() {
     daemon.flush("");
     let mut random = Random::new(seed);
     let names = ["a", "b", "c", "d", "a/inner", "b/inner", "e/f", "e"];
-    let end = Instant::now() + Duration::from_secs(number("SECONDS").unwrap_or(2));
+    let end = Instant::now() + Duration::from_secs(number("SECONDS").unwrap_or(8));
     while Instant::now() < end {
         let (one, other) =
             (source.join(names[random.below(8)]), source.join(names[random.below(8)]));
