@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::Daemon;
-use crate::support::tree::assert_same;
+use crate::support::tree::differences;
+use crate::support::{Daemon, wait_for};
 
 fn root(daemon: &Daemon) -> serde_json::Value {
     daemon.status()["roots"][0].clone()
@@ -29,6 +29,16 @@ fn directories(daemon: &Daemon) {
     }
 }
 
+/// What was looked at within a tick of its last change is in doubt, and is pushed once more: then a file is
+/// written beside the old one.
+fn ends_equal(daemon: &Daemon, context: &str) {
+    let (source, target) = (daemon.source(), daemon.path("local"));
+    let missing = |line: &String| line.starts_with("missing") || line.contains("content");
+    let now = differences(&source, &target);
+    assert!(!now.iter().any(missing), "{context}: flush returned too early: {now:?}");
+    wait_for(context, || differences(&source, &target).is_empty().then_some(()));
+}
+
 #[test]
 fn a_root_that_is_only_looked_through_is_mirrored_all_the_same() {
     let daemon = Daemon::new().root_options("watch: Rescan(\"200ms\"),").local("local");
@@ -40,7 +50,7 @@ fn a_root_that_is_only_looked_through_is_mirrored_all_the_same() {
     daemon.wait_for_mirror("local", "it is found by itself", arrived);
     fs::write(daemon.source().join("d3/f"), "wen").unwrap();
     daemon.flush("");
-    assert_same(&daemon.source(), &daemon.path("local"), "looked through");
+    ends_equal(&daemon, "looked through");
     let root = root(&daemon);
     assert_eq!((&root["state"], &root["directories"]), (&"degraded".into(), &0.into()), "{root:#}");
 }
@@ -57,7 +67,7 @@ fn with_too_few_watches_the_rest_is_looked_through_and_the_remedy_told() {
     daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
     work(&daemon);
     daemon.flush("");
-    assert_same(&daemon.source(), &daemon.path("local"), "too few watches");
+    ends_equal(&daemon, "too few watches");
     let root = root(&daemon);
     assert_eq!(root["state"], "degraded");
     let reason = root["reason"].as_str().unwrap();
@@ -68,5 +78,5 @@ fn with_too_few_watches_the_rest_is_looked_through_and_the_remedy_told() {
     fs::remove_dir_all(daemon.source().join("d9")).unwrap();
     fs::write(daemon.source().join("d10/sub/f"), "x").unwrap();
     daemon.flush("");
-    assert_same(&daemon.source(), &daemon.path("local"), "once more");
+    ends_equal(&daemon, "once more");
 }
