@@ -720,6 +720,37 @@ fn hard_case_22_too_much_for_the_memory_or_a_walk_lately_means_a_walk() {
 }
 
 #[test]
+fn hard_case_22_a_second_outage_soon_after_the_first_loses_nothing() {
+    let mut log = walked();
+    bring(&mut log, 1000, "before");
+    seal(&mut log, 1001, &["first"]);
+    let taken = log.take(at(1001), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1001), &mirror(0), taken.ticket, &retry_later());
+    seal(&mut log, 1002, &["during"]);
+    let taken = log.take(at(1006), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1006), &mirror(0), taken.ticket, &Outcome::Done);
+    seal(&mut log, 1030, &["after"]);
+    away(&mut log, 1030, 1150);
+    let again = log.take(at(1151), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["before", "during", "first"]);
+}
+
+#[test]
+fn hard_case_22_what_was_brought_out_of_debts_may_be_lost_too() {
+    let mut log = walked();
+    bring(&mut log, 500, "lately");
+    seal(&mut log, 600, &["during"]);
+    away(&mut log, 600, 900);
+    let again = log.take(at(901), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["lately"]);
+    log.applied(at(901), &mirror(0), again.ticket, &Outcome::Done);
+    seal(&mut log, 910, &["then"]);
+    away(&mut log, 910, 1110);
+    let again = log.take(at(1111), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), ["during", "lately"]);
+}
+
+#[test]
 fn after_lost_events_not_all_hosts_are_walked_in_the_same_moment() {
     let mut log = ChangeLog::new(1000);
     let ids: Vec<MirrorId> =

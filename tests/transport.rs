@@ -159,3 +159,24 @@ fn a_directory_that_is_not_there_says_so() {
     assert!(why.contains("vanished"), "{why}");
     assert!(!bench.mirror("").exists());
 }
+
+#[test]
+fn leftovers_are_removed_and_nothing_besides_whatever_the_rules_put_at_risk() {
+    let mut bench = Bench::new();
+    let rules = bench.dir.path().join("rules");
+    fs::write(&rules, "+ */\n+ *.html\n- *\n").unwrap();
+    bench.rules = Some(rules);
+    for name in ["site/big", "site/sub"] {
+        fs::create_dir_all(bench.mirror(name)).unwrap();
+    }
+    fs::create_dir(bench.source("site")).unwrap();
+    for name in ["site/big/a.html", "site/old.html", "site/.a.html.Xy12zZ", "site/.b.jpg.Xy12zZ"] {
+        fs::write(bench.mirror(name), "x").unwrap();
+    }
+    let (end, verdict) = bench.run(StepKind::Leftovers, &["site"]);
+    assert_eq!(verdict.outcome, Outcome::Done, "{end:?}");
+    for name in ["site/big/a.html", "site/old.html", "site/sub"] {
+        assert!(bench.mirror(name).exists(), "{name} is gone");
+    }
+    assert!(!bench.mirror("site/.a.html.Xy12zZ").exists());
+}

@@ -15,6 +15,7 @@ use mirrorball::types::event::{EventMask, KernelEvent};
 use mirrorball::types::moment::Moment;
 use mirrorball::types::plan::Rule;
 use mirrorball::types::rel_path::RelPath;
+use mirrorball::types::source_dir::Volume;
 use proptest::prelude::*;
 
 type Ino = usize;
@@ -23,6 +24,7 @@ const ROOT: Ino = 0;
 /// Somewhere that nobody watches.
 const OUTSIDE: Ino = 1;
 const DIR: EventMask = EventMask::ISDIR;
+const VOLUME: Volume = Volume { device: 1, file_system: 1 };
 
 #[derive(Clone, Debug)]
 enum Inode {
@@ -294,7 +296,7 @@ impl Watcher {
             None => self.table.handle_failed(&opening, OpenFailure::NotThere),
             Some(ino) => {
                 let wd = kernel.watch(ino);
-                let node = self.table.handle_opened(&opening, wd, 1);
+                let node = self.table.handle_opened(&opening, wd, VOLUME);
                 self.to_list.extend(node.map(|node| (opening.job, node, ino)));
             }
         }

@@ -35,7 +35,7 @@ use crate::types::limits::JOURNAL_PATHS_MAX;
 use crate::types::moment::Moment;
 use crate::types::outcome::Outcome;
 use crate::types::plan::RootPlan;
-use crate::types::source_dir::{SourceDir, Volume};
+use crate::types::source_dir::SourceDir;
 use crate::watch::{mounts, source};
 
 /// Collects one Root's changes and hands them out.
@@ -321,11 +321,7 @@ impl Handler<Degraded> for CollatorActor {
 impl Handler<VolumeSeen> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: VolumeSeen, _: &mut Self::Context) {
-        let opened = source::open(&self.root.source).ok();
-        let volume = opened.and_then(|source| source::volume_at(&source, &message.path));
-        // One that is gone already, or is another by now, is not there when it is looked for.
-        let unknown = Volume { device: message.device, file_system: 0 };
-        self.guard.handle_volume(message.path, volume.unwrap_or(unknown));
+        self.guard.handle_volume(message.path, message.volume);
         self.remember_root();
     }
 }

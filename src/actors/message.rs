@@ -18,7 +18,7 @@ use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, PushEnd, RemoteEnd};
 use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
+use crate::types::source_dir::{SourceDir, Volume};
 use crate::types::status::Status;
 use crate::types::step::Differences;
 
@@ -76,8 +76,8 @@ pub struct Degraded {
 pub struct VolumeSeen {
     /// Where it is mounted.
     pub path: RelPath,
-    /// Its device number.
-    pub device: u64,
+    /// Which it is.
+    pub volume: Volume,
 }
 
 /// Collator to watcher: another volume may lie here now. Lost: the next look at the volume says it again.

@@ -246,7 +246,7 @@ impl WatcherActor {
             let watched = watch.watches.watch(opened.fd.as_fd());
             match watched {
                 Ok(wd) => {
-                    let node = watch.table.handle_opened(&opening, wd, opened.device);
+                    let node = watch.table.handle_opened(&opening, wd, opened.volume);
                     to_list.extend(node.map(|node| (opening.job, node, opened.fd)));
                 }
                 Err(WatchError::Denied) => {
@@ -478,8 +478,8 @@ impl Shell for WatcherActor {
                 watch.links.remove(&path);
                 watch.links.remove_below(&path);
             }
-            Effect::Volume(path, device) => {
-                tell(&self.collator.volume, VolumeSeen { path, device });
+            Effect::Volume(path, volume) => {
+                tell(&self.collator.volume, VolumeSeen { path, volume });
             }
             // Looked at when the batch is made; the guard knows the volume.
             Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),

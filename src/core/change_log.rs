@@ -290,7 +290,7 @@ impl ChangeLog {
         ticket: Ticket,
         outcome: &Outcome,
     ) -> bool {
-        let ended = self.running(id, ticket).map(|running| (running.from, running.is_walk));
+        let ended = self.running(id, ticket).map(|work| (work.is_walk, LateEnd::new(now, work)));
         let Some(debts) = self.mirrors.get_mut(id) else { return false };
         match outcome {
             Outcome::Halt(_) => debts.halted = true,
@@ -361,8 +361,8 @@ impl ChangeLog {
             }
             return false;
         }
-        if let Some((from, is_walk)) = ended {
-            self.note_end(now, id, from, is_walk, outcome);
+        if let Some((is_walk, end)) = ended {
+            self.note_end(id, is_walk, end, outcome);
         }
         if self.mirrors.get(id).is_some_and(Debts::walk_waits) {
             // What was written to while the Walk was under way is covered by the next, by its quick check.

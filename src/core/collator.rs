@@ -246,7 +246,7 @@ impl Collator {
             self.log.applied(now, id, ticket, &end.outcome);
             return;
         };
-        let (is_walk, covered) = (running.is_walk, running.to);
+        let (is_walk, is_check, covered) = (running.is_walk, running.check, running.to);
         let links = self.log.links(id, ticket);
         self.log.applied(now, id, ticket, &end.outcome);
         let known = self.log.directory(id);
@@ -262,9 +262,10 @@ impl Collator {
         }
         self.log.hold(now, id, &end.held);
         self.log.keep_linked(id, links, &end.held);
-        if let Some(drift) = &end.drift {
-            let drift = self.without_fresh(covered, drift);
-            let drift = end.outcome.is_settled().then_some(drift);
+        if is_check {
+            // One that was never begun found nothing either.
+            let drift = end.drift.as_ref().filter(|_| end.outcome.is_settled());
+            let drift = drift.map(|drift| self.without_fresh(covered, drift));
             self.effects.push_back(Effect::Checked(id.clone(), drift));
         }
         let surprise = end.surprises.iter().find(|path| {

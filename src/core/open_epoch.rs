@@ -306,8 +306,8 @@ pub fn is_doubted<T>(
 /// Something changed here: renames of what is at or above it tell less.
 pub fn doubt<'a>(moves: impl IntoIterator<Item = &'a mut Move>, path: &RelPath) {
     let concerns = |name: &RelPath| path == name || path.is_below(name);
-    for it in moves {
-        it.is_exact &= !concerns(&it.from) && !concerns(&it.to);
+    for it in moves.into_iter().filter(|it| it.is_exact) {
+        it.is_exact = !concerns(&it.from) && !concerns(&it.to);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::types::batch::Batch;
 use crate::types::limits::{DIFFERENCES_MAX, SURPRISES_MAX};
 use crate::types::outcome::{Budget, Failed, Held, Outcome, PushEnd};
 use crate::types::rel_path::RelPath;
-use crate::types::step::{Basis, Deletions, Differences, Step, StepEnd, StepKind};
+use crate::types::step::{Basis, Deletions, Differences, Exit, Step, StepEnd, StepKind};
 
 /// One Push and its remaining Steps.
 #[derive(Debug)]
@@ -67,8 +67,9 @@ impl RunningPush {
         }
         let mut step = self.steps.pop_front()?;
         // What is no real directory is not filled: the next try does without.
-        while step.kind == StepKind::Renamed
-            && (self.unattributed.is_some() || !self.failed.is_empty())
+        while let Some(renamed) = &step.renamed
+            && (self.unattributed.is_some()
+                || self.failed.iter().any(|it| it.path.is_related(&renamed.rename.to)))
         {
             let why = "a directory could not be made for what was renamed";
             self.unattributed.get_or_insert_with(|| why.into());
@@ -139,7 +140,9 @@ impl RunningPush {
             self.note_surprises(&end.created_directories);
         }
         let expected = self.push.batch.entries_expected;
-        if step.kind == StepKind::Look && end.entries_found <= expected / 2 + 1 && expected > 2 {
+        // What can't be seen is not held against it.
+        let is_seen = step.kind == StepKind::Look && end.exit == Exit::Code(0);
+        if is_seen && end.entries_found <= expected / 2 + 1 && expected > 2 {
             let found = end.entries_found;
             let why = format!(
                 "The mirror's directory holds {found} entries and not {expected}, although it was filled before; is \
@@ -225,10 +228,9 @@ mod tests {
     use crate::core::steps::{self, Manner};
     use crate::core::verdict::judge;
     use crate::types::batch::{Present, Rename};
-    use crate::types::change::Lane;
+    use crate::types::change::{Kinds, Lane};
     use crate::types::ids::MirrorId;
     use crate::types::plan::DeleteMode;
-    use crate::types::step::Exit;
 
     /// A directory was renamed, and another deleted; at most ten entries may go.
     fn push() -> RunningPush {
@@ -327,5 +329,25 @@ mod tests {
         });
         assert_eq!(kinds, [StepKind::Touched, StepKind::Subtrees]);
         assert!(matches!(end.outcome, Outcome::Unattributed(_)), "{:?}", end.outcome);
+    }
+
+    #[test]
+    fn what_can_not_be_seen_is_not_held_against_a_mirror() {
+        let mut push = push();
+        let look = Step { kind: StepKind::Look, ..push.next_step().expect("there are some") };
+        push.push.batch = Arc::new(Batch { entries_expected: 100, ..Batch::default() });
+        let (refused, empty) = (end(1, "", 0), end(0, "", 0));
+        assert_eq!(push.handle_step(&look, &refused, judge(&look, &refused)), None);
+        let seen = push.handle_step(&look, &empty, judge(&look, &empty)).map(|end| end.outcome);
+        assert!(matches!(seen, Some(Outcome::Halt(_))), "{seen:?}");
+    }
+
+    #[test]
+    fn a_file_that_fails_elsewhere_keeps_no_rename_from_being_made_use_of() {
+        let mut push = push();
+        let kinds = Kinds::CONTENT;
+        push.failed = vec![Failed { path: "x/f".into(), kinds, reason: "unreadable".into() }];
+        let (kinds, _) = run(push, |_| end(0, "", 0));
+        assert!(kinds.contains(&StepKind::Renamed), "{kinds:?}");
     }
 }

@@ -17,8 +17,9 @@ pub struct Renames {
 impl Renames {
     /// These belong to an Epoch that was just sealed.
     pub fn note(&mut self, epoch: Epoch, moves: impl IntoIterator<Item = Move>) {
-        let room = MOVES_MAX.saturating_sub(self.seen.len());
-        self.seen.extend(moves.into_iter().take(room).map(|it| (epoch, it)));
+        self.seen.extend(moves.into_iter().map(|it| (epoch, it)));
+        // The oldest are of use to the Mirror that lags most, and to nobody else.
+        self.seen.drain(..self.seen.len().saturating_sub(MOVES_MAX));
     }
 
     /// More than attributes changed here.

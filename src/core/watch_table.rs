@@ -16,6 +16,7 @@ use crate::core::rule::Rule;
 use crate::types::change::{Change, Kinds};
 use crate::types::moment::Moment;
 use crate::types::rel_path::RelPath;
+use crate::types::source_dir::Volume;
 
 /// A directory in the table. Stays the same when the directory is renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +77,7 @@ pub enum Effect {
     /// A name went away; a directory with all below it.
     Went(RelPath),
     /// A directory lies on another device than the one above it.
-    Volume(RelPath, u64),
+    Volume(RelPath, Volume),
     /// A volume was unmounted below the Root.
     Unmounted(RelPath),
     /// Everything below the Root is watched.

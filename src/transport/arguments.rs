@@ -64,6 +64,13 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     if let Some(rsh) = rsh {
         arguments.push(joined("--rsh=", OsStr::new(rsh)));
     }
+    if step.kind == StepKind::Leftovers {
+        // A receiver's temporary name: a dot, the name, a dot and six characters. The first rule that matches
+        // decides, so that no rule of the user puts more at risk.
+        for rule in ["protect */", "protect,! .*.??????"] {
+            arguments.push(joined("--filter=", OsStr::new(rule)));
+        }
+    }
     // Rules are anchored at the Root; what is listed below it has passed them.
     let is_inside = step.kind == StepKind::Renamed;
     for held in step.held.iter().filter(|_| !is_inside) {
@@ -72,12 +79,6 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     }
     if let Some(rules) = rules.as_ref().filter(|_| !is_inside) {
         arguments.push(joined("--filter=merge ", rules.as_os_str()));
-    }
-    if step.kind == StepKind::Leftovers {
-        // A receiver's temporary name: a dot, the name, a dot and six characters.
-        for rule in ["protect */", "risk .*.??????", "protect *"] {
-            arguments.push(joined("--filter=", OsStr::new(rule)));
-        }
     }
     arguments.push("--".into());
     match &step.renamed {

@@ -1,7 +1,8 @@
 //! Shorter lists: rsync reads a list byte by byte, so a directory of which everything is listed is named alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
 
 use crate::types::limits::FOLD_CHILDREN_MIN;
 use crate::types::rel_path::RelPath;
@@ -21,13 +22,13 @@ pub fn whole(source: &SourceDir, paths: &[RelPath]) -> BTreeSet<RelPath> {
     }
     children.retain(|_, names| names.len() >= FOLD_CHILDREN_MIN);
     let is_whole = |directory: &RelPath, names: &BTreeSet<&[u8]>| {
-        let Ok(entries) = std::fs::read_dir(source.proc_path().join(directory.as_path())) else {
-            return false;
-        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        let opened = openat2(source, directory.as_path(), flags, Mode::empty(), resolve);
+        let Ok(entries) = opened.and_then(Dir::new) else { return false };
+        let is_listed = |name: &[u8]| name == b"." || name == b".." || names.contains(name);
         // The first that is not listed ends it, so that this costs what the list costs.
-        entries
-            .into_iter()
-            .all(|entry| entry.is_ok_and(|entry| names.contains(entry.file_name().as_bytes())))
+        entries.into_iter().all(|it| it.is_ok_and(|it| is_listed(it.file_name().to_bytes())))
     };
     children.into_iter().filter(|(dir, names)| is_whole(dir, names)).map(|(dir, _)| dir).collect()
 }

@@ -20,6 +20,7 @@ use crate::transport::ssh::Master;
 use crate::transport::warm::{Warm, What};
 use crate::transport::{Job, Transport, pace};
 use crate::types::ids::RootId;
+use crate::types::limits::FOLD_CHILDREN_MIN;
 use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::{Identity, SourceDir};
@@ -72,7 +73,7 @@ impl Transport for RsyncTransport {
 
 async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>) -> StepEnd {
     let Job { step, mirror, .. } = job;
-    let spec = spec(host, job, rsh);
+    let spec = Spec { stdin: list_for(job).await, ..spec(host, job, rsh) };
     let what = what(&spec, host, job);
     let waits = warm.take(&what);
     let is_warm = waits.is_some();
@@ -152,13 +153,12 @@ async fn attend(
 }
 
 /// Whether a run that had waited failed in a way that says nothing of the host: its connection ended before an entry
-/// was begun, or something is wrong with the directory that it had opened before. What broke off in the middle
-/// is what it is.
+/// was begun, or something is wrong with the directory that it had opened before. Once it has brought anything, its
+/// end is what it is.
 fn proves_nothing(ended: &Ended, output: &Output) -> bool {
     match ended.exit {
         Exit::Code(0 | 24) | Exit::Signal(_) | Exit::NotStarted => false,
-        Exit::Code(10 | 12 | 20 | 30 | 35 | 255) => output.differences.total == 0,
-        Exit::Code(_) => true,
+        Exit::Code(_) => output.differences.total == 0,
     }
 }
 
@@ -170,6 +170,9 @@ fn says_full_house(ended: &Ended, output: &Output) -> bool {
 
 /// The next push is likely one of files that were written.
 fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
+    if job.source.is_given_up() {
+        return;
+    }
     let step = Step {
         kind: StepKind::Written,
         paths: Vec::new(),
@@ -197,7 +200,7 @@ fn what(spec: &Spec, host: &HostPlan, job: &Job) -> What {
 }
 
 fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
-    let Job { step, mirror, .. } = job;
+    let Job { mirror, .. } = job;
     let program: OsString = mirror.rsync.program.clone().unwrap_or_else(|| "rsync".into()).into();
     let mut confinement = Confinement::new(&job.source);
     confinement.allow_program(&program);
@@ -217,8 +220,18 @@ fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
         confinement: Some(confinement),
         arguments: arguments(host, job, rsh),
         directory: Some(job.source.proc_path()),
-        stdin: list(step, &job.source),
+        stdin: Vec::new(),
     }
+}
+
+/// A long list is made where directories may be read without anybody's waiting.
+async fn list_for(job: &Job) -> Vec<u8> {
+    if job.step.paths.len() < FOLD_CHILDREN_MIN {
+        return list(&job.step, &job.source);
+    }
+    let (step, source) = (job.step.clone(), job.source.clone());
+    let made = tokio::task::spawn_blocking(move || list(&step, &source)).await;
+    made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn not_connected(why: String) -> StepEnd {

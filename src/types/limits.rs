@@ -73,6 +73,9 @@ pub const OUTAGE_MIN: Duration = Duration::from_secs(60);
 /// and their caches a little later.
 pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
 
+/// Paths that one of them brought out of debts; more, and everything is compared.
+pub const LATE_PATHS_MAX: usize = 1_000;
+
 /// Pushes of one Mirror that are told apart for such an outage; more, and the oldest count as one.
 pub const RECENT_ENDS_MAX: usize = 64;
 

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Which directory it is, whatever its name.
@@ -49,14 +50,21 @@ impl Lasting {
 /// An open Root. Clones share the descriptor.
 #[derive(Clone, Debug)]
 pub struct SourceDir {
-    fd: Arc<OwnedFd>,
+    held: Arc<Held>,
     identity: Identity,
+}
+
+#[derive(Debug)]
+struct Held {
+    fd: OwnedFd,
+    is_given_up: AtomicBool,
 }
 
 impl SourceDir {
     /// Keeps an open directory together with who it is.
     pub fn new(fd: OwnedFd, identity: Identity) -> Self {
-        Self { fd: Arc::new(fd), identity }
+        let held = Held { fd, is_given_up: AtomicBool::new(false) };
+        Self { held: Arc::new(held), identity }
     }
 
     /// Device and inode at the time it was opened.
@@ -64,33 +72,44 @@ impl SourceDir {
         self.identity
     }
 
+    /// Nobody is to begin anything with it any more, or with a clone of it.
+    pub fn give_up(&self) {
+        self.held.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody gave it up.
+    pub fn is_given_up(&self) -> bool {
+        self.held.is_given_up.load(Ordering::Relaxed)
+    }
+
     /// The same, without keeping it open, or its file system busy.
     pub fn downgrade(&self) -> WeakSourceDir {
-        WeakSourceDir { fd: Arc::downgrade(&self.fd), identity: self.identity }
+        WeakSourceDir { held: Arc::downgrade(&self.held), identity: self.identity }
     }
 
     /// A name for this very directory that works in a child before it executes a program.
     pub fn proc_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.held.fd.as_raw_fd()))
     }
 }
 
 /// A Root that is open only as long as somebody else keeps it open.
 #[derive(Clone, Debug)]
 pub struct WeakSourceDir {
-    fd: Weak<OwnedFd>,
+    held: Weak<Held>,
     identity: Identity,
 }
 
 impl WeakSourceDir {
-    /// The Root, if it is still open.
+    /// The Root, if it is still open and was not given up.
     pub fn upgrade(&self) -> Option<SourceDir> {
-        Some(SourceDir { fd: self.fd.upgrade()?, identity: self.identity })
+        let source = SourceDir { held: self.held.upgrade()?, identity: self.identity };
+        (!source.is_given_up()).then_some(source)
     }
 }
 
 impl AsFd for SourceDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.held.fd.as_fd()
     }
 }

@@ -3,13 +3,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, statat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, fstatvfs, openat, statat,
+};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::types::rel_path::RelPath;
 use crate::types::snapshot::{self, Facts};
-use crate::types::source_dir::{Identity, SourceDir};
+use crate::types::source_dir::{Identity, SourceDir, Volume};
 use crate::watch::source::{identity_of, open_directory};
 
 /// A directory that was opened.
@@ -18,7 +20,7 @@ pub struct Opened {
     /// Open on it.
     pub fd: OwnedFd,
     /// Where it lies.
-    pub device: u64,
+    pub volume: Volume,
     /// Whether the kernel tells of changes there; not of those that other machines make.
     pub raises_events: bool,
 }
@@ -44,11 +46,11 @@ const SILENT: &[u64] = &[
 pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
     let fd = open_directory(root, path)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let device = fstat(&fd)?.st_dev;
+    let volume = Volume { device: fstat(&fd)?.st_dev, file_system: fstatvfs(&fd)?.f_fsid };
     // Asked for only where a file system begins.
-    let begins = path.is_root() || device != root.identity().device;
+    let begins = path.is_root() || volume.device != root.identity().device;
     let raises_events = !begins || !SILENT.contains(&fstatfs(&fd)?.f_type.cast_unsigned());
-    Ok(Opened { fd, device, raises_events })
+    Ok(Opened { fd, volume, raises_events })
 }
 
 /// What a directory holds, as far as watching needs it.

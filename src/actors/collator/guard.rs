@@ -54,7 +54,8 @@ impl CollatorActor {
         if self.core.halted() != Some(why.as_str()) {
             error!(self.log, "The root is halted"; "why" => &why);
             // Whoever unmounts its file system must not find it busy.
-            self.source = None;
+            // Pushes under way keep it open for a while.
+            self.source.take().iter().for_each(SourceDir::give_up);
             self.lose_scan();
             let root = &self.root.id;
             let watcher = self.watcher.iter().map(|watcher| &watcher.let_go);

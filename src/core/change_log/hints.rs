@@ -8,6 +8,7 @@ use crate::core::open_epoch::{beyond_attributes, is_doubted};
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Move, Ticket};
 use crate::types::ids::MirrorId;
+use crate::types::limits::MOVES_MAX;
 use crate::types::outcome::Held;
 use crate::types::rel_path::RelPath;
 
@@ -36,7 +37,9 @@ impl ChangeLog {
     /// Renames whose new names are among the entries. What may share files with an old name is not filled from
     /// elsewhere before that is put right.
     pub(super) fn hints(&self, debts: &Debts, entries: &[Dirty]) -> Vec<Move> {
-        if self.renames.is_empty_above(debts.cursor) {
+        // Each becomes a pair to be parted, and some are while deletions wait for a person.
+        let is_full = debts.linked.len() >= MOVES_MAX;
+        if is_full || self.renames.is_empty_above(debts.cursor) {
             return Vec::new();
         }
         let kinds_of = |path: &RelPath| {

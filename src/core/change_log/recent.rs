@@ -1,14 +1,18 @@
 //! What was pushed lately: a receiver that lost power can lose what it had acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::ChangeLog;
+use crate::core::debts::Running;
 use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds};
 use crate::types::ids::MirrorId;
-use crate::types::limits::{OUTAGE_MIN, RECENT_ENDS_MAX, RECENT_PATHS_MAX, WRITE_BACK_MAX};
+use crate::types::limits::{
+    LATE_PATHS_MAX, OUTAGE_MIN, RECENT_ENDS_MAX, RECENT_PATHS_MAX, WRITE_BACK_MAX,
+};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Outcome};
+use crate::types::rel_path::RelPath;
 
 /// The newest Epochs, as long as a push that brought them was lately, or is to come.
 #[derive(Debug, Default)]
@@ -20,12 +24,31 @@ pub(super) struct Recent {
 }
 
 /// A push or a Walk that came to its end lately.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LateEnd {
     at: Moment,
     /// The Cursor before it.
     from: Epoch,
-    is_walk: bool,
+    /// What it brought that belongs to no Epoch above that.
+    tried: BTreeSet<RelPath>,
+    /// It brought more than can be named.
+    is_whole: bool,
+}
+
+impl LateEnd {
+    pub(super) fn new(at: Moment, work: &Running) -> Self {
+        let is_long = work.tried.len() > LATE_PATHS_MAX;
+        let tried = if is_long { BTreeSet::new() } else { work.tried.clone() };
+        let is_whole = work.is_walk || work.echo_due.is_some() || is_long;
+        Self { at, from: work.from, tried, is_whole }
+    }
+
+    /// As if both were one.
+    fn absorb(&mut self, older: Self) {
+        self.from = self.from.min(older.from);
+        self.tried.extend(older.tried);
+        self.is_whole |= older.is_whole || self.tried.len() > LATE_PATHS_MAX;
+    }
 }
 
 /// A host that is not to be reached, and what it may have lost.
@@ -71,23 +94,22 @@ impl ChangeLog {
 
     /// The Epochs above this one may have to be pushed once more.
     pub(super) fn recent_floor(&self) -> Epoch {
-        let mirrors = self.mirrors.values().filter(|d| !d.is_durable && d.absence.is_none());
+        let mirrors = self.mirrors.values().filter(|debts| !debts.is_durable);
         let needed = mirrors.map(|debts| {
             debts.lately.iter().map(|end| end.from).chain([debts.cursor]).min().unwrap_or_default()
         });
         needed.min().unwrap_or(self.head)
     }
 
-    /// Work has ended that began at this Cursor: was the host away for so long that it may have been started
-    /// anew?
+    /// Work has ended: was the host away for so long that it may have been started anew?
     pub(super) fn note_end(
         &mut self,
-        now: Moment,
         id: &MirrorId,
-        from: Epoch,
         is_walk: bool,
+        end: LateEnd,
         outcome: &Outcome,
     ) {
+        let now = end.at;
         let Some(debts) = self.mirrors.get_mut(id).filter(|debts| !debts.is_durable) else {
             return;
         };
@@ -95,11 +117,14 @@ impl ChangeLog {
             Outcome::Again { blame: Blame::Host, .. } if debts.absence.is_none() => {
                 let is_late = |end: &&LateEnd| now - end.at <= WRITE_BACK_MAX;
                 let late = || debts.lately.iter().filter(is_late);
-                let lost = match late().map(|end| end.from).min() {
-                    _ if late().any(|end| end.is_walk) => None,
+                let epochs = match late().map(|end| end.from).min() {
+                    _ if late().any(|end| end.is_whole) => None,
                     Some(oldest) => self.recent.between(oldest, debts.cursor),
                     None => Some(Vec::new()),
                 };
+                let tried = late().flat_map(|end| &end.tried);
+                let whole = |path: &RelPath| (path.clone(), Kinds::SUBTREE | Kinds::CONTENT);
+                let lost = epochs.map(|it| it.into_iter().chain(tried.map(whole)).collect());
                 debts.absence = Some(Absence { since: now, lost });
             }
             _ if outcome.is_settled() => {
@@ -114,15 +139,14 @@ impl ChangeLog {
                     }
                 }
                 let lately = &mut debts.lately;
-                lately.push_back(LateEnd { at: now, from, is_walk });
+                lately.push_back(end);
                 while lately.front().is_some_and(|end| now - end.at > WRITE_BACK_MAX) {
                     lately.pop_front();
                 }
                 if lately.len() > RECENT_ENDS_MAX
                     && let (Some(first), Some(second)) = (lately.pop_front(), lately.front_mut())
                 {
-                    second.from = second.from.min(first.from);
-                    second.is_walk |= first.is_walk;
+                    second.absorb(first);
                 }
             }
             _ => (),

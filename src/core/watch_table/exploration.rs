@@ -6,6 +6,7 @@ use super::unproven::Entry;
 use super::{Effect, JobId, Node, NodeId, OpenFailure, Opening, WatchTable};
 use crate::types::change::{Change, Kinds};
 use crate::types::rel_path::RelPath;
+use crate::types::source_dir::Volume;
 
 /// A directory that is found under two names in turn so often is in both places, by a mount. A rename that
 /// slips between is found once.
@@ -43,7 +44,7 @@ impl WatchTable {
 
     /// A directory was opened and is watched as `wd`. Returns the node to list, if it is to be listed;
     /// report the listing to [`Self::handle_listed`].
-    pub fn handle_opened(&mut self, opening: &Opening, wd: i32, device: u64) -> Option<NodeId> {
+    pub fn handle_opened(&mut self, opening: &Opening, wd: i32, volume: Volume) -> Option<NodeId> {
         if !self.answer(opening) {
             self.unwatch(wd);
             self.finish_one(opening.job);
@@ -75,6 +76,7 @@ impl WatchTable {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         let (parent, name) = (opening.parent, opening.name.clone());
+        let device = volume.device;
         let node = Node { parent, name, wd, device, is_listed: false };
         let above = opening.parent.map(|parent| self.nodes[&parent].device);
         self.nodes.insert(id, node);
@@ -85,7 +87,7 @@ impl WatchTable {
         if above.is_some_and(|above| above != device)
             && let Some(path) = self.path(id)
         {
-            self.effects.push_back(Effect::Volume(path, device));
+            self.effects.push_back(Effect::Volume(path, volume));
         }
         Some(id)
     }

@@ -51,7 +51,7 @@ impl Bench {
         let next = self.next_wd;
         let wd = *self.wds.entry(opening.path.clone()).or_insert(next);
         self.next_wd = self.next_wd.max(wd + 1);
-        let Some(node) = self.table.handle_opened(opening, wd, 1) else { return };
+        let Some(node) = self.table.handle_opened(opening, wd, VOLUME) else { return };
         let children = self.tree.iter().filter(|p| p.parent().as_ref() == Some(&opening.path));
         let names = children.map(|p| Arc::from(p.name())).collect();
         self.table.handle_listed(opening.job, node, names);
@@ -103,6 +103,7 @@ impl Bench {
 }
 
 const DIR: EventMask = EventMask::ISDIR;
+const VOLUME: Volume = Volume { device: 1, file_system: 1 };
 
 #[test]
 fn hard_case_3_a_directory_renamed_within_the_root_moves_a_node_and_walks_nothing() {
@@ -191,10 +192,10 @@ fn a_directory_renamed_while_it_is_explored_is_watched_under_its_new_name() {
         other => panic!("{other:?}"),
     };
     let root = ask(&mut table);
-    let node = table.handle_opened(&root, 1, 1).unwrap();
+    let node = table.handle_opened(&root, 1, VOLUME).unwrap();
     table.handle_listed(root.job, node, vec![b"a".as_slice().into()]);
     let a = ask(&mut table);
-    let a_node = table.handle_opened(&a, 2, 1).unwrap();
+    let a_node = table.handle_opened(&a, 2, VOLUME).unwrap();
     table.handle_listed(a.job, a_node, vec![b"sub".as_slice().into()]);
     table.handle_drained();
     let sub = ask(&mut table);
@@ -208,13 +209,13 @@ fn a_directory_renamed_while_it_is_explored_is_watched_under_its_new_name() {
     }
     let b = ask(&mut table);
     assert_eq!(b.path, "b".into());
-    assert_eq!(table.handle_opened(&b, 2, 1), Some(a_node));
+    assert_eq!(table.handle_opened(&b, 2, VOLUME), Some(a_node));
     table.handle_listed(b.job, a_node, vec![b"sub".as_slice().into()]);
     let again = ask(&mut table);
     assert_eq!(again.path, "b/sub".into());
     table.handle_failed(&sub, OpenFailure::NotThere);
     assert_eq!(table.poll_effect(), Some(Effect::Complete));
-    let sub_node = table.handle_opened(&again, 3, 1).unwrap();
+    let sub_node = table.handle_opened(&again, 3, VOLUME).unwrap();
     table.handle_listed(again.job, sub_node, vec![]);
     assert_eq!(table.path(sub_node), Some("b/sub".into()));
     assert!(!table.is_exploring());
