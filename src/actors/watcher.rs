@@ -21,7 +21,7 @@ use crate::actors::message::{
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::actors::watched::{LinkSearch, Watch};
+use crate::actors::watched::{Count, LinkSearch, Watch};
 use crate::actors::watcher::rescan::Rescans;
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::filter::Filter;
@@ -38,6 +38,7 @@ use crate::types::rel_path::RelPath;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError, WatchSet};
 use crate::watch::links;
+use crate::watch::scan;
 use crate::watch::source;
 
 /// Pauses before watching is tried again. A watcher that lived longer than the longest starts afresh.
@@ -129,7 +130,7 @@ impl WatcherActor {
             tasks: 0,
             links: LinkTable::default(),
             search: LinkSearch::default(),
-            entries: 0,
+            entries: Count::default(),
             snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
             told_exploring: true,
@@ -184,7 +185,7 @@ impl WatcherActor {
         let Some(watch) = self.live.watch.as_mut() else { return };
         let (directories, source) = (watch.table.len(), watch.source.clone());
         let snapshot = watch.snapshot.take();
-        let entries = Some(watch.entries);
+        let entries = Some(watch.entries.known);
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
@@ -295,7 +296,7 @@ impl WatcherActor {
                     return self.fail(ctx, why);
                 }
             };
-            watch.entries += listing.entries;
+            watch.entries.add(listing.entries);
             if let Some(directory) = watch.table.path(node) {
                 if let (Some(snapshot), Some((own, facts))) = (&mut watch.snapshot, listing.facts) {
                     if directory.is_root() {
@@ -357,6 +358,24 @@ impl WatcherActor {
         }));
     }
 
+    fn count_anew(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        if !watch.entries.is_doubtful() || watch.table.is_exploring() {
+            return;
+        }
+        watch.entries.begin();
+        let (source, filter, life) = (watch.source.clone(), self.filter.clone(), self.next_life);
+        let excludes = move |path: &RelPath| filter.excludes(path, true);
+        let task = tokio::task::spawn_blocking(move || scan::count(&source, excludes));
+        ctx.spawn(task.into_actor(self).map(move |counted, act, _| {
+            if let (Some(watch), Ok(counted), true) =
+                (act.live.watch.as_mut(), counted, act.next_life == life)
+            {
+                watch.entries.set(counted);
+            }
+        }));
+    }
+
     fn tell_changes(&mut self) {
         let Some(watch) = self.live.watch.as_mut() else { return };
         let exploring = watch.table.is_exploring() || watch.search.running.is_some();
@@ -364,7 +383,7 @@ impl WatcherActor {
             return;
         }
         watch.told_exploring = exploring;
-        let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries);
+        let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries.known);
         tell(&self.collator.changed, Changed { changes, exploring, entries });
     }
 
@@ -465,16 +484,19 @@ impl Shell for WatcherActor {
             Effect::Open(opening) => watch.to_open.push_back(opening),
             Effect::Unwatch(wd) => watch.watches.unwatch(wd),
             Effect::Created(path) => watch.created(path),
-            Effect::MovedIn(path) => watch.note_names(&path),
+            Effect::MovedIn(path) => {
+                watch.entries.add(1);
+                watch.note_names(&path);
+            }
             Effect::Rescan(opening) => self.rescan(opening),
             Effect::Renamed(from, to) => {
+                watch.entries.note_rename();
                 watch.links.rename(&from, &to);
                 self.live.rescans.rename(&from, &to);
             }
             Effect::Went(path) => {
                 self.live.rescans.forget(&path);
-                // Of a directory nobody knows how much was in it: the count stays too high.
-                watch.entries = watch.entries.saturating_sub(1);
+                watch.entries.remove_one();
                 watch.links.remove(&path);
                 watch.links.remove_below(&path);
             }
@@ -500,6 +522,7 @@ impl Shell for WatcherActor {
         self.open_next(ctx);
         self.scan_new(ctx);
         self.search_links(ctx);
+        self.count_anew(ctx);
         self.tell_changes();
         self.answer_cookies();
     }

@@ -73,6 +73,10 @@ pub const OUTAGE_MIN: Duration = Duration::from_secs(60);
 /// and their caches a little later.
 pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
 
+/// Renames and deletions after which a Root's entries are counted anew, if they are also a quarter of them: no
+/// count drifts far, and the cost follows the changes.
+pub const COUNT_DOUBT_MIN: u64 = 1_000;
+
 /// Paths that one of them brought out of debts; more, and everything is compared.
 pub const LATE_PATHS_MAX: usize = 1_000;
 

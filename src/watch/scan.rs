@@ -44,6 +44,20 @@ pub fn scan(
     Ok(scan)
 }
 
+/// How many entries there are below a Root, but for what is in excluded directories.
+pub fn count(root: &SourceDir, excludes: impl Fn(&RelPath) -> bool) -> u64 {
+    let mut entries = 0;
+    let mut todo = vec![RelPath::root()];
+    while let Some(directory) = todo.pop() {
+        let listed = explore::open(root, &directory).and_then(|o| explore::list(&o.fd, false));
+        let Ok(listing) = listed else { continue };
+        entries += listing.entries;
+        let below = listing.directories.iter().map(|name| directory.join(name));
+        todo.extend(below.filter(|path| !excludes(path)));
+    }
+    entries
+}
+
 /// Whether an error says something about one directory alone.
 pub fn is_its_own(error: Errno) -> bool {
     matches!(

@@ -94,7 +94,7 @@ impl WatcherActor {
         self.scan(ctx, paths, move |act, found, ctx| {
             for (path, snapshot) in found {
                 let Some(watch) = act.live.watch.as_mut() else { return };
-                watch.entries += snapshot.len();
+                watch.entries.add(snapshot.len());
                 if let Some(whole) = &mut watch.snapshot {
                     whole.extend(&snapshot);
                 }
