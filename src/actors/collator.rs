@@ -201,7 +201,7 @@ impl Shell for CollatorActor {
             Effect::Checkpoint(effect) => self.keep(ctx, effect),
             Effect::Checked(mirror, drift) => self.checked(ctx, mirror, drift),
             Effect::Surprise(mirror, path) => {
-                warn!(self.log, "A directory was missing on the mirror; it will be walked";
+                warn!(self.log, "Something was missing on the mirror; it will be walked";
                     "mirror" => %mirror, "path" => %path);
             }
             Effect::Report => self.live.report = true,

@@ -351,7 +351,8 @@ impl Handler<Verify> for TransferActor {
         };
         let (slots, transport) = (self.kit.slots.clone(), self.transport.clone());
         Box::pin(async move {
-            let end = slots.run(Weight::Walk(0), process, transport.run(job)).await;
+            // How much there is to look at is not known here.
+            let end = slots.run(Weight::Walk(u64::MAX), process, transport.run(job)).await;
             match verdict::judge(&step, &end).outcome {
                 Outcome::Done => Ok(end.differences),
                 Outcome::Halt(why)

@@ -19,11 +19,9 @@ pub(super) fn look(
     filter: &Filter,
     held: &[RelPath],
 ) -> Vec<Rename> {
-    let touches =
-        |path: &RelPath, held: &RelPath| path == held || path.is_below(held) || held.is_below(path);
-    let is_held = |path: &RelPath| held.iter().any(|held| touches(path, held));
+    let is_held = |path: &RelPath| held.iter().any(|held| path.is_related(held));
     let mut looker = Looker::new(source);
-    let mut found: Vec<(u64, Rename)> = Vec::new();
+    let mut found: Vec<Rename> = Vec::new();
     // By the directories that held and hold them, and whether their names are others.
     let mut files: BTreeMap<(RelPath, RelPath, bool), (u64, Vec<RelPath>)> = BTreeMap::new();
     for it in moves.iter().filter(|it| !is_held(&it.from) && !is_held(&it.to)) {
@@ -43,7 +41,7 @@ pub(super) fn look(
     found.extend(files.into_iter().map(|((from, to, other_names), (bytes, mut files))| {
         files.sort_unstable();
         files.dedup();
-        let rename = Rename {
+        Rename {
             from,
             to,
             files,
@@ -53,19 +51,18 @@ pub(super) fn look(
             may_link: true,
             is_exact: false,
             is_gone: false,
-        };
-        (bytes, rename)
+        }
     }));
-    found.retain(|(_, it)| can_be_argument(&it.from) && can_be_argument(&it.to));
-    found.sort_by_key(|(bytes, _)| Reverse(*bytes));
+    found.retain(|it| can_be_argument(&it.from) && can_be_argument(&it.to));
+    found.sort_by_key(|it| Reverse(it.bytes));
     found.truncate(RENAMES_PER_PUSH_MAX);
     // An outer one would send what an inner one finds.
-    found.sort_by_key(|(_, it)| (Reverse(it.to.ancestors().count()), it.to.clone()));
-    found.into_iter().map(|(_, it)| it).collect()
+    found.sort_by_key(|it| (Reverse(it.to.ancestors().count()), it.to.clone()));
+    found
 }
 
 /// A directory with its regular files and their bytes; none where that is not worth it.
-fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Rename)> {
+fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<Rename> {
     let scan = scan::scan(source, &it.to, |path, is_dir| filter.excludes(path, is_dir)).ok()?;
     let (mut bytes, mut files) = (0, Vec::new());
     for (directory, listing) in &scan.directories {
@@ -94,7 +91,7 @@ fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<(u64, Ren
         is_exact,
         is_gone: false,
     };
-    (bytes >= RENAME_BYTES_MIN).then_some((bytes, rename))
+    (bytes >= RENAME_BYTES_MIN).then_some(rename)
 }
 
 /// Whether a path means itself as an argument: a daemon expands patterns in those, and neither it nor a remote
