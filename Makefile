@@ -16,6 +16,12 @@ demo: setup
 
 test: setup fmt lint doc
 	RUST_BACKTRACE=0 $(CARGO) test --no-fail-fast
+	@if [ "$$(id -u)" = 0 ]; then \
+		echo "The same over fanotify"; \
+		WATCH=Fanotify RUST_BACKTRACE=0 $(CARGO) test --test daemon -- everyday:: renames:: volumes:: watching::; \
+	else \
+		echo "Not tested over fanotify: that needs root"; \
+	fi
 
 fmt:
 	$(CARGO) fmt --check

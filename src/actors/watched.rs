@@ -9,13 +9,18 @@ use crate::types::change::{Change, Kinds};
 use crate::types::limits::COUNT_DOUBT_MIN;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::{Identity, SourceDir};
+use crate::watch::fanotify::MarkSet;
 use crate::watch::inotify::WatchSet;
 use crate::watch::presence::Looker;
 
 /// The kernel's watches, what they stand for, and what was heard and not yet told.
 pub struct Watch {
-    /// The kernel's side.
-    pub watches: WatchSet,
+    /// The kernel's side, where that is a watch for each directory.
+    pub watches: Option<WatchSet>,
+    /// The same, where it is a mark for each file system.
+    pub marks: Option<MarkSet>,
+    /// Trees that are being looked through, for what no event tells.
+    pub scans: usize,
     /// Which directory each watch stands for.
     pub table: WatchTable,
     /// The Root.
@@ -106,7 +111,8 @@ pub struct LinkSearch {
 impl Watch {
     /// Tells the table when it is as far as the kernel.
     pub fn note_drained(&mut self) {
-        if self.table.has_unproven() && !self.reads_ahead && self.watches.queue_is_empty() {
+        let is_empty = self.watches.as_ref().is_some_and(WatchSet::queue_is_empty);
+        if self.table.has_unproven() && !self.reads_ahead && is_empty {
             self.table.handle_drained();
         }
     }
@@ -128,6 +134,14 @@ impl Watch {
             self.changes.extend(others.map(|path| Change::new(path, kinds)));
         }
         self.changes.push(change);
+    }
+
+    /// A name went away; should it be back already, it is not taken for one that nobody has seen.
+    pub fn vanished(&mut self, path: RelPath, is_directory: bool) {
+        let subtree = if is_directory { Kinds::SUBTREE } else { Kinds::empty() };
+        let is_back = Looker::new(&self.source).inspect(&path).is_some();
+        let kinds = if is_back { Kinds::CONTENT } else { Kinds::WENT };
+        self.change(Change::new(path, kinds | subtree));
     }
 
     /// A name that is not a directory came. One that is being written to is held back until closed.

@@ -1,5 +1,7 @@
 //! One Root's watcher: reads the kernel's queue without waiting for anybody, and watches what is new.
 
+mod cookies;
+mod marked;
 mod rescan;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,8 +37,9 @@ use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
 use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
 use crate::watch::explore::{self, Listing, Opened};
-use crate::watch::inotify::{self, WatchError, WatchSet};
+use crate::watch::inotify::{self, WatchError};
 use crate::watch::links;
 use crate::watch::scan;
 use crate::watch::source;
@@ -54,6 +57,8 @@ pub struct WatcherActor {
     collator: CollatorLink,
     backoff: Backoff,
     live: Live,
+    /// Where watches did not suffice: whether marks are allowed.
+    is_marked: Option<bool>,
     /// Directories opened at once by one task: fewer, where descriptors were short.
     chunk: usize,
     next_cookie: u64,
@@ -98,6 +103,7 @@ impl WatcherActor {
             collator,
             backoff: Backoff::new(RETRY, seed_of(root.id.as_str())),
             live: Live::default(),
+            is_marked: None,
             chunk: EXPLORE_CHUNK,
             next_cookie: 0,
             next_life: 0,
@@ -117,14 +123,27 @@ impl WatcherActor {
             );
             return Ok(());
         }
+        if self.root.watch == WatchMode::Fanotify || self.is_marked == Some(true) {
+            return self.begin_marked(source, ctx);
+        }
         let (mut watches, events) = inotify::open().map_err(|error| error.to_string())?;
         let cookie_wd = self.watch_cookies(&mut watches)?;
         ctx.add_stream(events);
-        self.live.watch = Some(Watch {
-            watches,
-            table: WatchTable::new(self.filter.clone()),
+        let table = WatchTable::new(self.filter.clone());
+        let watch = self.watch(source, table);
+        self.live.watch = Some(Watch { watches: Some(watches), cookie_wd, ..watch });
+        self.turn(ctx, |_, _| ());
+        Ok(())
+    }
+
+    fn watch(&self, source: SourceDir, table: WatchTable) -> Watch {
+        Watch {
+            watches: None,
+            marks: None,
+            scans: 0,
+            table,
             source,
-            cookie_wd,
+            cookie_wd: None,
             reads_ahead: false,
             to_open: VecDeque::new(),
             tasks: 0,
@@ -134,29 +153,7 @@ impl WatcherActor {
             snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
             told_exploring: true,
-        });
-        self.turn(ctx, |_, _| ());
-        Ok(())
-    }
-
-    /// Cookies are seen through the queue of the Root's own events, so behind all that came before.
-    /// None where there is not even one watch left: then everything is looked through anyway.
-    fn watch_cookies(&mut self, watches: &mut WatchSet) -> Result<Option<i32>, String> {
-        let directory = self.cookie_directory();
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("Cannot watch {} for flush cookies: {error}", directory.display())
-        };
-        std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        let fd = std::fs::File::open(&directory).map_err(|error| failed(&error))?;
-        match watches.watch(fd.as_fd()) {
-            Ok(wd) => Ok(Some(wd)),
-            Err(WatchError::OutOfWatches) => Ok(None),
-            Err(error) => Err(failed(&error)),
         }
-    }
-
-    fn cookie_directory(&self) -> std::path::PathBuf {
-        self.kit.plan.state_dir.join("cookies").join(self.root.id.as_str())
     }
 
     /// Watching has failed; it begins anew after a pause, with nothing remembered.
@@ -181,9 +178,9 @@ impl WatcherActor {
         self.begin_anew(ctx);
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, directories: usize) {
         let Some(watch) = self.live.watch.as_mut() else { return };
-        let (directories, source) = (watch.table.len(), watch.source.clone());
+        let source = watch.source.clone();
         let snapshot = watch.snapshot.take();
         let entries = Some(watch.entries.known);
         info!(self.log, "Watching"; "directories" => directories,
@@ -222,7 +219,7 @@ impl WatcherActor {
         ctx: &mut Context<Self>,
     ) {
         let mut to_list = Vec::new();
-        let mut failure = None;
+        let (mut failure, mut is_short) = (None, false);
         for (opening, opened) in opened {
             let Some(watch) = self.live.watch.as_mut() else { return };
             let opened = match opened {
@@ -238,14 +235,14 @@ impl WatcherActor {
             let is_silent = match self.root.watch {
                 WatchMode::Rescan(_) => true,
                 WatchMode::Auto => !opened.raises_events,
-                WatchMode::Inotify => false,
+                WatchMode::Inotify | WatchMode::Fanotify => false,
             };
             if is_silent {
                 watch.table.handle_failed(&opening, OpenFailure::Silent);
                 continue;
             }
-            let watched = watch.watches.watch(opened.fd.as_fd());
-            match watched {
+            let Some(watches) = watch.watches.as_mut() else { return };
+            match watches.watch(opened.fd.as_fd()) {
                 Ok(wd) => {
                     let node = watch.table.handle_opened(&opening, wd, opened.volume);
                     to_list.extend(node.map(|node| (opening.job, node, opened.fd)));
@@ -254,6 +251,7 @@ impl WatcherActor {
                     watch.table.handle_failed(&opening, OpenFailure::Denied);
                 }
                 Err(WatchError::OutOfWatches) => {
+                    is_short = true;
                     self.live.rescans.note_limit();
                     watch.table.handle_failed(&opening, OpenFailure::Silent);
                 }
@@ -263,6 +261,10 @@ impl WatcherActor {
         if let Some(why) = failure {
             self.fail(ctx, why);
             return;
+        }
+        if is_short && self.turns_to_marks() {
+            tell(&self.collator.lost, WatchLost);
+            return self.begin_anew(ctx);
         }
         let wants_facts = self.live.watch.as_ref().is_some_and(|watch| watch.snapshot.is_some());
         let task = tokio::task::spawn_blocking(move || {
@@ -378,77 +380,14 @@ impl WatcherActor {
 
     fn tell_changes(&mut self) {
         let Some(watch) = self.live.watch.as_mut() else { return };
-        let exploring = watch.table.is_exploring() || watch.search.running.is_some();
+        let exploring =
+            watch.table.is_exploring() || watch.scans > 0 || watch.search.running.is_some();
         if watch.changes.is_empty() && exploring == watch.told_exploring {
             return;
         }
         watch.told_exploring = exploring;
         let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries.known);
         tell(&self.collator.changed, Changed { changes, exploring, entries });
-    }
-
-    fn handle_cookie(&mut self, name: &[u8]) {
-        let number = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
-        let asker = number.and_then(|number: u64| self.live.cookies.remove(&number));
-        if let (Some(asker), Some(watch)) = (asker, self.live.watch.as_ref()) {
-            self.live.ripening.push((watch.table.next_job(), asker));
-        }
-        self.answer_cookies();
-    }
-
-    /// What changed before a cookie is told when all directories that came before it are watched.
-    fn answer_cookies(&mut self) {
-        let Some(watch) = self.live.watch.as_ref() else { return };
-        let oldest = watch.table.oldest_job();
-        // Half of a rename may be a deletion, and other names of a file are told when they are found.
-        let is_unsure = watch.table.has_half_moves()
-            || watch.search.running.is_some()
-            || !watch.search.wanted.is_empty();
-        let waits = |job: JobId| is_unsure || oldest.is_some_and(|oldest| oldest < job);
-        for (job, asker) in std::mem::take(&mut self.live.ripening) {
-            if waits(job) {
-                self.live.ripening.push((job, asker));
-            } else {
-                // An asker that has gone meanwhile needs no answer.
-                let _ = asker.send(());
-            }
-        }
-    }
-
-    /// Leaves a cookie, and waits until it comes back through the kernel's queue.
-    fn leave_cookie(&mut self) -> Result<oneshot::Receiver<()>, String> {
-        if self.live.watch.is_none() {
-            return Err(format!("The root {} is not watched now", self.root.id));
-        }
-        let number = self.next_cookie;
-        self.next_cookie += 1;
-        let (asker, answer) = oneshot::channel();
-        if self.live.watch.as_ref().is_some_and(|watch| watch.cookie_wd.is_none()) {
-            let _ = asker.send(());
-            return Ok(answer);
-        }
-        let path = self.cookie_directory().join(number.to_string());
-        std::fs::write(&path, b"").and_then(|()| std::fs::remove_file(&path)).map_err(|error| {
-            format!("Cannot leave a flush cookie at {}: {error}", path.display())
-        })?;
-        self.live.cookies.insert(number, asker);
-        Ok(answer)
-    }
-}
-
-impl WatcherActor {
-    /// Resolves when everything that changed before now has been told to the collator.
-    fn everything_told(
-        &mut self,
-        ctx: &mut Context<Self>,
-    ) -> impl Future<Output = Result<(), String>> + use<> {
-        let (rescanned, cookie) = (self.ask_for_rescan(ctx), self.leave_cookie());
-        async move {
-            let lost = "the watcher began anew meanwhile; try again";
-            let cookie = cookie?;
-            rescanned.await.map_err(|_| lost.to_string())?;
-            cookie.await.map_err(|_| lost.to_string())
-        }
     }
 }
 
@@ -482,7 +421,7 @@ impl Shell for WatcherActor {
         match effect {
             Effect::Changed(change) => watch.change(change),
             Effect::Open(opening) => watch.to_open.push_back(opening),
-            Effect::Unwatch(wd) => watch.watches.unwatch(wd),
+            Effect::Unwatch(wd) => watch.watches.iter_mut().for_each(|it| it.unwatch(wd)),
             Effect::Created(path) => watch.created(path),
             Effect::MovedIn(path) => {
                 watch.entries.add(1);
@@ -505,7 +444,18 @@ impl Shell for WatcherActor {
             }
             // Looked at when the batch is made; the guard knows the volume.
             Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),
-            Effect::Complete => self.complete(),
+            Effect::Complete => {
+                let directories = watch.table.len();
+                self.complete(directories);
+            }
+            Effect::Vanished(path, is_directory) => {
+                self.live.rescans.forget(&path);
+                watch.entries.remove_one();
+                watch.links.remove(&path);
+                watch.links.remove_below(&path);
+                watch.vanished(path, is_directory);
+            }
+            Effect::CameWhole(path) => self.look_through(path, ctx),
             Effect::Unreadable(path) => {
                 warn!(self.log, "A directory can't be watched: no permission"; "path" => %path);
             }
@@ -578,6 +528,10 @@ impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
 impl Handler<Explore> for WatcherActor {
     type Result = ();
     fn handle(&mut self, message: Explore, ctx: &mut Self::Context) {
+        if self.live.watch.as_ref().is_some_and(|watch| watch.marks.is_some()) {
+            self.look_through(message.path, ctx);
+            return self.turn(ctx, |_, _| ());
+        }
         self.turn(ctx, |table, _| table.handle_remounted(&message.path));
     }
 }

@@ -176,7 +176,7 @@ pub struct Root {
     pub max_delete: Option<i64>,
     /// A name that must be in the source, or nothing is mirrored.
     pub marker: Option<String>,
-    /// `Auto` (default), `Inotify` or `Rescan("30s")`: how changes are found.
+    /// `Auto` (default), `Inotify`, `Fanotify` or `Rescan("30s")`: how changes are found.
     pub watch: Option<Watch>,
     /// How often each mirror is compared whole, contents included, and repaired; default: never.
     pub verify_every: Option<String>,
@@ -189,10 +189,12 @@ pub struct Root {
 /// How changes are found.
 #[derive(Clone, Debug, Deserialize)]
 pub enum Watch {
-    /// By inotify, and by looking where it does not help.
+    /// By inotify, else by fanotify where that is allowed, else by looking.
     Auto,
     /// By inotify alone.
     Inotify,
+    /// By fanotify: one mark for the whole file system. Needs `CAP_SYS_ADMIN` and `CAP_DAC_READ_SEARCH`.
+    Fanotify,
     /// By looking through everything, this often.
     Rescan(String),
 }

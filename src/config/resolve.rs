@@ -234,6 +234,7 @@ fn resolve_root(
         watch: match &root.watch {
             None | Some(file::Watch::Auto) => WatchMode::Auto,
             Some(file::Watch::Inotify) => WatchMode::Inotify,
+            Some(file::Watch::Fanotify) => WatchMode::Fanotify,
             Some(file::Watch::Rescan(text)) => {
                 let key = format!("{key}.watch");
                 let interval = duration(Some(text), "60s", &key, report);

@@ -22,5 +22,6 @@ pub mod safety;
 pub mod shared_batch;
 pub mod snapshot;
 pub mod steps;
+pub mod tree_events;
 pub mod verdict;
 pub mod watch_table;

@@ -1,6 +1,6 @@
 //! The Epoch that is still collecting: changes folded by path, and files that somebody still writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::types::change::{Change, Kinds, Move};
@@ -31,6 +31,8 @@ pub struct OpenEpoch {
     first_change: Moment,
     last_change: Moment,
     held: BTreeMap<RelPath, Held>,
+    /// Names that came and went in this Epoch, so that no mirror can have them.
+    unseen: BTreeSet<RelPath>,
     /// A push is under way: a recursive one sends what it finds, also names that come meanwhile.
     pushing: bool,
 }
@@ -73,6 +75,7 @@ impl OpenEpoch {
             first_change: zero,
             last_change: zero,
             held: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             pushing: false,
         }
     }
@@ -80,6 +83,7 @@ impl OpenEpoch {
     /// Whether any push is under way. What came before or during it may be on a mirror.
     pub fn handle_pushing(&mut self, pushing: bool) {
         if pushing && !self.pushing {
+            self.unseen.clear();
             self.changes.values_mut().for_each(|opened| opened.fresh = false);
             self.held.values_mut().for_each(|held| held.fresh = false);
         }
@@ -90,7 +94,9 @@ impl OpenEpoch {
     pub fn insert(&mut self, now: Moment, change: Change) {
         let Change { path, kinds, moved_from, is_late } = change;
         if let Some(from) = moved_from {
-            if is_late {
+            if is_late && self.unseen.contains(&from) {
+                doubt(&mut self.moves, &path);
+            } else if is_late {
                 self.note_move(from, &path, false);
             } else {
                 self.insert_move(now, from, &path, kinds);
@@ -105,12 +111,8 @@ impl OpenEpoch {
         } else if kinds.contains(Kinds::CONTENT) || !self.held.contains_key(&path) {
             let held = self.held.remove(&path);
             let (old, fresh) = held.map_or((Kinds::empty(), false), |h| (h.kinds, h.fresh));
-            self.dirty(
-                now,
-                path,
-                (old | kinds) - Kinds::OPEN,
-                fresh || (kinds.contains(Kinds::CAME) && !self.pushing),
-            );
+            let fresh = fresh || self.is_new(&path, kinds);
+            self.dirty(now, path, (old | kinds) - Kinds::OPEN, fresh);
         } else if let Some(held) = self.held.get_mut(&path) {
             // Attributes of a file that is still being written go with its content.
             held.kinds |= kinds;
@@ -159,6 +161,7 @@ impl OpenEpoch {
 
     /// Hands out the changes, renames, and when the first of them came; starts a new Epoch.
     pub fn take(&mut self) -> Sealed {
+        self.unseen.clear();
         let changes = std::mem::take(&mut self.changes);
         Sealed {
             first_change: self.first_change,
@@ -202,8 +205,7 @@ impl OpenEpoch {
     /// The old name went, in one with the coming of the new one.
     fn insert_move(&mut self, now: Moment, from: RelPath, to: &RelPath, kinds: Kinds) {
         let subtree = kinds & Kinds::SUBTREE;
-        let is_fresh = self.changes.get(&from).is_some_and(|opened| opened.fresh)
-            || self.held.get(&from).is_some_and(|held| held.fresh);
+        let is_fresh = self.is_fresh(&from);
         let is_exact = !subtree.is_empty() && !self.is_doubted(&from) && !self.is_doubted(to);
         // Should something come back there, nothing is known of its content.
         self.insert_gone(now, from.clone(), Kinds::WENT | Kinds::CONTENT | subtree);
@@ -212,6 +214,17 @@ impl OpenEpoch {
         } else {
             self.note_move(from, to, is_exact);
         }
+    }
+
+    /// Whether this change begins a name that no mirror can have.
+    fn is_new(&self, path: &RelPath, kinds: Kinds) -> bool {
+        (kinds.contains(Kinds::CAME) && !self.pushing) || self.unseen.contains(path)
+    }
+
+    /// Whether no mirror can have this name.
+    fn is_fresh(&self, path: &RelPath) -> bool {
+        self.changes.get(path).is_some_and(|opened| opened.fresh)
+            || self.held.get(path).is_some_and(|held| held.fresh)
     }
 
     fn note_move(&mut self, from: RelPath, to: &RelPath, is_exact: bool) {
@@ -233,8 +246,7 @@ impl OpenEpoch {
             held.last_write = now;
             return;
         }
-        let fresh =
-            kinds.contains(Kinds::CAME) && !self.pushing && !self.changes.contains_key(&path);
+        let fresh = self.is_new(&path, kinds) && !self.changes.contains_key(&path);
         if self.held.len() >= HELD_FILES_MAX {
             self.dirty(now, path, kinds - Kinds::OPEN, fresh);
             return;
@@ -252,11 +264,15 @@ impl OpenEpoch {
         let was_fresh = match (opened, held) {
             (Some(opened), _) => opened.fresh,
             (None, Some(held)) => held.fresh,
-            (None, None) => false,
+            // Whoever tells of several changes at once may have told of its coming only once.
+            (None, None) => self.unseen.contains(&path),
         };
         if was_fresh {
             // It came and went unseen; only the times of the directory around it have changed.
             self.changes.remove(&path);
+            if self.unseen.len() < OPEN_EPOCH_PATHS_MAX {
+                self.unseen.insert(path.clone());
+            }
             if let Some(parent) = path.parent() {
                 self.dirty(now, parent, Kinds::ATTRS, false);
             }
@@ -383,6 +399,20 @@ mod tests {
             (2, "d/file", Kinds::CONTENT),
         ]);
         assert_eq!(paths(&mut epoch), ["d", "d/file"]);
+    }
+
+    #[test]
+    fn a_temporary_name_that_is_used_again_and_told_once_is_never_pushed() {
+        let mut epoch = epoch(&[(0, "t", CREATED), (0, "t", Kinds::CONTENT)]);
+        for to in ["a", "b"] {
+            let moved = Change::moved("t".into(), to.into(), Kinds::CONTENT);
+            epoch.insert(at(1), Change::new("t".into(), Kinds::WENT));
+            epoch.insert(at(1), Change { is_late: true, ..moved });
+        }
+        assert!(!epoch.has_moves());
+        assert_eq!(paths(&mut epoch), [".", "a", "b"]);
+        epoch.insert(at(2), Change::new("t".into(), Kinds::WENT));
+        assert_eq!(paths(&mut epoch), ["t"], "what was sealed may have been pushed");
     }
 
     #[test]

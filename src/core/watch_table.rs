@@ -76,6 +76,10 @@ pub enum Effect {
     Renamed(RelPath, RelPath),
     /// A name went away; a directory with all below it.
     Went(RelPath),
+    /// A name went away, and may be back; whether it was a directory's.
+    Vanished(RelPath, bool),
+    /// A directory came from outside; files in it may have more names.
+    CameWhole(RelPath),
     /// A directory lies on another device than the one above it.
     Volume(RelPath, Volume),
     /// A volume was unmounted below the Root.
@@ -121,7 +125,14 @@ struct Node {
 impl WatchTable {
     /// Nothing is watched; the first effect asks to open the Root.
     pub fn new(filter: Arc<Filter>) -> Self {
-        let mut table = Self {
+        let mut table = Self::idle(filter);
+        table.explore(None, Kinds::empty());
+        table
+    }
+
+    /// Nothing is watched, and nothing will be.
+    pub fn idle(filter: Arc<Filter>) -> Self {
+        Self {
             filter,
             nodes: BTreeMap::new(),
             children: BTreeMap::new(),
@@ -134,9 +145,7 @@ impl WatchTable {
             moves: Vec::new(),
             carried: Vec::new(),
             effects: VecDeque::new(),
-        };
-        table.explore(None, Kinds::empty());
-        table
+        }
     }
 
     /// Watched directories.

@@ -1,4 +1,6 @@
-//! The kernel's events, free of the crate that read them.
+//! The kernel's events, free of the crates that read them.
+
+use crate::types::rel_path::RelPath;
 
 bitflags::bitflags! {
     /// inotify's event bits that we ask for or are given; values as in `<sys/inotify.h>`.
@@ -44,4 +46,27 @@ pub struct KernelEvent {
     pub cookie: u32,
     /// The entry of the directory, one component; empty for the directory itself.
     pub name: Vec<u8>,
+}
+
+/// What a whole file system told of the tree, each directory under the name that it has now. The kernel makes one
+/// event of several for the same name that nobody has read yet, so nobody knows in which order they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeEvent {
+    /// What happened to an entry, all of it together.
+    Entry(RelPath, EventMask),
+    /// What happened to the Root itself.
+    Root(EventMask),
+    /// A rename; where a side is none, it lies outside of the Root.
+    Renamed {
+        /// The old name.
+        from: Option<RelPath>,
+        /// The new name.
+        to: Option<RelPath>,
+        /// Of a directory.
+        is_directory: bool,
+    },
+    /// A name came in the directory of flush cookies.
+    Cookie(Vec<u8>),
+    /// Events are lost.
+    Overflow,
 }

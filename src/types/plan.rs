@@ -195,11 +195,14 @@ pub struct RootPlan {
 /// How changes are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WatchMode {
-    /// By inotify; what it can't watch, or says nothing of, is looked through again and again.
+    /// By inotify; where its limit does not suffice, by fanotify, if that is allowed. What neither can watch, or
+    /// says nothing of, is looked through again and again.
     #[default]
     Auto,
     /// By inotify also on file systems that other machines may change.
     Inotify,
+    /// By one mark on each whole file system, see `fanotify(7)`.
+    Fanotify,
     /// Looked through this often, with no watches at all.
     Rescan(Duration),
 }

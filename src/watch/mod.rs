@@ -2,6 +2,7 @@
 //! following links, and what is at a path now.
 
 pub mod explore;
+pub mod fanotify;
 pub mod inotify;
 pub mod links;
 pub mod mounts;

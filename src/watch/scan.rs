@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use crate::types::rel_path::RelPath;
 use crate::types::snapshot::{Facts, Listing};
-use crate::types::source_dir::SourceDir;
+use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::explore;
 
 /// What a scan found.
@@ -14,6 +14,8 @@ pub struct Scan {
     pub own: Option<Facts>,
     /// Directories at and below it, with what is in each. What can't be looked into is not among them.
     pub directories: Vec<(RelPath, Listing)>,
+    /// Files with more than one name: each name here, and which file.
+    pub links: Vec<(RelPath, Identity)>,
 }
 
 /// Scans `from` and all below it. Nothing is followed, and nothing that is excluded is looked into. The
@@ -34,6 +36,8 @@ pub fn scan(
         };
         let below = listing.directories.iter().map(|name| directory.join(name));
         todo.extend(below.filter(|path| !excludes(path, true)));
+        let links = listing.links.into_iter().map(|(name, file)| (directory.join(&name), file));
+        scan.links.extend(links.filter(|(path, _)| !excludes(path, false)));
         if let Some((own, facts)) = listing.facts {
             scan.own = scan.own.or((directory == *from).then_some(own));
             let facts =

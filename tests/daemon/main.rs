@@ -15,6 +15,7 @@ mod churn;
 mod commands;
 mod endings;
 mod everyday;
+mod fanotify;
 mod faults;
 mod mirror_directory;
 mod renames;

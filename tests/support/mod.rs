@@ -173,10 +173,19 @@ impl Daemon {
             self.path("sock"),
             self.hosts,
             self.source(),
-            self.root_options,
+            self.watch_option() + &self.root_options,
             self.mirrors,
         );
         std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    /// `WATCH=Fanotify` runs the tests over that, but for those that are about something else.
+    fn watch_option(&self) -> String {
+        let is_else =
+            self.by_nobody || self.watches_max.is_some() || self.descriptors_max.is_some();
+        let wanted = std::env::var("WATCH").ok();
+        let wanted = wanted.filter(|_| !is_else && !self.root_options.contains("watch:"));
+        wanted.map(|watch| format!("watch: {watch},")).unwrap_or_default()
     }
 
     /// Starts the daemon; returns when it answers.

@@ -75,7 +75,7 @@ impl WatcherActor {
     fn interval(&self) -> Duration {
         match self.root.watch {
             WatchMode::Rescan(interval) => interval,
-            WatchMode::Auto | WatchMode::Inotify => RESCAN_INTERVAL,
+            WatchMode::Auto | WatchMode::Inotify | WatchMode::Fanotify => RESCAN_INTERVAL,
         }
     }
 

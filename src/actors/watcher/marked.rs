@@ -1,0 +1,184 @@
+//! A Root of which the whole file system tells, by one mark: no directory is watched, so that there is no limit, and
+//! nothing to wait for before a push may begin.
+
+use std::io;
+
+use actix::prelude::*;
+use slog::info;
+
+use super::WatcherActor;
+use crate::actors::message::{VolumeSeen, WatchLost};
+use crate::actors::send::tell;
+use crate::actors::shell::Shell;
+use crate::actors::watched::Watch;
+use crate::core::snapshot::Snapshot;
+use crate::core::tree_events;
+use crate::core::watch_table::{Opening, WatchTable};
+use crate::types::change::{Change, Kinds};
+use crate::types::event::TreeEvent;
+use crate::types::plan::WatchMode;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::{SourceDir, Volume};
+use crate::watch::fanotify::{self, MarkSet};
+use crate::watch::scan::{Scan, scan};
+use crate::watch::{explore, mounts};
+
+/// What was found in a tree.
+struct Found {
+    scan: Scan,
+    /// Volumes at and below it.
+    volumes: Vec<(RelPath, Volume)>,
+    /// Those of which the kernel does not tell.
+    silent: Vec<RelPath>,
+}
+
+impl WatcherActor {
+    pub(super) fn begin_marked(
+        &mut self,
+        source: SourceDir,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), String> {
+        let cookies = self.cookie_directory();
+        std::fs::create_dir_all(&cookies)
+            .map_err(|error| format!("Cannot make {}: {error}", cookies.display()))?;
+        let (marks, events) =
+            fanotify::open(&source, &cookies).map_err(|error| error.to_string())?;
+        ctx.add_stream(events);
+        let watch = self.watch(source, WatchTable::idle(self.filter.clone()));
+        self.live.watch = Some(Watch { marks: Some(marks), ..watch });
+        self.look_through(RelPath::root(), ctx);
+        Ok(())
+    }
+
+    /// Whether to begin anew with marks, where there are too few watches.
+    pub(super) fn turns_to_marks(&mut self) -> bool {
+        let is_wanted = self.root.watch == WatchMode::Auto && self.is_marked.is_none();
+        let Some(watch) = self.live.watch.as_ref().filter(|_| is_wanted) else { return false };
+        let is_allowed = fanotify::open(&watch.source, &self.cookie_directory()).is_ok();
+        self.is_marked = Some(is_allowed);
+        if is_allowed {
+            info!(
+                self.log,
+                "The limit of inotify watches is reached; the whole file system is watched instead, by \
+                fanotify"
+            );
+        }
+        is_allowed
+    }
+
+    /// Looks for what no event tells: volumes, names of linked files and, at the start, everything.
+    pub(super) fn look_through(&mut self, path: RelPath, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        let Some(marks) = watch.marks.clone() else { return };
+        watch.scans += 1;
+        let (source, root) = (watch.source.clone(), self.root.source.clone());
+        let (filter, life) = (self.filter.clone(), self.next_life);
+        let from = path.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
+            let mounted = mounts::below(&root).unwrap_or_default();
+            let mounted = mounted.into_iter().filter(|path| !excludes(path, true));
+            let (volumes, silent) = mark(&source, &marks, &from, mounted);
+            scan(&source, &from, excludes).map(|scan| Found { scan, volumes, silent })
+        });
+        ctx.spawn(task.into_actor(self).map(move |found, act, ctx| {
+            // That of an earlier incarnation says nothing.
+            if act.next_life != life {
+                return;
+            }
+            match found {
+                Ok(Ok(found)) => act.handle_found(path, found, ctx),
+                Ok(Err(error)) => {
+                    act.fail(ctx, format!("Looking through the source failed: {error}"));
+                }
+                Err(error) => act.fail(ctx, format!("Looking through the source failed: {error}")),
+            }
+        }));
+    }
+
+    fn handle_found(&mut self, path: RelPath, found: Found, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        watch.scans -= 1;
+        let Found { scan, volumes, silent } = found;
+        for (path, volume) in volumes {
+            tell(&self.collator.volume, VolumeSeen { path, volume });
+        }
+        scan.links.into_iter().for_each(|(path, file)| watch.links.insert(path, file));
+        let directories = scan.directories.len();
+        let snapshot = Snapshot::new(scan.own.filter(|_| path.is_root()), scan.directories);
+        watch.entries.add(snapshot.len());
+        let job = watch.table.next_job();
+        for path in silent {
+            let opening = Opening { job, parent: None, name: [].as_slice().into(), path };
+            self.rescan(opening);
+        }
+        if path.is_root() {
+            if let Some(watch) = self.live.watch.as_mut()
+                && watch.snapshot.is_some()
+            {
+                watch.snapshot = Some(snapshot);
+            }
+            self.complete(directories);
+        } else if let Some(watch) = self.live.watch.as_mut() {
+            // What came there before its volume was marked has raised no event.
+            watch.change(Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
+        }
+        self.turn(ctx, |_, _| ());
+    }
+}
+
+/// Marks the volumes that are mounted below a directory. Returns all, and those that don't tell what happens.
+fn mark(
+    source: &SourceDir,
+    marks: &MarkSet,
+    from: &RelPath,
+    mounted: impl Iterator<Item = RelPath>,
+) -> (Vec<(RelPath, Volume)>, Vec<RelPath>) {
+    let (mut volumes, mut silent) = (Vec::new(), Vec::new());
+    let is_inside = |path: &RelPath| path == from || path.is_below(from);
+    for path in mounted.filter(is_inside) {
+        // What can't be opened can't be sent either, and rsync says so.
+        let Ok(opened) = explore::open(source, &path) else { continue };
+        if !opened.raises_events || marks.mark(&opened.fd).is_err() {
+            silent.push(path.clone());
+        }
+        volumes.push((path, opened.volume));
+    }
+    let tells = |opened: explore::Opened| opened.raises_events;
+    if from.is_root() && !explore::open(source, from).is_ok_and(tells) {
+        silent.push(RelPath::root());
+    }
+    (volumes, silent)
+}
+
+impl StreamHandler<io::Result<Vec<TreeEvent>>> for WatcherActor {
+    fn handle(&mut self, read: io::Result<Vec<TreeEvent>>, ctx: &mut Context<Self>) {
+        if self.live.watch.is_none() {
+            return;
+        }
+        let events = match read {
+            Ok(events) => events,
+            Err(error) => {
+                tell(&self.collator.lost, WatchLost);
+                return self.fail(ctx, format!("Reading the kernel's events failed: {error}"));
+            }
+        };
+        let mut cookies = Vec::new();
+        for event in events {
+            if let TreeEvent::Cookie(name) = event {
+                cookies.push(name);
+                continue;
+            }
+            for effect in tree_events::effects(&self.filter.clone(), event) {
+                self.carry_out(effect, ctx);
+            }
+        }
+        self.turn(ctx, |_, _| ());
+        cookies.iter().for_each(|name| self.handle_cookie(name));
+    }
+
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        tell(&self.collator.lost, WatchLost);
+        self.begin_anew(ctx);
+    }
+}
