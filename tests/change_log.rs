@@ -750,6 +750,63 @@ fn hard_case_22_what_was_brought_out_of_debts_may_be_lost_too() {
     assert_eq!(taken_paths(&again), ["during", "lately"]);
 }
 
+fn set_aside(log: &mut ChangeLog, second: u64, path: &str) {
+    seal(log, second, &[path, "small"]);
+    let taken = log.take(at(second), &mirror(0), Lane::Fresh).unwrap();
+    assert!(taken.may_set_aside);
+    log.set_aside(at(second), &mirror(0), taken.ticket, &[(path.into(), Kinds::CONTENT)]);
+    log.applied(at(second), &mirror(0), taken.ticket, &Outcome::Done);
+}
+
+#[test]
+fn a_large_file_has_a_push_of_its_own_and_what_it_may_undo_is_pushed_once_more() {
+    let mut log = walked();
+    set_aside(&mut log, 1, "d/big");
+    let standing = |log: &ChangeLog| log.standing(&mirror(0), 9).unwrap();
+    assert_eq!((standing(&log).pending, standing(&log).behind_since), (1, Some(at(1))));
+    assert_eq!(log.take(at(2), &mirror(0), Lane::Fresh), None);
+    let large = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    assert_eq!((taken_paths(&large), large.walk), (vec!["d/big".to_string()], false));
+    seal(&mut log, 3, &["other"]);
+    seal_kinds(&mut log, 3, &["d/big"], Kinds::WENT);
+    let taken = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(3), &mirror(0), taken.ticket, &Outcome::Done);
+    assert_eq!(standing(&log).pending, 1, "it is still under way");
+    log.applied(at(9), &mirror(0), large.ticket, &Outcome::Done);
+    let again = log.take(at(9), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), [".", "d", "d/big"], "and not what is elsewhere");
+    log.applied(at(9), &mirror(0), again.ticket, &Outcome::Done);
+    assert_eq!(standing(&log).pending, 0);
+    assert_eq!(log.take(at(10), &mirror(0), Lane::Walk), None);
+}
+
+#[test]
+fn a_large_file_that_broke_off_or_failed_is_still_owed() {
+    let mut log = walked();
+    set_aside(&mut log, 1, "big");
+    let large = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(3), &mirror(0), large.ticket, &retry_later());
+    let large = log.take(at(4), &mirror(0), Lane::Walk).unwrap();
+    let denied = Failed { path: "big".into(), kinds: Kinds::CONTENT, reason: "denied".into() };
+    log.applied(at(5), &mirror(0), large.ticket, &Outcome::Partly(vec![denied]));
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().stuck_total, 1);
+    let tried = log.take(at(999), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&tried), ["big"]);
+    assert!(!tried.may_set_aside, "what failed is tried on its own backoff");
+}
+
+#[test]
+fn large_files_are_left_to_a_walk_that_is_owed_but_for_their_content() {
+    let mut log = walked();
+    set_aside(&mut log, 1, "big");
+    log.owe_walk(at(2), &mirror(0));
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    assert!(walk.walk);
+    log.applied(at(3), &mirror(0), walk.ticket, &Outcome::Done);
+    let after = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&after), ["big"]);
+}
+
 #[test]
 fn after_lost_events_not_all_hosts_are_walked_in_the_same_moment() {
     let mut log = ChangeLog::new(1000);

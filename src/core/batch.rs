@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::filter::Filter;
 use crate::types::batch::{Batch, Dirty, Present, Rename};
 use crate::types::change::{Epoch, Kinds};
+use crate::types::limits::LARGE_FILE_MIN;
 use crate::types::rel_path::RelPath;
 
 /// What was found at a path, looked up without following any link.
@@ -28,12 +29,14 @@ pub enum Presence {
     },
 }
 
-/// Makes the Batch of dirty paths and what was found at each, in the same order. Nothing at or below
-/// a `held` directory is sent or deleted. `renames` are what exists, and may be on the mirror under other names.
+/// Makes the Batch of dirty paths and what was found at each, in the same order. Large files are set aside by their
+/// `bytes`, in the same order too, or empty where none may be. Nothing at or below a `held` directory is sent or
+/// deleted. `renames` are what exists, and may be on the mirror under other names.
 pub fn make(
     to: Epoch,
     entries: &[Dirty],
     found: &[Presence],
+    bytes: &[u64],
     filter: &Filter,
     held: &[RelPath],
     renames: Vec<Rename>,
@@ -46,7 +49,10 @@ pub fn make(
     let mut missing: BTreeSet<RelPath> = BTreeSet::new();
     let mut missing_directories = false;
     let mut leftovers: BTreeSet<RelPath> = BTreeSet::new();
-    for ((path, kinds), found) in entries.iter().zip(found) {
+    let large = large(entries, bytes, &settled);
+    let is_aside = |path: &RelPath| large.binary_search_by(|(known, _)| known.cmp(path)).is_ok();
+    for ((path, kinds), found) in entries.iter().zip(found).filter(|((path, _), _)| !is_aside(path))
+    {
         if kinds.contains(Kinds::LEFTOVER) && *found == (Presence::Present { is_directory: true }) {
             leftovers.insert(path.clone());
         }
@@ -127,11 +133,21 @@ pub fn make(
         present: listed(present),
         subtrees: listed(subtrees),
         renames,
+        large,
         leftovers: leftovers.into_iter().collect(),
         missing: missing.into_iter().collect(),
         missing_directories,
         held: held.to_vec(),
     }
+}
+
+/// Large files that were written to; but for what a rename brings.
+fn large(entries: &[Dirty], bytes: &[u64], renamed: &BTreeSet<RelPath>) -> Vec<Dirty> {
+    let is_large = |((path, kinds), bytes): &(&Dirty, &u64)| {
+        let is_written = kinds.contains(Kinds::CONTENT) && !kinds.contains(Kinds::SUBTREE);
+        is_written && **bytes >= LARGE_FILE_MIN && !renamed.contains(path)
+    };
+    entries.iter().zip(bytes).filter(is_large).map(|(entry, _)| entry.clone()).collect()
 }
 
 /// The Batch of a Walk; a `check` compares contents.
@@ -173,7 +189,7 @@ mod tests {
         let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
         let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
         let filter = Filter::new(&[Rule::Exclude(b"cache/".to_vec())]).unwrap();
-        let batch = make(Epoch(1), &dirty, &found, &filter, &held, Vec::new());
+        let batch = make(Epoch(1), &dirty, &found, &[], &filter, &held, Vec::new());
         let mark = |kind: &str, p: &Present| {
             format!("{kind}{}{}", if p.content { "!" } else { " " }, p.path)
         };
@@ -232,7 +248,7 @@ mod tests {
         check(&[("a", Kinds::LEFTOVER, DIR), ("b", both, DIR)], &[], "s!b");
         let entries = [("a".into(), Kinds::LEFTOVER), ("gone".into(), Kinds::LEFTOVER)];
         let filter = Filter::new(&[]).unwrap();
-        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &filter, &[], Vec::new());
+        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &[], &filter, &[], Vec::new());
         assert_eq!((batch.leftovers.as_slice(), batch.is_empty()), (&["a".into()][..], false));
     }
 
@@ -256,7 +272,7 @@ mod tests {
         let renames =
             vec![rename("a", "b", false), rename("c", "d", true), rename("e", "g", false)];
         let filter = Filter::new(&[]).unwrap();
-        let batch = make(Epoch(1), &dirty, &found, &filter, &[], renames);
+        let batch = make(Epoch(1), &dirty, &found, &[], &filter, &[], renames);
         let listed = |path: &str, content| Present { path: path.into(), content };
         assert_eq!(batch.subtrees, [listed("b", true)]);
         assert_eq!(batch.present, [listed("b/y", true), listed("d/x", true)], "not covered by b");

@@ -20,6 +20,7 @@ mod check;
 mod coarsen;
 mod doubt;
 mod hints;
+mod large;
 mod recent;
 mod resume;
 
@@ -74,6 +75,8 @@ pub struct Taken {
     pub renames: Vec<Move>,
     /// Whether stuck or held paths are among them, so that nobody else needs exactly this.
     pub own: bool,
+    /// Whether large files may be left to a push of their own.
+    pub may_set_aside: bool,
 }
 
 /// How a Mirror stands in the log.
@@ -91,7 +94,7 @@ pub struct Standing {
     pub stuck: Vec<(RelPath, String)>,
     /// How many are stuck.
     pub stuck_total: usize,
-    /// Paths that a Walk does not settle.
+    /// Paths that a Walk does not settle, and large files.
     pub repeated: usize,
     /// Entries whose deletion waits for a person.
     pub held_deletions: u64,
@@ -211,7 +214,7 @@ impl ChangeLog {
         let taken = match lane {
             Lane::Walk => {
                 if debts.walk_owed.is_none() && !debts.check_owed {
-                    return None;
+                    return self.take_large(id);
                 }
                 let check = debts.walk_owed.is_none();
                 // A Push that began before the Walk could put old content over what the Walk brought.
@@ -220,6 +223,7 @@ impl ChangeLog {
                     return None;
                 }
                 self.void_walk(id);
+                self.give_up_large(id);
                 let debts = &self.mirrors[id];
                 // Its quick check says nothing about what was written to.
                 let judged = debts.stuck.iter().filter(|(_, s)| !s.kinds.contains(Kinds::CONTENT));
@@ -235,11 +239,23 @@ impl ChangeLog {
                     check,
                     overtaken: false,
                     links: BTreeSet::new(),
+                    large: BTreeMap::new(),
                 });
                 let suspicious = self.mirrors[id].suspicious;
                 let (entries, renames) = (Vec::new(), Vec::new());
-                let own = false;
-                Taken { ticket, from, to, walk: true, check, suspicious, entries, renames, own }
+                let (own, walk, may_set_aside) = (false, true, false);
+                Taken {
+                    ticket,
+                    from,
+                    to,
+                    walk,
+                    check,
+                    suspicious,
+                    entries,
+                    renames,
+                    own,
+                    may_set_aside,
+                }
             }
             Lane::Fresh => {
                 // Who asks has nothing under way.
@@ -258,6 +274,7 @@ impl ChangeLog {
                 let linked = debts.linked.iter().filter(|(from, _)| is_dirty(from));
                 let mut links: BTreeSet<Link> = linked.cloned().collect();
                 let own = !tried.is_empty() || echo_due.is_some() || !links.is_empty();
+                let may_set_aside = debts.may_set_aside(&tried);
                 links.extend(renames.iter().map(|it| (it.from.clone(), it.to.clone())));
                 let debts = self.mirrors.get_mut(id)?;
                 debts.linked.extend(links.clone());
@@ -272,9 +289,21 @@ impl ChangeLog {
                     check: false,
                     overtaken: false,
                     links,
+                    large: BTreeMap::new(),
                 });
-                let (check, suspicious) = (false, false);
-                Taken { ticket, from, to, walk: false, check, suspicious, entries, renames, own }
+                let (check, suspicious, walk) = (false, false, false);
+                Taken {
+                    ticket,
+                    from,
+                    to,
+                    walk,
+                    check,
+                    suspicious,
+                    entries,
+                    renames,
+                    own,
+                    may_set_aside,
+                }
             }
         };
         self.next_ticket += 1;
@@ -316,6 +345,8 @@ impl ChangeLog {
                 | Outcome::Incapable(..)
                 | Outcome::Again { .. } => (),
             }
+        } else if debts.walk.as_ref().is_some_and(|it| it.ticket == ticket && it.is_large()) {
+            self.apply_large(now, id, outcome);
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
             // One that failed is tried when the next is due, and not again and again.
@@ -387,7 +418,8 @@ impl ChangeLog {
         }
         // What tries all of them again, as a Walk does, judges them again.
         let is_tried = |path| debts.fresh.as_ref().is_some_and(|fresh| fresh.tried.contains(path));
-        let holds_more = lane == Lane::Fresh && !debts.held.keys().all(is_tried);
+        let is_push = lane == Lane::Fresh || !debts.is_walked();
+        let holds_more = is_push && !debts.held.keys().all(is_tried);
         holds_more.then_some(Budget::Held)
     }
 
@@ -424,7 +456,8 @@ impl ChangeLog {
     pub fn wants_walk(&self, now: Moment, id: &MirrorId) -> bool {
         let is_wanted = |debts: &Debts| {
             let is_due = debts.walk_waits() && debts.walk_after <= now;
-            debts.fresh.is_none() && (is_due || (debts.check_owed && debts.walk.is_none()))
+            let is_whole = is_due || (debts.check_owed && debts.walk.is_none());
+            debts.wants_large() || (debts.fresh.is_none() && is_whole)
         };
         self.mirrors.get(id).is_some_and(is_wanted)
     }
@@ -476,6 +509,7 @@ impl ChangeLog {
         let dirty: usize = above().map(|(_, record)| record.paths.len()).sum();
         let behind = above().next().map(|(_, record)| record.first_change);
         let stuck_since = debts.stuck.values().map(|stuck| stuck.since).min();
+        let large_since = debts.large_files().map(|(_, large)| large.since).min();
         let owes_walk = debts.walk_owed.is_some();
         Some(Standing {
             epoch: if owes_walk { Epoch::default() } else { debts.cursor },
@@ -483,8 +517,9 @@ impl ChangeLog {
                 + debts.stuck.len()
                 + debts.held.len()
                 + debts.rewritten.len()
+                + debts.large_files().count()
                 + usize::from(debts.links_wait()),
-            behind_since: [behind, stuck_since, debts.held_since, debts.walk_owed]
+            behind_since: [behind, stuck_since, large_since, debts.held_since, debts.walk_owed]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -496,7 +531,9 @@ impl ChangeLog {
                 .map(|(path, stuck)| (path.clone(), stuck.reason.clone()))
                 .collect(),
             stuck_total: debts.stuck.len(),
-            repeated: debts.rewritten.len() + usize::from(debts.links_wait()),
+            repeated: debts.rewritten.len()
+                + debts.large_files().count()
+                + usize::from(debts.links_wait()),
             may_change: debts.echo.is_some()
                 || debts.walk.as_ref().is_some_and(|walk| debts.cursor > walk.to),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },

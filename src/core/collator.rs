@@ -10,6 +10,7 @@ use crate::core::checkpoint::{self, Checkpoint};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::core::rule::Rule;
+use crate::types::batch::Dirty;
 use crate::types::change::{Change, Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
 use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
@@ -237,6 +238,18 @@ impl Collator {
             // Asking has voided what was under way in this lane; the other lane may have waited for that.
             self.nudge(now, id);
         }
+    }
+
+    /// Work that was made leaves these large files to a push of their own.
+    pub fn handle_set_aside(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        ticket: Ticket,
+        large: &[Dirty],
+    ) {
+        self.log.set_aside(now, id, ticket, large);
+        self.nudge(now, id);
     }
 
     /// Work has ended.

@@ -36,6 +36,8 @@ pub struct Debts {
     pub is_durable: bool,
     /// Paths that failed.
     pub stuck: BTreeMap<RelPath, Stuck>,
+    /// Large files that a push has left to one of their own, beside it.
+    pub large: BTreeMap<RelPath, Large>,
     /// Paths that were written to before a Walk: its quick check may take them for equal, so they are pushed
     /// after it.
     pub rewritten: BTreeMap<RelPath, Kinds>,
@@ -74,6 +76,15 @@ pub struct Debts {
 
 /// An old name, and the new one whose files it may share on the mirror.
 pub type Link = (RelPath, RelPath);
+
+/// A large file that is owed.
+#[derive(Clone, Copy, Debug)]
+pub struct Large {
+    /// What is to be brought there.
+    pub kinds: Kinds,
+    /// When the oldest change came that the mirror lacked when it was set aside.
+    pub since: Moment,
+}
 
 /// A path that failed; it is tried again on its own backoff.
 #[derive(Debug)]
@@ -123,6 +134,8 @@ pub struct Running {
     pub check: bool,
     /// Renames that it makes use of, or puts right.
     pub links: BTreeSet<Link>,
+    /// The large files that this is a push of, in the Walks' place; empty for anything else.
+    pub large: BTreeMap<RelPath, Large>,
     /// When what broke off before is due that it goes over; another time by its end: more has broken off.
     pub echo_due: Option<Moment>,
 }
@@ -135,6 +148,13 @@ impl Echo {
         if self.entries.len() > ECHO_PATHS_MAX {
             self.entries = BTreeMap::from([(RelPath::root(), Kinds::SUBTREE | Kinds::CONTENT)]);
         }
+    }
+}
+
+impl Running {
+    /// Whether these are large files.
+    pub fn is_large(&self) -> bool {
+        !self.large.is_empty()
     }
 }
 
@@ -151,6 +171,7 @@ impl Debts {
             absence: None,
             is_durable: false,
             stuck: BTreeMap::new(),
+            large: BTreeMap::new(),
             rewritten: BTreeMap::new(),
             directory: Directory::Unknown,
             linked: BTreeSet::new(),
@@ -234,6 +255,7 @@ impl Debts {
             && self.absence.is_none()
             && self.stuck.is_empty()
             && self.rewritten.is_empty()
+            && self.large.is_empty()
             && self.held.is_empty()
             && self.linked.iter().all(is_new)
     }
@@ -293,9 +315,35 @@ impl Debts {
         }
     }
 
+    /// Large files that it lacks, those under way among them.
+    pub fn large_files(&self) -> impl Iterator<Item = (&RelPath, &Large)> {
+        let running = self.walk.iter().flat_map(|running| &running.large);
+        running.chain(self.large.iter().filter(|(path, _)| {
+            !self.walk.as_ref().is_some_and(|running| running.large.contains_key(*path))
+        }))
+    }
+
+    /// Large files are to be pushed once more.
+    pub fn set_aside(&mut self, large: impl IntoIterator<Item = (RelPath, Large)>) {
+        for (path, Large { kinds, since }) in large {
+            let known = self.large.entry(path).or_insert(Large { kinds, since });
+            known.kinds |= kinds;
+            known.since = known.since.min(since);
+        }
+        if self.large.len() > ECHO_PATHS_MAX {
+            let large = std::mem::take(&mut self.large);
+            self.rewrite(large.into_iter().map(|(path, large)| (path, large.kinds)));
+        }
+    }
+
+    /// Whether the whole is under way: a Walk, rather than large files.
+    pub fn is_walked(&self) -> bool {
+        self.walk.as_ref().is_some_and(|running| !running.is_large())
+    }
+
     /// A Walk is owed and not under way: it goes before fresh changes, and covers them.
     pub fn walk_waits(&self) -> bool {
-        self.walk_owed.is_some() && self.walk.is_none()
+        self.walk_owed.is_some() && !self.is_walked()
     }
 
     /// Where its Cursor stands or may come to stand.

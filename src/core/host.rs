@@ -41,6 +41,7 @@ struct Started {
     since: Moment,
     /// Whether the Root holds anything.
     holds_anything: bool,
+    is_walk: bool,
 }
 
 /// What the host wants done.
@@ -198,9 +199,10 @@ impl Host {
         }
         let push = PushId(self.next_push);
         self.next_push += 1;
-        mirror.start(lane, push, ticket);
-        let holds_anything = batch.full;
-        self.started.insert(push, Started { mirror: id.clone(), since: now, holds_anything });
+        let (holds_anything, is_walk) = (batch.full, batch.walk);
+        mirror.start(lane, push, ticket, is_walk);
+        let started = Started { mirror: id.clone(), since: now, holds_anything, is_walk };
+        self.started.insert(push, started);
         self.effects.push_back(Effect::Start(Push {
             id: push,
             mirror: id.clone(),
@@ -267,7 +269,7 @@ impl Host {
     /// A run has ended.
     pub fn handle_ended(&mut self, now: Moment, push: PushId, end: PushEnd) {
         let Some(started) = self.started.remove(&push) else { return };
-        let Started { mirror: id, since, holds_anything } = started;
+        let Started { mirror: id, since, holds_anything, is_walk } = started;
         let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
         let Some((lane, ticket)) = mirror.running(push) else { return };
         mirror.finish(lane);
@@ -283,15 +285,15 @@ impl Host {
         }
         match &end.outcome {
             Outcome::Done => {
-                mirror.directory = mirror.directory.after(lane == Lane::Walk, holds_anything);
-                self.handle_success(now, &id, lane, None);
+                mirror.directory = mirror.directory.after(is_walk, holds_anything);
+                self.handle_success(now, &id, is_walk, None);
             }
             Outcome::Partly(failed) => {
-                self.handle_success(now, &id, lane, Some(describe(failed)));
+                self.handle_success(now, &id, is_walk, Some(describe(failed)));
             }
             Outcome::DeletionsSkipped(failed) => {
                 let why = format!("Nothing was deleted, because {}", describe(failed));
-                self.handle_success(now, &id, lane, Some(why));
+                self.handle_success(now, &id, is_walk, Some(why));
             }
             Outcome::Unattributed(why) => {
                 mirror.pieces = (mirror.pieces * 2).min(1 << 20);
@@ -358,12 +360,12 @@ impl Host {
         self.mirrors.iter().map(report).collect()
     }
 
-    fn handle_success(&mut self, now: Moment, id: &MirrorId, lane: Lane, but: Option<String>) {
+    fn handle_success(&mut self, now: Moment, id: &MirrorId, is_walk: bool, but: Option<String>) {
         self.backoff.reset();
         self.blocked_until = None;
         self.failed_at = None;
         let mirror = self.mirrors.get_mut(id).expect("the caller looked it up");
-        mirror.handle_success(now, lane);
+        mirror.handle_success(now, is_walk);
         let failures = std::mem::take(&mut mirror.report.failures);
         let previous = mirror.report.last_error.take();
         let note = match (but, previous) {

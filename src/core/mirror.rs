@@ -26,6 +26,8 @@ pub struct Mirror {
     pub last_started: Moment,
     fresh: LaneState,
     walk: LaneState,
+    /// What runs in the walks' lane is a Walk, and not a push of large files.
+    is_walking: bool,
     backoff: Backoff,
     blocked_until: Option<Moment>,
 }
@@ -85,6 +87,7 @@ impl Mirror {
             last_started: Moment::default(),
             fresh: lane(),
             walk: lane(),
+            is_walking: false,
             backoff: Backoff::new(retry, seed_of(&id.to_string())),
             blocked_until: None,
         }
@@ -137,8 +140,9 @@ impl Mirror {
     }
 
     /// Work was handed out and starts.
-    pub fn start(&mut self, lane: Lane, id: PushId, ticket: Ticket) {
+    pub fn start(&mut self, lane: Lane, id: PushId, ticket: Ticket, is_walk: bool) {
         self.lane_mut(lane).activity = Activity::Running(id, ticket);
+        self.is_walking = is_walk || (self.is_walking && lane == Lane::Fresh);
         self.refresh();
     }
 
@@ -160,22 +164,21 @@ impl Mirror {
         self.lane_mut(lane).activity = Activity::Idle;
         if lane == Lane::Walk {
             self.report.progress = None;
+            self.is_walking = false;
         }
         self.refresh();
     }
 
     /// A success: the next failure waits for `first` again.
-    pub fn handle_success(&mut self, now: Moment, lane: Lane) {
+    pub fn handle_success(&mut self, now: Moment, is_walk: bool) {
         self.know(Directory::Exists);
         self.pieces = 1;
         self.is_full = false;
         self.report.halted = None;
         self.blocked_until = None;
         self.backoff.reset();
-        match lane {
-            Lane::Fresh => self.report.pushes += 1,
-            Lane::Walk => self.report.walks += 1,
-        }
+        let count = if is_walk { &mut self.report.walks } else { &mut self.report.pushes };
+        *count += 1;
         self.report.last_success = Some(now);
         self.refresh();
     }
@@ -210,14 +213,15 @@ impl Mirror {
             state.wanted |= state.activity != Activity::Idle;
             state.activity = Activity::Idle;
         }
+        self.is_walking = false;
         self.refresh();
     }
 
     fn refresh(&mut self) {
         let running = |state: &LaneState| matches!(state.activity, Activity::Running(..));
         self.report.reached = self.directory != Directory::Unknown;
-        self.report.pushing = running(&self.fresh);
-        self.report.walking = running(&self.walk);
+        self.report.walking = self.is_walking && running(&self.walk);
+        self.report.pushing = running(&self.fresh) || (running(&self.walk) && !self.is_walking);
     }
 
     fn lane(&self, lane: Lane) -> &LaneState {

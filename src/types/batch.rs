@@ -30,6 +30,8 @@ pub struct Batch {
     pub subtrees: Vec<Present>,
     /// What is there under other names, innermost first: it settles the doubts of its content.
     pub renames: Vec<Arc<Rename>>,
+    /// Large files that are left to a push of their own.
+    pub large: Vec<Dirty>,
     /// Directories in which receivers that broke off may have left temporary files, sorted.
     pub leftovers: Vec<RelPath>,
     /// Topmost paths that do not exist, sorted.

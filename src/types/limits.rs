@@ -73,6 +73,10 @@ pub const OUTAGE_MIN: Duration = Duration::from_secs(60);
 /// and their caches a little later.
 pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
 
+/// Bytes from which a file gets a push of its own, so that smaller ones don't wait behind it: a second and a half at
+/// ten megabytes a second.
+pub const LARGE_FILE_MIN: u64 = 16 << 20;
+
 /// Renames and deletions after which a Root's entries are counted anew, if they are also a quarter of them: no
 /// count drifts far, and the cost follows the changes.
 pub const COUNT_DOUBT_MIN: u64 = 1_000;

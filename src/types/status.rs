@@ -99,7 +99,7 @@ pub struct MirrorStatus {
     /// How many paths fail.
     pub stuck_total: u64,
     /// Paths that are pushed once more whatever a comparison says: written to before a walk, or perhaps one file
-    /// under two names.
+    /// under two names. And large files that have a push of their own.
     pub repeated_paths: u64,
     /// Deletions that are held until a person approves, as far as they were counted.
     pub held_deletions: u64,

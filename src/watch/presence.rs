@@ -16,6 +16,8 @@ pub enum Found {
     Present {
         /// Whether it is a directory.
         is_directory: bool,
+        /// Bytes of a regular file; else 0.
+        size: u64,
     },
     /// It does not exist; this is the topmost path that does not.
     Missing(RelPath),
@@ -38,16 +40,17 @@ impl<'a> Looker<'a> {
     /// What is at `path`.
     pub fn look(&mut self, path: &RelPath) -> Found {
         let Some(parent) = path.parent() else {
-            return Found::Present { is_directory: true };
+            return Found::Present { is_directory: true, size: 0 };
         };
         match self.stat_in(&parent, path.name()) {
             Ok(stat) => {
                 let kind = FileType::from_raw_mode(stat.st_mode);
-                Found::Present { is_directory: kind.is_dir() }
+                let size = if kind.is_file() { stat.st_size.cast_unsigned() } else { 0 };
+                Found::Present { is_directory: kind.is_dir(), size }
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => self.look_above(path, parent),
             // rsync runs with the same rights and says it better.
-            Err(_) => Found::Present { is_directory: false },
+            Err(_) => Found::Present { is_directory: false, size: 0 },
         }
     }
 
@@ -70,8 +73,8 @@ impl<'a> Looker<'a> {
             return Found::Missing(path.clone());
         }
         match self.look(&parent) {
-            Found::Present { is_directory: true } => Found::Missing(path.clone()),
-            Found::Present { is_directory: false } => Found::Below(parent),
+            Found::Present { is_directory: true, .. } => Found::Missing(path.clone()),
+            Found::Present { is_directory: false, .. } => Found::Below(parent),
             above => above,
         }
     }
@@ -122,11 +125,11 @@ mod tests {
         let root = source::open(dir.path()).unwrap();
         let mut looker = Looker::new(&root);
         let mut look = |path: &str| looker.look(&path.into());
-        assert_eq!(look("a"), Found::Present { is_directory: false });
+        assert!(matches!(look("a"), Found::Present { is_directory: false, .. }));
         assert_eq!(look("a/x"), Found::Below("a".into()));
         assert_eq!(look("d/l/x/y"), Found::Below("d/l".into()));
         assert_eq!(look("f/x"), Found::Below("f".into()));
-        assert_eq!(look("d/e"), Found::Present { is_directory: true });
+        assert_eq!(look("d/e"), Found::Present { is_directory: true, size: 0 });
         assert_eq!(look("d/e/x"), Found::Missing("d/e/x".into()));
         assert_eq!(look("d/no/x/y"), Found::Missing("d/no".into()));
         assert_eq!(look("no/x/y"), Found::Missing("no".into()));

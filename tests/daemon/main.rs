@@ -17,6 +17,7 @@ mod endings;
 mod everyday;
 mod fanotify;
 mod faults;
+mod large;
 mod mirror_directory;
 mod renames;
 mod rescans;

@@ -21,6 +21,7 @@ use mirrorball::core::{steps, verdict};
 use mirrorball::types::batch::{Batch, Rename};
 use mirrorball::types::change::{Change, Kinds, Lane, Move, Ticket};
 use mirrorball::types::ids::{HostId, MirrorId};
+use mirrorball::types::limits::LARGE_FILE_MIN;
 use mirrorball::types::moment::Moment;
 use mirrorball::types::outcome::{Budget, Outcome, PushEnd};
 use mirrorball::types::plan::{DeleteMode, RetryPlan};
@@ -487,8 +488,15 @@ impl World {
             let found: Vec<_> =
                 taken.entries.iter().map(|(p, _)| self.source.presence(p)).collect();
             let renames = self.look_at_renames(&taken.renames);
-            batch::make(taken.to, &taken.entries, &found, &self.filter, &[], renames)
+            // Now one file is large, and now another.
+            let file = batch::Presence::Present { is_directory: false };
+            let mut is_large = |found: &_| *found == file && self.random.one_in(4);
+            let bytes = found.iter().map(|it| if is_large(it) { LARGE_FILE_MIN } else { 0 });
+            let bytes: Vec<u64> = bytes.collect();
+            let bytes = if taken.may_set_aside { bytes } else { Vec::new() };
+            batch::make(taken.to, &taken.entries, &found, &bytes, &self.filter, &[], renames)
         };
+        self.collator.handle_set_aside(now, &mirror, taken.ticket, &made.large);
         let batch = Batch { full: !self.source.tree.is_empty(), ..made };
         if batch.full {
             self.collator.handle_full(now, self.source.tree.len() as u64);

@@ -39,7 +39,7 @@ impl CollatorActor {
             return;
         };
         let mut making = None;
-        if !taken.own && !taken.walk {
+        if !taken.own && !taken.walk && taken.may_set_aside {
             let asker = (mirror.clone(), taken.ticket);
             match self.shared.handle_ask((taken.from, taken.to), asker) {
                 Answer::Batch(made) => {
@@ -67,9 +67,10 @@ impl CollatorActor {
             let batch = if taken.walk {
                 batch::make_walk(taken.to, taken.check, held)
             } else {
-                let found = look(&source, &taken.entries);
+                let (found, bytes): (Vec<_>, Vec<_>) = look(&source, &taken.entries).unzip();
                 let renames = renames::look(&source, &taken.renames, &filter, held);
-                batch::make(taken.to, &taken.entries, &found, &filter, held, renames)
+                let aside = if taken.may_set_aside { bytes } else { Vec::new() };
+                batch::make(taken.to, &taken.entries, &found, &aside, &filter, held, renames)
             };
             let batch = Batch {
                 full: !top.is_empty(),
@@ -127,6 +128,9 @@ impl CollatorActor {
         ticket: Ticket,
         batch: Arc<Batch>,
     ) {
+        if !batch.large.is_empty() {
+            self.turn(ctx, |core, now| core.handle_set_aside(now, &mirror, ticket, &batch.large));
+        }
         if batch.is_empty() {
             // Everything in it is covered by something else, or held.
             self.answer(mirror.clone(), lane, None);
@@ -134,7 +138,7 @@ impl CollatorActor {
             self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &done));
             return;
         }
-        debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
+        debug!(self.log, "Handing out"; "large" => batch.large.len(), "mirror" => %mirror, "paths" => batch.len(),
             "walk" => batch.walk);
         let budget = self.budget(&mirror, lane, &batch);
         let trusts_renames = self.core.trusts_hints(&mirror);
@@ -183,12 +187,12 @@ fn witness(source: &SourceDir, top: &[(RelPath, bool)], dirty: &[Dirty]) -> Opti
     any.map(|(path, _)| path.clone())
 }
 
-fn look(source: &SourceDir, entries: &[Dirty]) -> Vec<Presence> {
+/// What is at each path, and how many bytes.
+fn look(source: &SourceDir, entries: &[Dirty]) -> impl Iterator<Item = (Presence, u64)> {
     let mut looker = Looker::new(source);
-    let presence = |(path, _): &Dirty| match looker.look(path) {
-        Found::Present { is_directory } => Presence::Present { is_directory },
-        Found::Missing(topmost) => Presence::Missing { topmost },
-        Found::Below(blocker) => Presence::Below { blocker },
-    };
-    entries.iter().map(presence).collect()
+    entries.iter().map(move |(path, _)| match looker.look(path) {
+        Found::Present { is_directory, size } => (Presence::Present { is_directory }, size),
+        Found::Missing(topmost) => (Presence::Missing { topmost }, 0),
+        Found::Below(blocker) => (Presence::Below { blocker }, 0),
+    })
 }

@@ -132,6 +132,11 @@ impl ChangeLog {
         if let Some(debts) = self.mirrors.get_mut(id)
             && let Some(walk) = debts.walk.take()
         {
+            if walk.is_large() {
+                debts.set_aside(walk.large.clone());
+                self.repeat_related(id, &walk);
+                return;
+            }
             debts.cursor = debts.cursor.min(walk.to);
             self.keep_rewritten(id);
         }

@@ -50,7 +50,9 @@ impl ChangeLog {
         let stuck = debts.stuck.iter().map(|(path, stuck)| (path, &stuck.kinds));
         let lost = debts.absence.iter().flat_map(|absence| &absence.lost).flatten();
         let lost = lost.map(|(path, kinds)| (path, kinds));
-        for (path, kinds) in stuck.chain(&debts.rewritten).chain(&debts.held).chain(lost) {
+        let large = debts.large_files().map(|(path, large)| (path, &large.kinds));
+        let others = debts.rewritten.iter().chain(&debts.held).chain(lost).chain(large);
+        for (path, kinds) in stuck.chain(others) {
             *lacks.entry(path.clone()).or_default() |= *kinds;
         }
         for path in debts.linked.iter().flat_map(|(from, to)| [from, to]) {
@@ -63,7 +65,7 @@ impl ChangeLog {
     pub fn lacks_count(&self, id: &MirrorId) -> Option<usize> {
         let debts = self.mirrors.get(id)?;
         // What broke off is named by nobody but the journal, and what a Walk brings by nobody at all.
-        if debts.walk_owed.is_some() || debts.walk.is_some() || debts.echo.is_some() {
+        if debts.walk_owed.is_some() || debts.is_walked() || debts.echo.is_some() {
             return None;
         }
         let lost = match &debts.absence {
@@ -76,6 +78,7 @@ impl ChangeLog {
                 + lost
                 + debts.stuck.len()
                 + debts.rewritten.len()
+                + debts.large_files().count()
                 + debts.held.len()
                 + 2 * debts.linked.len(),
         )
@@ -84,7 +87,7 @@ impl ChangeLog {
     /// Whether more may differ on a Mirror than was ever handed out for it.
     pub fn is_in_doubt(&self, id: &MirrorId) -> bool {
         let whole = |debts: &Debts| debts.echo.as_ref().is_some_and(|echo| echo.whole);
-        let is_walked = |debts: &Debts| debts.walk_owed.is_some() || debts.walk.is_some();
+        let is_walked = |debts: &Debts| debts.walk_owed.is_some() || debts.is_walked();
         self.mirrors.get(id).is_none_or(|debts| is_walked(debts) || whole(debts))
     }
 
