@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-use crate::core::debts::{Debts, Link, Running};
+use crate::core::debts::{Debts, Running};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{Sealed, remove_below};
 use crate::core::renames::Renames;
@@ -23,6 +23,7 @@ mod hints;
 mod large;
 mod recent;
 mod resume;
+mod take;
 
 use self::recent::Recent;
 pub use self::recent::{Absence, LateEnd};
@@ -201,114 +202,6 @@ impl ChangeLog {
         self.trim();
         self.keep_within_bound(first_change);
         epoch
-    }
-
-    /// Hands a Mirror what it lacks in this lane; none if that is nothing. Work handed out before in the
-    /// same lane is void.
-    pub fn take(&mut self, now: Moment, id: &MirrorId, lane: Lane) -> Option<Taken> {
-        let ticket = Ticket(self.next_ticket);
-        let debts = self.mirrors.get(id)?;
-        let (from, to) = (debts.cursor, self.head);
-        let approved = debts.approved;
-        let echo_due = debts.echo.as_ref().map(|echo| echo.due).filter(|due| *due <= now);
-        let taken = match lane {
-            Lane::Walk => {
-                if debts.walk_owed.is_none() && !debts.check_owed {
-                    return self.take_large(id);
-                }
-                let check = debts.walk_owed.is_none();
-                // A Push that began before the Walk could put old content over what the Walk brought.
-                if debts.fresh.is_some() || (!check && debts.walk_after > now) {
-                    self.mirrors.get_mut(id)?.check_refused = check;
-                    return None;
-                }
-                self.void_walk(id);
-                self.give_up_large(id);
-                let debts = &self.mirrors[id];
-                // Its quick check says nothing about what was written to.
-                let judged = debts.stuck.iter().filter(|(_, s)| !s.kinds.contains(Kinds::CONTENT));
-                let tried = judged.map(|(path, _)| path.clone()).collect();
-                self.mirrors.get_mut(id)?.walk = Some(Running {
-                    ticket,
-                    from,
-                    to,
-                    tried,
-                    is_walk: true,
-                    echo_due,
-                    approved,
-                    check,
-                    overtaken: false,
-                    links: BTreeSet::new(),
-                    large: BTreeMap::new(),
-                });
-                let suspicious = self.mirrors[id].suspicious;
-                let (entries, renames) = (Vec::new(), Vec::new());
-                let (own, walk, may_set_aside) = (false, true, false);
-                Taken {
-                    ticket,
-                    from,
-                    to,
-                    walk,
-                    check,
-                    suspicious,
-                    entries,
-                    renames,
-                    own,
-                    may_set_aside,
-                }
-            }
-            Lane::Fresh => {
-                // Who asks has nothing under way.
-                self.mirrors.get_mut(id)?.fresh = None;
-                let debts = &self.mirrors[id];
-                if debts.walk_waits() || self.refused_check(id) {
-                    return None;
-                }
-                let debts = &self.mirrors[id];
-                let (entries, tried) = self.lacking(now, debts);
-                if entries.is_empty() {
-                    return None;
-                }
-                let renames = self.hints(debts, &entries);
-                let is_dirty = |path: &RelPath| entries.binary_search_by(|e| e.0.cmp(path)).is_ok();
-                let linked = debts.linked.iter().filter(|(from, _)| is_dirty(from));
-                let mut links: BTreeSet<Link> = linked.cloned().collect();
-                let own = !tried.is_empty() || echo_due.is_some() || !links.is_empty();
-                let may_set_aside = debts.may_set_aside(&tried);
-                links.extend(renames.iter().map(|it| (it.from.clone(), it.to.clone())));
-                let debts = self.mirrors.get_mut(id)?;
-                debts.linked.extend(links.clone());
-                self.mirrors.get_mut(id)?.fresh = Some(Running {
-                    ticket,
-                    from,
-                    to,
-                    tried,
-                    is_walk: false,
-                    echo_due,
-                    approved,
-                    check: false,
-                    overtaken: false,
-                    links,
-                    large: BTreeMap::new(),
-                });
-                let (check, suspicious, walk) = (false, false, false);
-                Taken {
-                    ticket,
-                    from,
-                    to,
-                    walk,
-                    check,
-                    suspicious,
-                    entries,
-                    renames,
-                    own,
-                    may_set_aside,
-                }
-            }
-        };
-        self.next_ticket += 1;
-        self.mirrors.get_mut(id)?.handed_out = true;
-        Some(taken)
     }
 
     /// Work has ended. Returns false, and changes nothing, if its ticket is not current.

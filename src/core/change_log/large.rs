@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChangeLog, Taken};
+use super::ChangeLog;
 use crate::core::debts::{Debts, Large, Running};
 use crate::types::batch::Dirty;
 use crate::types::change::{Kinds, Ticket};
@@ -42,42 +42,6 @@ impl ChangeLog {
         let large =
             large.iter().map(|(path, kinds)| (path.clone(), Large { kinds: *kinds, since }));
         debts.set_aside(large);
-    }
-
-    pub(super) fn take_large(&mut self, id: &MirrorId) -> Option<Taken> {
-        self.void_walk(id);
-        let (ticket, to) = (Ticket(self.next_ticket), self.head);
-        let debts = self.mirrors.get_mut(id).filter(|debts| debts.wants_large())?;
-        let large = std::mem::take(&mut debts.large);
-        let entries = large.iter().map(|(path, large)| (path.clone(), large.kinds)).collect();
-        let from = debts.cursor;
-        debts.walk = Some(Running {
-            ticket,
-            from,
-            to,
-            tried: large.keys().cloned().collect(),
-            is_walk: false,
-            overtaken: false,
-            approved: false,
-            check: false,
-            links: BTreeSet::new(),
-            large,
-            echo_due: None,
-        });
-        debts.handed_out = true;
-        self.next_ticket += 1;
-        Some(Taken {
-            ticket,
-            from,
-            to,
-            walk: false,
-            check: false,
-            suspicious: false,
-            entries,
-            renames: Vec::new(),
-            own: true,
-            may_set_aside: false,
-        })
     }
 
     /// A push of large files has ended.
