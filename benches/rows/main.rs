@@ -15,6 +15,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod frugal;
 mod measure;
 mod programs;
 mod report;

@@ -77,6 +77,9 @@ fn bound_by(row: &str) -> &'static str {
         "million" => "Bound by opening, watching and listing each directory, on a few threads.",
         "storm" => "Bound by reading events. What was written since the last push is pushed once.",
         "first" => "Bound by rsync; the scan before it is ours.",
+        "frugal" => {
+            "The wake-ups are actix-http's clock, twice a second, for the date of answers, and the slow look at who the source is (hard case 26)."
+        }
         _ => "",
     }
 }

@@ -37,6 +37,7 @@ pub const ALL: &[(&str, RunRow)] = &[
     ("storm", storm),
     ("first", first),
     ("million", million),
+    ("frugal", crate::frugal::frugal),
 ];
 
 pub fn names() -> String {
