@@ -31,7 +31,7 @@ impl Program {
 
 /// A program that keeps a world's mirrors.
 pub struct Running {
-    program: Program,
+    pub program: Program,
     child: Child,
     dir: PathBuf,
     mirrors: usize,

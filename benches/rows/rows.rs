@@ -60,7 +60,8 @@ fn rewrite(world: &World, name: &str, running: Option<&mut Running>) -> Figures 
         let content = format!("{:?}{}", Instant::now(), "x".repeat(number));
         let began = Instant::now();
         fs::write(world.source().join(name), &content).unwrap();
-        arrives(world, name, content.as_bytes());
+        let program = running.as_ref().map_or("rsync", |running| running.program.name());
+        arrives(world, name, content.as_bytes(), program);
         took.push(began.elapsed().as_secs_f64());
     }
     std::thread::sleep(Duration::from_millis(200));
@@ -69,10 +70,11 @@ fn rewrite(world: &World, name: &str, running: Option<&mut Running>) -> Figures 
     Figures { seconds: measure::median(took), cpu, ..figures }
 }
 
-fn arrives(world: &World, name: &str, content: &[u8]) {
+fn arrives(world: &World, name: &str, content: &[u8], program: &str) {
     for target in &world.targets {
         let at = target.dir.join(name);
-        until("a file", || fs::read(&at).is_ok_and(|found| found == content));
+        let what = format!("{name} to be brought by {program}");
+        until(&what, || fs::read(&at).is_ok_and(|found| found == content));
     }
 }
 
@@ -96,7 +98,7 @@ fn warm(world: &World, name: &str) -> Figures {
         fs::write(world.source().join(name), &content).unwrap();
         let list = format!("./{name}\0");
         child.stdin.take().unwrap().write_all(list.as_bytes()).unwrap();
-        arrives(world, name, content.as_bytes());
+        arrives(world, name, content.as_bytes(), "rsync");
         took.push(began.elapsed().as_secs_f64());
         child.wait().unwrap();
     }
@@ -218,13 +220,13 @@ fn write_all(world: &World, names: &[String], content: &str) -> Duration {
 /// Every twentieth is waited for: looking at all of them would cost as much as what is measured.
 fn all_arrive(world: &World, names: &[String], content: &str) {
     for name in names.iter().step_by(20).chain(names.last()) {
-        arrives(world, name, content.as_bytes());
+        arrives(world, name, content.as_bytes(), "any");
     }
 }
 
 /// After the figures were taken, none may be missing.
 fn none_is_missing(world: &World, names: &[String], content: &str) {
-    names.iter().for_each(|name| arrives(world, name, content.as_bytes()));
+    names.iter().for_each(|name| arrives(world, name, content.as_bytes(), "any"));
 }
 
 fn burst(runs: usize) -> Row {
@@ -484,7 +486,7 @@ fn restart(runs: usize) -> Row {
             let began = Instant::now();
             let running = Running::start(program, &world, true);
             running.wait_until_ready();
-            arrives(&world, "d0/d0/f0", content.as_bytes());
+            arrives(&world, "d0/d0/f0", content.as_bytes(), "any");
             running.figures(began.elapsed().as_secs_f64())
         });
         columns.push((program.name(), figures.collect()));

@@ -455,7 +455,7 @@ impl Shell for WatcherActor {
                 watch.links.remove_below(&path);
                 watch.vanished(path, is_directory);
             }
-            Effect::CameWhole(path) => self.look_through(path, ctx),
+            Effect::CameWhole(path) => self.look_through(path, false, ctx),
             Effect::Unreadable(path) => {
                 warn!(self.log, "A directory can't be watched: no permission"; "path" => %path);
             }
@@ -529,7 +529,8 @@ impl Handler<Explore> for WatcherActor {
     type Result = ();
     fn handle(&mut self, message: Explore, ctx: &mut Self::Context) {
         if self.live.watch.as_ref().is_some_and(|watch| watch.marks.is_some()) {
-            self.look_through(message.path, ctx);
+            // What came there before its volume was marked has raised no event.
+            self.look_through(message.path, true, ctx);
             return self.turn(ctx, |_, _| ());
         }
         self.turn(ctx, |table, _| table.handle_remounted(&message.path));

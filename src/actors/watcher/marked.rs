@@ -46,7 +46,7 @@ impl WatcherActor {
         ctx.add_stream(events);
         let watch = self.watch(source, WatchTable::idle(self.filter.clone()));
         self.live.watch = Some(Watch { marks: Some(marks), ..watch });
-        self.look_through(RelPath::root(), ctx);
+        self.look_through(RelPath::root(), false, ctx);
         Ok(())
     }
 
@@ -66,8 +66,14 @@ impl WatcherActor {
         is_allowed
     }
 
-    /// Looks for what no event tells: volumes, names of linked files and, at the start, everything.
-    pub(super) fn look_through(&mut self, path: RelPath, ctx: &mut Context<Self>) {
+    /// Looks for what no event tells: volumes, names of linked files and, at the start, everything. `is_unknown`:
+    /// neither does any event tell what is there.
+    pub(super) fn look_through(
+        &mut self,
+        path: RelPath,
+        is_unknown: bool,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(watch) = self.live.watch.as_mut() else { return };
         let Some(marks) = watch.marks.clone() else { return };
         watch.scans += 1;
@@ -87,7 +93,7 @@ impl WatcherActor {
                 return;
             }
             match found {
-                Ok(Ok(found)) => act.handle_found(path, found, ctx),
+                Ok(Ok(found)) => act.handle_found(path, is_unknown, found, ctx),
                 Ok(Err(error)) => {
                     act.fail(ctx, format!("Looking through the source failed: {error}"));
                 }
@@ -96,7 +102,13 @@ impl WatcherActor {
         }));
     }
 
-    fn handle_found(&mut self, path: RelPath, found: Found, ctx: &mut Context<Self>) {
+    fn handle_found(
+        &mut self,
+        path: RelPath,
+        is_unknown: bool,
+        found: Found,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(watch) = self.live.watch.as_mut() else { return };
         watch.scans -= 1;
         let Found { scan, volumes, silent } = found;
@@ -119,8 +131,7 @@ impl WatcherActor {
                 watch.snapshot = Some(snapshot);
             }
             self.complete(directories);
-        } else if let Some(watch) = self.live.watch.as_mut() {
-            // What came there before its volume was marked has raised no event.
+        } else if let Some(watch) = self.live.watch.as_mut().filter(|_| is_unknown) {
             watch.change(Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
         }
         self.turn(ctx, |_, _| ());
