@@ -199,7 +199,10 @@ impl Scanner<'_> {
                 self.at += 1;
             }
         }
-        self.items[slot] = Item { key, start, value, end: self.at };
+        // What is cut off may seem to end behind the text.
+        let end = self.at.min(self.text.len());
+        let (start, value) = (start.min(end), value.min(end));
+        self.items[slot] = Item { key, start, value, end };
     }
 
     /// A field's name or a map's key, if one stands here.
@@ -210,7 +213,7 @@ impl Scanner<'_> {
             self.text.get(start + 1..self.at.saturating_sub(1))?
         } else {
             self.word();
-            &self.text[start..self.at]
+            self.text.get(start..self.at)?
         };
         (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
     }

@@ -57,7 +57,8 @@ fn report_duplicates(report: &mut Report) {
 
 /// Says what a fault of meaning means; none for faults of syntax.
 fn meaning(code: &Code, text: &str, item: Option<&Item>) -> Option<String> {
-    let is_quoted = item.is_some_and(|item| text[item.value..].starts_with('"'));
+    let is_quoted =
+        item.is_some_and(|item| text.get(item.value..).is_some_and(|rest| rest.starts_with('"')));
     let unknown = |what: &str, found: &str, expected: &[&'static str]| {
         let meant = match suggestion(found, expected.iter().copied()) {
             Some(meant) => format!("; did you mean `{meant}`?"),
@@ -105,7 +106,8 @@ impl Patched {
     fn new(text: &str) -> Self {
         let bare = |item: &&Item| {
             let name = item.key.strip_prefix("hosts.");
-            name.is_some_and(|name| !name.contains('.')) && &text[item.value..item.end] == "Local"
+            name.is_some_and(|name| !name.contains('.'))
+                && text.get(item.value..item.end) == Some("Local")
         };
         let inserted = Places::scan(text).items().iter().filter(bare).map(|i| i.end).collect();
         let mut new = Self { original: text.to_string(), text: String::new(), inserted };
