@@ -61,6 +61,13 @@ fn built() -> PathBuf {
     own.ancestors().nth(2).unwrap().join("mirrorball")
 }
 
+/// Whether this process may mark whole file systems: CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH.
+pub fn may_mark() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() & 0x20_0004 == 0x20_0004
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
