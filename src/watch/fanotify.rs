@@ -1,8 +1,8 @@
 //! One fanotify group: a mark on each whole file system of a Root, and the kernel's queue as a stream of what
 //! concerns the Root.
 
-use std::collections::BTreeMap;
-use std::fs::read_link;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, read_link};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanotify_fid::handle::{Fsid, fsid_of_fd, handle_from_fd, open_by_handle_at};
 use fanotify_fid::{Fanotify, FanotifyError, FidEvent, consts};
 use futures_util::{Stream, stream};
-use rustix::fs::fstat;
+use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -20,6 +20,8 @@ use tokio::io::unix::AsyncFd;
 use crate::types::event::{EventMask, TreeEvent};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
+use crate::watch::scan::is_its_own;
+use crate::watch::source::open_directory;
 
 /// What is asked for, of every directory and file on a marked file system.
 const MASK: u64 = consts::FAN_ATTRIB
@@ -43,14 +45,34 @@ pub struct MarkSet {
     volumes: Volumes,
 }
 
-/// A directory on each marked file system.
-type Volumes = Arc<Mutex<BTreeMap<Fsid, OwnedFd>>>;
+/// Where the marked file systems are mounted in the Root. They are opened only while it is asked for something on
+/// them: an open one could not be unmounted.
+type Volumes = Arc<Mutex<BTreeMap<Fsid, BTreeSet<RelPath>>>>;
+
+/// Who a directory is. A handle alone may be on another file system too.
+type Own<'a> = (Fsid, &'a [u8]);
 
 /// What turns handles into paths.
 struct Resolver {
     source: SourceDir,
     volumes: Volumes,
-    cookies: Vec<u8>,
+    cookies: (Fsid, Vec<u8>),
+}
+
+/// One look at the kernel's queue.
+struct Look<'a> {
+    resolver: &'a Resolver,
+    /// The Root's path.
+    root: PathBuf,
+    /// Directories that were asked for, each at all places where it is.
+    known: BTreeMap<Own<'a>, Vec<Placed>>,
+}
+
+/// A directory's path by way of one mount.
+#[derive(Clone)]
+struct Placed {
+    mount: RelPath,
+    path: RelPath,
 }
 
 /// Makes a group that tells of the Root's file system, and of names that come in the directory of flush cookies.
@@ -79,25 +101,29 @@ pub fn open(
         .map_err(|e| failed("cannot mark the directory of flush cookies", &e))?;
     let volumes = Volumes::default();
     let marks = MarkSet { group: group.clone(), volumes: volumes.clone() };
-    marks.mark(source).map_err(|e| failed("cannot mark the file system of the source", &e))?;
+    marks
+        .mark(&RelPath::root(), source)
+        .map_err(|e| failed("cannot mark the file system of the source", &e))?;
     let own = handle_from_fd(source)?;
     open_by_handle_at(source, &own).map_err(|e| failed("cannot open by handle", &e))?;
-    let cookies = handle_from_fd(std::fs::File::open(cookies)?)?;
+    let cookies = File::open(cookies)?;
+    let cookies = (fsid_of_fd(&cookies)?, handle_from_fd(&cookies)?);
     let resolver = Resolver { source: source.clone(), volumes, cookies };
     Ok((marks, events(group, resolver)?))
 }
 
 impl MarkSet {
-    /// Marks the whole file system on which this directory lies.
-    pub fn mark(&self, directory: impl AsFd) -> io::Result<()> {
+    /// Marks the whole file system that is mounted at this path of the Root.
+    pub fn mark(&self, mount: &RelPath, directory: impl AsFd) -> io::Result<()> {
         let flags = consts::FAN_MARK_ADD | consts::FAN_MARK_FILESYSTEM;
-        let fd = directory.as_fd().try_clone_to_owned()?;
+        let directory = directory.as_fd();
+        let fsid = fsid_of_fd(directory)?;
+        let mut volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the first event can come.
+        volumes.entry(fsid).or_default().insert(mount.clone());
         // An O_PATH descriptor can't be marked itself.
-        let path = format!("/proc/self/fd/{}/.", fd.as_raw_fd());
-        self.group.mark(flags, MASK, &path).map_err(io::Error::other)?;
-        let fsid = fsid_of_fd(&fd)?;
-        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).insert(fsid, fd);
-        Ok(())
+        let path = format!("/proc/self/fd/{}/.", directory.as_raw_fd());
+        self.group.mark(flags, MASK, &path).map_err(io::Error::other)
     }
 }
 
@@ -139,75 +165,116 @@ fn as_io(error: FanotifyError) -> io::Error {
 impl Resolver {
     fn resolve(&self, events: &[FidEvent<'_>]) -> io::Result<Vec<TreeEvent>> {
         // A directory that is renamed meanwhile raises an event for its new name.
-        let mut known = BTreeMap::new();
         let root = read_link(self.source.proc_path())?;
+        let mut look = Look { resolver: self, root, known: BTreeMap::new() };
         let mut resolved = Vec::new();
         for event in events {
-            resolved.extend(self.event(event, &root, &mut known)?);
+            look.event(event, &mut resolved)?;
         }
         Ok(resolved)
     }
 
-    fn event<'a>(
-        &self,
-        event: &'a FidEvent<'_>,
-        root: &Path,
-        known: &mut BTreeMap<&'a [u8], Option<RelPath>>,
-    ) -> io::Result<Option<TreeEvent>> {
-        if event.is_overflow() {
-            return Ok(Some(TreeEvent::Overflow));
+    fn is_source(&self, (fsid, handle): Own<'_>) -> io::Result<bool> {
+        Ok(fsid_of_fd(&self.source)? == fsid && handle_from_fd(&self.source)? == handle)
+    }
+
+    /// Open on a file system, by way of a place where it was mounted; none if it is not there any more.
+    fn volume(&self, fsid: Fsid, mount: &RelPath) -> io::Result<Option<OwnedFd>> {
+        if mount.is_root() {
+            return Ok(Some(self.source.as_fd().try_clone_to_owned()?));
         }
-        let Some(fsid) = event.fsid() else { return Ok(None) };
-        let mut path = |handle: &'a [u8], name: &[u8]| -> io::Result<Option<RelPath>> {
-            let directory = if let Some(known) = known.get(handle) {
-                known.clone()
-            } else {
-                let found = self.place(fsid, handle, root)?;
-                known.insert(handle, found.clone());
-                found
-            };
-            Ok(directory.map(|it| if name.is_empty() { it } else { it.join(name) }))
-        };
+        // Handles need more than an O_PATH descriptor.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = open_directory(&self.source, mount)
+            .and_then(|fd| Ok(openat(&fd, ".", flags, Mode::empty())?));
+        match opened {
+            Ok(fd) => Ok((fsid_of_fd(&fd)? == fsid).then_some(fd)),
+            Err(error) if Errno::from_io_error(&error).is_some_and(is_its_own) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<'a> Look<'a> {
+    fn event(&mut self, event: &'a FidEvent<'_>, told: &mut Vec<TreeEvent>) -> io::Result<()> {
+        if event.is_overflow() {
+            told.push(TreeEvent::Overflow);
+            return Ok(());
+        }
+        let Some(fsid) = event.fsid() else { return Ok(()) };
         if event.mask() & consts::FAN_RENAME != 0 {
             let is_directory = event.mask() & consts::FAN_ONDIR != 0;
             let mut side = |side: Option<&'a fanotify_fid::RenameSide<'_>>| match side {
-                Some(side) => path(side.handle(), side.name().as_bytes()),
-                None => Ok(None),
+                Some(side) => self.entries((fsid, side.handle()), side.name().as_bytes()),
+                None => Ok(Vec::new()),
             };
             let (from, to) = (side(event.rename_source())?, side(event.rename_target())?);
-            let concerns = from.is_some() || to.is_some();
-            return Ok(concerns.then_some(TreeEvent::Renamed { from, to, is_directory }));
+            let mounts: BTreeSet<&RelPath> = from.iter().chain(&to).map(|it| &it.mount).collect();
+            let by = |side: &[Placed], mount: &RelPath| {
+                side.iter().find(|it| it.mount == *mount).map(|it| it.path.clone())
+            };
+            told.extend(mounts.into_iter().map(|mount| {
+                let (from, to) = (by(&from, mount), by(&to, mount));
+                TreeEvent::Renamed { from, to, is_directory }
+            }));
+            return Ok(());
         }
-        let (handle, name) = match (event.dfid_name_handle(), event.self_handle()) {
-            (Some(directory), _) => (directory, event.dfid_name_raw()),
+        let (own, name) = match (event.dfid_name_handle(), event.self_handle()) {
+            (Some(directory), _) => ((fsid, directory), event.dfid_name_raw()),
             // The kernel does not know where it lies.
-            (None, Some(own)) => (own, b".".as_slice()),
-            (None, None) => return Ok(None),
+            (None, Some(own)) => ((fsid, own), b".".as_slice()),
+            (None, None) => return Ok(()),
         };
-        if handle == self.cookies {
-            return Ok(Some(TreeEvent::Cookie(name.to_vec())));
+        let (cookies_at, cookies) = &self.resolver.cookies;
+        if own == (*cookies_at, cookies) {
+            told.push(TreeEvent::Cookie(name.to_vec()));
+            return Ok(());
         }
         let mask = mask(event.mask());
         // Of a directory itself, rather than of an entry in it.
         let is_own = name.is_empty() || name == b".";
-        let found = path(handle, if is_own { b"" } else { name })?;
+        let found = self.entries(own, if is_own { b"" } else { name })?;
         let is_gone = mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF);
-        if found.is_none() && is_own && is_gone && handle_from_fd(&self.source)? == handle {
-            return Ok(Some(TreeEvent::Root(mask)));
+        if found.is_empty() && is_own && is_gone && self.resolver.is_source(own)? {
+            told.push(TreeEvent::Root(mask));
         }
-        Ok(found.map(|path| {
+        told.extend(found.into_iter().map(|Placed { path, .. }| {
             if path.is_root() { TreeEvent::Root(mask) } else { TreeEvent::Entry(path, mask) }
-        }))
+        }));
+        Ok(())
     }
 
-    /// Where this is now, if that is at or below the Root.
-    fn place(&self, fsid: Fsid, handle: &[u8], root: &Path) -> io::Result<Option<RelPath>> {
-        let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(volume) = volumes.get(&fsid) else { return Ok(None) };
+    /// Where this entry of a directory is now, if that is at or below the Root. Without a name: the directory.
+    fn entries(&mut self, own: Own<'a>, name: &[u8]) -> io::Result<Vec<Placed>> {
+        if !self.known.contains_key(&own) {
+            let found = self.places(own)?;
+            self.known.insert(own, found);
+        }
+        let mut placed = self.known[&own].clone();
+        if !name.is_empty() {
+            placed.iter_mut().for_each(|it| it.path = it.path.join(name));
+        }
+        Ok(placed)
+    }
+
+    fn places(&self, (fsid, handle): Own<'_>) -> io::Result<Vec<Placed>> {
+        let volumes = self.resolver.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mounts = volumes.get(&fsid).cloned().unwrap_or_default();
+        drop(volumes);
+        let mut placed = Vec::new();
+        for mount in mounts {
+            let Some(volume) = self.resolver.volume(fsid, &mount)? else { continue };
+            let path = self.place(&volume, &mount, handle)?;
+            placed.extend(path.map(|path| Placed { mount, path }));
+        }
+        Ok(placed)
+    }
+
+    fn place(&self, volume: &OwnedFd, mount: &RelPath, own: &[u8]) -> io::Result<Option<RelPath>> {
         let is_short = |it: &io::Result<OwnedFd>| {
             it.as_ref().is_err_and(|e| e.raw_os_error() == Some(Errno::NOMEM.raw_os_error()))
         };
-        let open = || open_by_handle_at(volume, handle);
+        let open = || open_by_handle_at(volume, own);
         let opened = (0..OPEN_TRIES).map(|_| open()).find(|it| !is_short(it)).unwrap_or_else(open);
         let opened = match opened {
             Ok(opened) => opened,
@@ -221,11 +288,13 @@ impl Resolver {
             }
         };
         let path: PathBuf = read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
-        let Ok(inside) = path.strip_prefix(root) else { return Ok(None) };
+        let Ok(inside) = path.strip_prefix(&self.root) else { return Ok(None) };
         if fstat(&opened)?.st_nlink == 0 {
             return Ok(None);
         }
-        Ok(RelPath::parse(inside.as_os_str().as_bytes()).ok())
+        let path = RelPath::parse(inside.as_os_str().as_bytes()).ok();
+        // What is not below this mount is seen through another, if at all.
+        Ok(path.filter(|path| path == mount || path.is_below(mount)))
     }
 }
 

@@ -141,3 +141,46 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
+
+#[test]
+fn hard_case_29_a_nested_volume_can_be_unmounted_while_it_is_watched() {
+    let daemon = Daemon::new().local("local");
+    let at = daemon.source().join("up/volume");
+    let Some(_volume) = Volume::mount(&at) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    fs::create_dir(at.join("d")).unwrap();
+    let daemon = daemon.start();
+    fs::write(at.join("d/precious"), "p").unwrap();
+    daemon.flush("");
+    wait_for("umount", || {
+        let unmount = std::process::Command::new("umount").arg(&at).output().unwrap();
+        unmount.status.success().then_some(())
+    });
+    fs::write(daemon.source().join("up/other"), "o").unwrap();
+    let arrived = |_: &_| daemon.path("local/up/other").exists();
+    daemon.wait_for_mirror("local", "other paths go on", arrived);
+    assert!(daemon.path("local/up/volume/d/precious").exists(), "{}", daemon.log_tail());
+}
+
+#[test]
+fn a_directory_that_is_mounted_at_a_second_place_is_seen_at_both() {
+    let daemon = Daemon::new().local("local");
+    let (first, second) = (daemon.source().join("first"), daemon.source().join("second"));
+    fs::create_dir_all(first.join("d")).unwrap();
+    let Some(_volume) = Volume::bind(&first, &second) else {
+        return Volume::say_that_it_was_not_tested();
+    };
+    let daemon = daemon.start();
+    daemon.flush("");
+    for round in 0..3 {
+        fs::write(first.join("d/one"), format!("{round}")).unwrap();
+        fs::write(second.join("d/two"), format!("{round}")).unwrap();
+        fs::write(daemon.source().join("outside"), format!("{round}")).unwrap();
+        daemon.flush("");
+        assert_same(&daemon.source(), &daemon.path("local"), "written at either place");
+    }
+    fs::rename(first.join("d"), first.join("e")).unwrap();
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("local"), "renamed at one place");
+}

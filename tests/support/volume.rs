@@ -23,6 +23,14 @@ impl Volume {
         mount.output().unwrap().status.success().then(|| Self(at.into()))
     }
 
+    /// A directory at a second place.
+    pub fn bind(directory: &Path, at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.arg("--bind").arg(directory).arg(at);
+        mount.output().unwrap().status.success().then(|| Self(at.into()))
+    }
+
     /// Where mounting is not possible, and it should not have been.
     pub fn say_that_it_was_not_tested() {
         assert!(!is_root() || !may_mount(), "mounting failed");

@@ -150,7 +150,7 @@ fn mark(
     for path in mounted.filter(is_inside) {
         // What can't be opened can't be sent either, and rsync says so.
         let Ok(opened) = explore::open(source, &path) else { continue };
-        if !opened.raises_events || marks.mark(&opened.fd).is_err() {
+        if !opened.raises_events || marks.mark(&path, &opened.fd).is_err() {
             silent.push(path.clone());
         }
         volumes.push((path, opened.volume));
