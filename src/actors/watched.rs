@@ -170,16 +170,16 @@ impl Watch {
     }
 
     /// A search has ended: these names belong to these files.
-    pub fn found_names(&mut self, found: Vec<(RelPath, Identity)>) {
+    pub fn found_names(&mut self, found: &[(RelPath, Identity)]) {
         let searched = self.search.running.take().unwrap_or_default();
         for (path, inode) in found {
-            if self.links.inode(&path) == Some(inode) {
+            if self.links.inode(path) == Some(*inode) {
                 continue;
             }
-            self.links.insert(path.clone(), inode);
-            let touched = self.search.touched.contains(&inode);
+            self.links.insert(path.clone(), *inode);
+            let touched = self.search.touched.contains(inode);
             let kinds = if touched { Kinds::CONTENT | Kinds::ATTRS } else { Kinds::ATTRS };
-            self.changes.push(Change::new(path, kinds));
+            self.changes.push(Change::new(path.clone(), kinds));
         }
         self.search.touched.retain(|inode| !searched.contains(inode));
         if self.search.searched.len() > crate::types::limits::LINK_NAMES_MAX {

@@ -1,6 +1,7 @@
 //! One Root's watcher: reads the kernel's queue without waiting for anybody, and watches what is new.
 
 mod cookies;
+mod look;
 mod marked;
 mod rescan;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{Logger, debug, info, o, warn};
+use slog::{Logger, info, o, warn};
 use tokio::sync::oneshot;
 
 use crate::actors::kit::{Kit, Mode};
@@ -40,8 +41,6 @@ use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError};
-use crate::watch::links;
-use crate::watch::scan;
 use crate::watch::source;
 
 /// Pauses before watching is tried again. A watcher that lived longer than the longest starts afresh.
@@ -123,8 +122,17 @@ impl WatcherActor {
             );
             return Ok(());
         }
-        if self.root.watch == WatchMode::Fanotify || self.is_marked == Some(true) {
+        if self.root.watch == WatchMode::Fanotify {
             return self.begin_marked(source, ctx);
+        }
+        if self.is_marked == Some(true) {
+            match self.begin_marked(source.clone(), ctx) {
+                Ok(()) => return Ok(()),
+                Err(why) => {
+                    warn!(self.log, "Watching goes on with too few inotify watches"; "why" => why);
+                    self.is_marked = Some(false);
+                }
+            }
         }
         let (mut watches, events) = inotify::open().map_err(|error| error.to_string())?;
         let cookie_wd = self.watch_cookies(&mut watches)?;
@@ -171,6 +179,18 @@ impl WatcherActor {
         }
         let pause = self.backoff.next_pause();
         ctx.run_later(pause, |_, ctx| ctx.stop());
+    }
+
+    /// What came meanwhile is not known: everything is compared.
+    fn watch_anew(&mut self, ctx: &mut Context<Self>) {
+        tell(&self.collator.lost, WatchLost);
+        self.begin_anew(ctx);
+    }
+
+    /// The kernel's queue can't be read.
+    fn fail_unread(&mut self, ctx: &mut Context<Self>, error: &std::io::Error) {
+        tell(&self.collator.lost, WatchLost);
+        self.fail(ctx, format!("Reading the kernel's events failed: {error}"));
     }
 
     fn fail(&mut self, ctx: &mut Context<Self>, why: String) {
@@ -263,8 +283,7 @@ impl WatcherActor {
             return;
         }
         if is_short && self.turns_to_marks() {
-            tell(&self.collator.lost, WatchLost);
-            return self.begin_anew(ctx);
+            return self.watch_anew(ctx);
         }
         let wants_facts = self.live.watch.as_ref().is_some_and(|watch| watch.snapshot.is_some());
         let task = tokio::task::spawn_blocking(move || {
@@ -332,50 +351,6 @@ impl WatcherActor {
             why.push_str("; allow more open files (ulimit -n, or LimitNOFILE= for systemd)");
         }
         why
-    }
-
-    fn search_links(&mut self, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        // While directories are being listed, names come in anyway.
-        if watch.search.running.is_some()
-            || watch.search.wanted.is_empty()
-            || watch.table.is_exploring()
-        {
-            return;
-        }
-        let wanted = std::mem::take(&mut watch.search.wanted);
-        watch.search.running = Some(wanted.clone());
-        debug!(self.log, "Looking for other names of linked files"; "files" => wanted.len());
-        let (source, filter) = (watch.source.clone(), self.filter.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            links::search(&source, &wanted, |path, is_directory| {
-                filter.excludes_entry(path, is_directory)
-            })
-        });
-        ctx.spawn(task.into_actor(self).map(|found, act, ctx| {
-            if let (Some(watch), Ok(found)) = (act.live.watch.as_mut(), found) {
-                watch.found_names(found);
-            }
-            act.turn(ctx, |_, _| ());
-        }));
-    }
-
-    fn count_anew(&mut self, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        if !watch.entries.is_doubtful() || watch.table.is_exploring() {
-            return;
-        }
-        watch.entries.begin();
-        let (source, filter, life) = (watch.source.clone(), self.filter.clone(), self.next_life);
-        let excludes = move |path: &RelPath| filter.excludes(path, true);
-        let task = tokio::task::spawn_blocking(move || scan::count(&source, excludes));
-        ctx.spawn(task.into_actor(self).map(move |counted, act, _| {
-            if let (Some(watch), Ok(counted), true) =
-                (act.live.watch.as_mut(), counted, act.next_life == life)
-            {
-                watch.entries.set(counted);
-            }
-        }));
     }
 
     fn tell_changes(&mut self) {
@@ -461,8 +436,7 @@ impl Shell for WatcherActor {
             }
             Effect::Lost(why) => {
                 warn!(self.log, "Watching begins anew"; "why" => why);
-                tell(&self.collator.lost, WatchLost);
-                self.begin_anew(ctx);
+                self.watch_anew(ctx);
             }
         }
     }
@@ -500,10 +474,7 @@ impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
         let cookie_wd = watch.cookie_wd;
         let events = match read {
             Ok(events) => events,
-            Err(error) => {
-                tell(&self.collator.lost, WatchLost);
-                return self.fail(ctx, format!("Reading the kernel's events failed: {error}"));
-            }
+            Err(error) => return self.fail_unread(ctx, &error),
         };
         let mut cookies = Vec::new();
         self.turn(ctx, |table, now| {
@@ -520,8 +491,7 @@ impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
     }
 
     fn finished(&mut self, ctx: &mut Context<Self>) {
-        tell(&self.collator.lost, WatchLost);
-        self.begin_anew(ctx);
+        self.watch_anew(ctx);
     }
 }
 
@@ -530,8 +500,7 @@ impl Handler<Explore> for WatcherActor {
     fn handle(&mut self, message: Explore, ctx: &mut Self::Context) {
         if self.live.watch.as_ref().is_some_and(|watch| watch.marks.is_some()) {
             // What came there before its volume was marked has raised no event.
-            self.look_through(message.path, true, ctx);
-            return self.turn(ctx, |_, _| ());
+            return self.look_through(message.path, true, ctx);
         }
         self.turn(ctx, |table, _| table.handle_remounted(&message.path));
     }
@@ -548,8 +517,7 @@ impl Handler<LetGo> for WatcherActor {
 impl Handler<WatchAnew> for WatcherActor {
     type Result = ();
     fn handle(&mut self, _: WatchAnew, ctx: &mut Self::Context) {
-        tell(&self.collator.lost, WatchLost);
-        self.begin_anew(ctx);
+        self.watch_anew(ctx);
     }
 }
 

@@ -37,10 +37,21 @@ fn entry(filter: &Filter, path: RelPath, mask: EventMask) -> Vec<Effect> {
     if went {
         effects.push(Effect::Vanished(path.clone(), is_directory));
     }
+    // Of events that were made one, others may have been of what had this name before, on the mirrors too.
+    let is_new = mask - EventMask::ISDIR == EventMask::CREATE;
     match (came, is_directory) {
-        // Files in it may have the times of others that are still on a mirror.
-        (true, true) => effects.push(changed(path.clone(), Kinds::CONTENT | Kinds::SUBTREE)),
-        (true, false) => effects.push(Effect::Created(path.clone())),
+        (true, true) => {
+            let came = if is_new { Kinds::CAME } else { Kinds::empty() };
+            // Files in it may have the times of others that are still on a mirror.
+            effects.push(changed(path.clone(), came | Kinds::CONTENT | Kinds::SUBTREE));
+        }
+        (true, false) if is_new => effects.push(Effect::Created(path.clone())),
+        (true, false) => {
+            effects.push(Effect::MovedIn(path.clone()));
+            if !mask.intersects(EventMask::MODIFY | EventMask::CLOSE_WRITE) {
+                effects.push(changed(path.clone(), Kinds::CONTENT));
+            }
+        }
         (false, _) => (),
     }
     if mask.contains(EventMask::ATTRIB) {
@@ -120,8 +131,21 @@ mod tests {
         let mask = EventMask::CREATE | EventMask::DELETE | EventMask::CLOSE_WRITE;
         assert_eq!(said(&[], entry("d/f", mask)).len(), 3);
         let log = said(&[], entry("d", EventMask::CREATE | EventMask::ISDIR));
-        assert_eq!(log, ["d CONTENT | SUBTREE"]);
+        assert_eq!(log, ["d CONTENT | CAME | SUBTREE"]);
         assert_eq!(said(&[], entry("f", EventMask::MODIFY)), ["f CONTENT | OPEN"]);
+    }
+
+    #[test]
+    fn only_a_coming_alone_begins_a_name_that_no_mirror_has() {
+        // `chmod f; mv f g; touch f`: the attributes were those of what is now called g.
+        let came = |mask: EventMask| format!("{:?}", said(&[], entry("f", mask)));
+        assert!(came(EventMask::CREATE).contains("Created"));
+        for other in [EventMask::ATTRIB, EventMask::MODIFY, EventMask::CLOSE_WRITE] {
+            let said = came(EventMask::CREATE | other);
+            assert!(!said.contains("Created") && said.contains("f CONTENT"), "{said}");
+        }
+        let directory = EventMask::CREATE | EventMask::ATTRIB | EventMask::ISDIR;
+        assert!(!came(directory).contains("CAME"));
     }
 
     #[test]

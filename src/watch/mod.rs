@@ -4,7 +4,6 @@
 pub mod explore;
 pub mod fanotify;
 pub mod inotify;
-pub mod links;
 pub mod mounts;
 pub mod presence;
 pub mod scan;

@@ -1,4 +1,6 @@
-//! Looking through a whole tree, for its facts.
+//! Looking through a whole tree.
+
+use std::collections::BTreeSet;
 
 use rustix::io::Errno;
 
@@ -18,48 +20,74 @@ pub struct Scan {
     pub links: Vec<(RelPath, Identity)>,
 }
 
-/// Scans `from` and all below it. Nothing is followed, and nothing that is excluded is looked into. The
-/// error is one that says nothing of a single directory, such as too few descriptors.
-pub fn scan(
+/// Visits `from` and every directory below it, but for those that can't be looked into. Nothing is followed,
+/// and nothing that is excluded is looked into. The error is one that says nothing of a single directory, such as
+/// too few descriptors.
+fn visit(
     root: &SourceDir,
     from: &RelPath,
+    wants_facts: bool,
     excludes: impl Fn(&RelPath, bool) -> bool,
-) -> Result<Scan, Errno> {
-    let mut scan = Scan::default();
+    mut each: impl FnMut(&RelPath, explore::Listing),
+) -> Result<(), Errno> {
     let mut todo = vec![from.clone()];
     while let Some(directory) = todo.pop() {
-        let listed = explore::open(root, &directory).and_then(|o| explore::list(&o.fd, true));
-        let listing = match listed {
+        let opened = explore::open(root, &directory);
+        let listing = match opened.and_then(|it| explore::list(&it.fd, wants_facts)) {
             Ok(listing) => listing,
             Err(error) if is_its_own(error) => continue,
             Err(error) => return Err(error),
         };
         let below = listing.directories.iter().map(|name| directory.join(name));
         todo.extend(below.filter(|path| !excludes(path, true)));
+        each(&directory, listing);
+    }
+    Ok(())
+}
+
+/// Scans `from` and all below it. Errors: those of any look through a tree, such as too few descriptors.
+pub fn scan(
+    root: &SourceDir,
+    from: &RelPath,
+    excludes: impl Fn(&RelPath, bool) -> bool,
+) -> Result<Scan, Errno> {
+    let mut scan = Scan::default();
+    visit(root, from, true, &excludes, |directory, listing| {
         let links = listing.links.into_iter().map(|(name, file)| (directory.join(&name), file));
         scan.links.extend(links.filter(|(path, _)| !excludes(path, false)));
         if let Some((own, facts)) = listing.facts {
-            scan.own = scan.own.or((directory == *from).then_some(own));
+            if directory == from {
+                scan.own = Some(own);
+            }
             let facts =
                 facts.retain(|name, it| !excludes(&directory.join(name), it.is_directory()));
-            scan.directories.push((directory, facts));
+            scan.directories.push((directory.clone(), facts));
         }
-    }
+    })?;
     Ok(scan)
 }
 
-/// How many entries there are below a Root, but for what is in excluded directories.
-pub fn count(root: &SourceDir, excludes: impl Fn(&RelPath) -> bool) -> u64 {
+/// How many entries there are below a Root, but for what is in excluded directories. Errors as for [`scan`].
+pub fn count(root: &SourceDir, excludes: impl Fn(&RelPath, bool) -> bool) -> Result<u64, Errno> {
     let mut entries = 0;
-    let mut todo = vec![RelPath::root()];
-    while let Some(directory) = todo.pop() {
-        let listed = explore::open(root, &directory).and_then(|o| explore::list(&o.fd, false));
-        let Ok(listing) = listed else { continue };
-        entries += listing.entries;
-        let below = listing.directories.iter().map(|name| directory.join(name));
-        todo.extend(below.filter(|path| !excludes(path)));
-    }
-    entries
+    visit(root, &RelPath::root(), false, excludes, |_, listing| entries += listing.entries)?;
+    Ok(entries)
+}
+
+/// All names below a Root of files with several names that are among `wanted`. The kernel doesn't tell the old
+/// name when a link is made, so the tree has to be looked through. Errors as for [`scan`].
+pub fn names(
+    root: &SourceDir,
+    wanted: &BTreeSet<Identity>,
+    excludes: impl Fn(&RelPath, bool) -> bool,
+) -> Result<Vec<(RelPath, Identity)>, Errno> {
+    let mut found = Vec::new();
+    visit(root, &RelPath::root(), false, &excludes, |directory, listing| {
+        let wanted = listing.links.into_iter().filter(|(_, file)| wanted.contains(file));
+        let named = wanted.map(|(name, file)| (directory.join(&name), file));
+        found.extend(named.filter(|(path, _)| !excludes(path, false)));
+    })?;
+    Ok(found)
 }
 
 /// Whether an error says something about one directory alone.

@@ -7,10 +7,11 @@ use actix::prelude::*;
 use slog::info;
 
 use super::WatcherActor;
-use crate::actors::message::{VolumeSeen, WatchLost};
+use crate::actors::message::VolumeSeen;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::watched::Watch;
+use crate::core::filter::Filter;
 use crate::core::snapshot::Snapshot;
 use crate::core::tree_events;
 use crate::core::watch_table::{Opening, WatchTable};
@@ -77,29 +78,15 @@ impl WatcherActor {
         let Some(watch) = self.live.watch.as_mut() else { return };
         let Some(marks) = watch.marks.clone() else { return };
         watch.scans += 1;
-        let (source, root) = (watch.source.clone(), self.root.source.clone());
-        let (filter, life) = (self.filter.clone(), self.next_life);
-        let from = path.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let (root, from) = (self.root.source.clone(), path.clone());
+        let look = move |source: &SourceDir, filter: &Filter| {
             let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
             let mounted = mounts::below(&root).unwrap_or_default();
             let mounted = mounted.into_iter().filter(|path| !excludes(path, true));
-            let (volumes, silent) = mark(&source, &marks, &from, mounted);
-            scan(&source, &from, excludes).map(|scan| Found { scan, volumes, silent })
-        });
-        ctx.spawn(task.into_actor(self).map(move |found, act, ctx| {
-            // That of an earlier incarnation says nothing.
-            if act.next_life != life {
-                return;
-            }
-            match found {
-                Ok(Ok(found)) => act.handle_found(path, is_unknown, found, ctx),
-                Ok(Err(error)) => {
-                    act.fail(ctx, format!("Looking through the source failed: {error}"));
-                }
-                Err(error) => act.fail(ctx, format!("Looking through the source failed: {error}")),
-            }
-        }));
+            let (volumes, silent) = mark(source, &marks, &from, mounted);
+            scan(source, &from, excludes).map(|scan| Found { scan, volumes, silent })
+        };
+        self.look(ctx, look, move |act, found, ctx| act.handle_found(path, is_unknown, found, ctx));
     }
 
     fn handle_found(
@@ -169,18 +156,16 @@ impl StreamHandler<io::Result<Vec<TreeEvent>>> for WatcherActor {
         }
         let events = match read {
             Ok(events) => events,
-            Err(error) => {
-                tell(&self.collator.lost, WatchLost);
-                return self.fail(ctx, format!("Reading the kernel's events failed: {error}"));
-            }
+            Err(error) => return self.fail_unread(ctx, &error),
         };
         let mut cookies = Vec::new();
+        let filter = self.filter.clone();
         for event in events {
             if let TreeEvent::Cookie(name) = event {
                 cookies.push(name);
                 continue;
             }
-            for effect in tree_events::effects(&self.filter.clone(), event) {
+            for effect in tree_events::effects(&filter, event) {
                 self.carry_out(effect, ctx);
             }
         }
@@ -189,7 +174,6 @@ impl StreamHandler<io::Result<Vec<TreeEvent>>> for WatcherActor {
     }
 
     fn finished(&mut self, ctx: &mut Context<Self>) {
-        tell(&self.collator.lost, WatchLost);
-        self.begin_anew(ctx);
+        self.watch_anew(ctx);
     }
 }

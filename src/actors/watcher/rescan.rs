@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
-use rustix::io::Errno;
 use slog::{info, warn};
 use tokio::sync::oneshot;
 
@@ -13,15 +12,15 @@ use super::WatcherActor;
 use crate::actors::message::Degraded;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
+use crate::core::filter::Filter;
 use crate::core::snapshot::Snapshot;
 use crate::core::watch_table::Opening;
 use crate::types::limits::RESCAN_INTERVAL;
 use crate::types::plan::WatchMode;
 use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
 use crate::watch::inotify::watches_max;
 use crate::watch::scan::scan;
-
-const FAILED: &str = "Looking through the source failed";
 
 /// The directories without events, each with all below it as it was found last.
 #[derive(Default)]
@@ -146,33 +145,24 @@ impl WatcherActor {
         paths: Vec<RelPath>,
         then: impl FnOnce(&mut Self, Vec<(RelPath, Snapshot)>, &mut Context<Self>) + 'static,
     ) {
-        let Some(source) = self.live.watch.as_ref().map(|watch| watch.source.clone()) else {
+        if self.live.watch.is_none() {
             return;
-        };
+        }
         self.live.rescans.is_scanning = true;
-        let (filter, life) = (self.filter.clone(), self.next_life);
-        let task = tokio::task::spawn_blocking(move || {
+        let look = move |source: &SourceDir, filter: &Filter| {
             let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
             let scanned = |path: RelPath| {
-                let scan = scan(&source, &path, excludes)?;
+                let scan = scan(source, &path, excludes)?;
                 let own = scan.own.filter(|_| path.is_root());
                 Ok((path, Snapshot::new(own, scan.directories)))
             };
-            paths.into_iter().map(scanned).collect::<Result<Vec<_>, Errno>>()
-        });
-        ctx.spawn(task.into_actor(self).map(move |scanned, act, ctx| {
-            // The scan of an earlier incarnation says nothing.
-            if act.next_life != life {
-                return;
-            }
+            paths.into_iter().map(scanned).collect()
+        };
+        self.look(ctx, look, |act, found, ctx| {
             act.live.rescans.is_scanning = false;
-            match scanned {
-                Ok(Ok(found)) => then(act, found, ctx),
-                Ok(Err(error)) => act.fail(ctx, format!("{FAILED}: {error}")),
-                Err(error) => act.fail(ctx, format!("{FAILED}: {error}")),
-            }
+            then(act, found, ctx);
             act.scan_new(ctx);
-        }));
+        });
     }
 
     fn arm_rescan(&mut self, ctx: &mut Context<Self>) {
@@ -209,8 +199,7 @@ impl WatcherActor {
         rescans.limit = None;
         let found = std::mem::take(&mut rescans.found);
         if found.keys().any(RelPath::is_root) {
-            tell(&self.collator.lost, crate::actors::message::WatchLost);
-            return self.begin_anew(ctx);
+            return self.watch_anew(ctx);
         }
         self.turn(ctx, |table, _| found.keys().for_each(|path| table.handle_remounted(path)));
         self.tell_degraded();

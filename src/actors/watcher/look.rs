@@ -1,0 +1,80 @@
+//! Looks through the whole tree, away from the actors' thread, for what no event tells.
+
+use actix::prelude::*;
+use rustix::io::Errno;
+use slog::debug;
+
+use super::WatcherActor;
+use crate::actors::shell::Shell;
+use crate::core::filter::Filter;
+use crate::types::rel_path::RelPath;
+use crate::types::source_dir::SourceDir;
+use crate::watch::scan;
+
+impl WatcherActor {
+    /// Does this work, and then that with what was found. What an earlier incarnation found says nothing.
+    pub(super) fn look<T: Send + 'static>(
+        &self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce(&SourceDir, &Filter) -> Result<T, Errno> + Send + 'static,
+        then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
+    ) {
+        let Some(source) = self.live.watch.as_ref().map(|watch| watch.source.clone()) else {
+            return;
+        };
+        let (filter, life) = (self.filter.clone(), self.next_life);
+        let task = tokio::task::spawn_blocking(move || work(&source, &filter));
+        ctx.spawn(task.into_actor(self).map(move |found, act, ctx| {
+            if act.next_life != life {
+                return;
+            }
+            let failed = "Looking through the source failed";
+            match found {
+                Ok(Ok(found)) => then(act, found, ctx),
+                Ok(Err(error)) => act.fail(ctx, format!("{failed}: {error}")),
+                Err(error) => act.fail(ctx, format!("{failed}: {error}")),
+            }
+        }));
+    }
+
+    /// Looks for other names of files that got a second one.
+    pub(super) fn search_links(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        // While directories are being listed, names come in anyway.
+        if watch.search.running.is_some()
+            || watch.search.wanted.is_empty()
+            || watch.table.is_exploring()
+        {
+            return;
+        }
+        let wanted = std::mem::take(&mut watch.search.wanted);
+        watch.search.running = Some(wanted.clone());
+        debug!(self.log, "Looking for other names of linked files"; "files" => wanted.len());
+        let look = move |source: &SourceDir, filter: &Filter| {
+            scan::names(source, &wanted, |path: &RelPath, is_directory| {
+                filter.excludes_entry(path, is_directory)
+            })
+        };
+        self.look(ctx, look, |act, found, ctx| {
+            act.live.watch.iter_mut().for_each(|watch| watch.found_names(&found));
+            act.turn(ctx, |_, _| ());
+        });
+    }
+
+    /// Counts what is there, where events have told too little.
+    pub(super) fn count_anew(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        if !watch.entries.is_doubtful() || watch.table.is_exploring() {
+            return;
+        }
+        watch.entries.begin();
+        let look = |source: &SourceDir, filter: &Filter| {
+            scan::count(source, |path: &RelPath, is_directory| {
+                filter.excludes_entry(path, is_directory)
+            })
+        };
+        self.look(ctx, look, |act, counted, _| {
+            act.live.watch.iter_mut().for_each(|watch| watch.entries.set(counted));
+        });
+    }
+}
