@@ -405,6 +405,29 @@ fn hard_case_14_what_broke_off_is_pushed_once_more_when_its_receiver_must_be_dea
 }
 
 #[test]
+fn hard_case_14_what_broke_off_is_pushed_once_more_though_a_walk_is_owed() {
+    let mut log = walked();
+    seal(&mut log, 1, &["a"]);
+    let cut = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    // For a mirror that is to be walked the log keeps nothing.
+    log.owe_walk(at(2), &mirror(0));
+    let why = "the connection broke".into();
+    let cut_off = Outcome::Again { blame: Blame::Host, why, cut_off: true };
+    log.applied(at(3), &mirror(0), cut.ticket, &cut_off);
+    let walk = log.take(at(4), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(5), &mirror(0), walk.ticket, &Outcome::Done);
+    let again = log.take(at(5), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(6), &mirror(0), again.ticket, &Outcome::Done);
+    let mut echoed = Vec::new();
+    for second in [40, 50] {
+        let Some(echo) = log.take(at(second), &mirror(0), Lane::Fresh) else { continue };
+        echoed.extend(echo.entries.iter().filter(|it| it.0 == "a".into()).cloned());
+        log.applied(at(second), &mirror(0), echo.ticket, &Outcome::Done);
+    }
+    assert_eq!(echoed, [("a".into(), Kinds::CONTENT)]);
+}
+
+#[test]
 fn hard_case_14_a_walk_that_broke_off_is_followed_by_a_second_comparison() {
     let mut log = walked();
     log.owe_walk(at(1), &mirror(0));

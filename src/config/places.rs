@@ -199,10 +199,7 @@ impl Scanner<'_> {
                 self.at += 1;
             }
         }
-        // What is cut off may seem to end behind the text.
-        let end = self.at.min(self.text.len());
-        let (start, value) = (start.min(end), value.min(end));
-        self.items[slot] = Item { key, start, value, end };
+        self.items[slot] = Item { key, start, value, end: self.at };
     }
 
     /// A field's name or a map's key, if one stands here.
@@ -231,7 +228,8 @@ impl Scanner<'_> {
         self.at += 1;
         while let Some(byte) = self.next() {
             match byte {
-                b'\\' => self.at += 1,
+                // Where the text is cut off, nothing is escaped.
+                b'\\' => drop(self.next()),
                 b'"' => return,
                 _ => (),
             }
@@ -245,7 +243,7 @@ impl Scanner<'_> {
             hashes += 1;
         }
         let end = [b"\"".as_slice(), &vec![b'#'; hashes]].concat();
-        self.at += 1;
+        self.next();
         let rest = self.text.get(self.at..).unwrap_or_default();
         let length = rest.windows(end.len()).position(|window| window == end);
         self.at += length.map_or(rest.len(), |length| length + end.len());
@@ -275,10 +273,12 @@ Config(
 
     #[test]
     fn any_bytes_are_read_to_the_end() {
-        for text in
-            ["", "(", "\"", "(a:", "[,,]", "{\"", "r#\"", "/*", "((((", ")", "(\"a\":)", "#!["]
-        {
-            Places::scan(text);
+        for text in [
+            "", "(", "\"", "(a:", "[,,]", "{\"", "r#\"", "/*", "((((", ")", "(\"a\":)", "#![",
+            "(a:\"\\", "(a:r#", "[\"\\",
+        ] {
+            let places = Places::scan(text);
+            assert!(places.items().iter().all(|it| it.end <= text.len()), "{text}");
         }
     }
 }

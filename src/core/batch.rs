@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::core::filter::Filter;
 use crate::types::batch::{Batch, Dirty, Present, Rename};
 use crate::types::change::{Epoch, Kinds};
-use crate::types::limits::LARGE_FILE_MIN;
+use crate::types::limits::{LARGE_FILE_MIN, LARGE_FILES_MAX};
 use crate::types::rel_path::RelPath;
 
 /// What was found at a path, looked up without following any link.
@@ -141,13 +141,14 @@ pub fn make(
     }
 }
 
-/// Large files that were written to; but for what a rename brings.
+/// Large files that were written to, as many as may be; but for what a rename brings.
 fn large(entries: &[Dirty], bytes: &[u64], renamed: &BTreeSet<RelPath>) -> Vec<Dirty> {
     let is_large = |((path, kinds), bytes): &(&Dirty, &u64)| {
         let is_written = kinds.contains(Kinds::CONTENT) && !kinds.contains(Kinds::SUBTREE);
         is_written && **bytes >= LARGE_FILE_MIN && !renamed.contains(path)
     };
-    entries.iter().zip(bytes).filter(is_large).map(|(entry, _)| entry.clone()).collect()
+    let large = entries.iter().zip(bytes).filter(is_large).map(|(entry, _)| entry.clone());
+    large.take(LARGE_FILES_MAX).collect()
 }
 
 /// The Batch of a Walk; a `check` compares contents.

@@ -209,6 +209,10 @@ impl Debts {
         echo.due = due;
         echo.whole |= whole;
         echo.add(entries);
+        // For a Mirror that is to be walked these may be all that is left of what was under way.
+        let rewritten: Vec<Dirty> =
+            self.rewritten.iter().map(|(p, kinds)| (p.clone(), *kinds)).collect();
+        echo.add(&rewritten);
         let parents = entries.iter().filter_map(|(path, _)| path.parent());
         let leftovers: Vec<Dirty> = parents.map(|parent| (parent, Kinds::LEFTOVER)).collect();
         echo.add(&leftovers);
@@ -306,6 +310,7 @@ impl Debts {
     pub fn release_all_held(&mut self) {
         self.release_held(|_| true);
     }
+
     /// The Epoch above which the log must be kept for it; none if a Walk covers everything anyway.
     pub fn holds(&self) -> Option<Epoch> {
         match (&self.walk, self.walk_owed) {
@@ -329,10 +334,6 @@ impl Debts {
             let known = self.large.entry(path).or_insert(Large { kinds, since });
             known.kinds |= kinds;
             known.since = known.since.min(since);
-        }
-        if self.large.len() > ECHO_PATHS_MAX {
-            let large = std::mem::take(&mut self.large);
-            self.rewrite(large.into_iter().map(|(path, large)| (path, large.kinds)));
         }
     }
 

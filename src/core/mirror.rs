@@ -26,8 +26,6 @@ pub struct Mirror {
     pub last_started: Moment,
     fresh: LaneState,
     walk: LaneState,
-    /// What runs in the walks' lane is a Walk, and not a push of large files.
-    is_walking: bool,
     backoff: Backoff,
     blocked_until: Option<Moment>,
 }
@@ -43,7 +41,7 @@ struct LaneState {
 enum Activity {
     Idle,
     Asked,
-    Running(PushId, Ticket),
+    Running { id: PushId, ticket: Ticket, is_walk: bool },
 }
 
 /// What the host knows of a Mirror.
@@ -87,7 +85,6 @@ impl Mirror {
             last_started: Moment::default(),
             fresh: lane(),
             walk: lane(),
-            is_walking: false,
             backoff: Backoff::new(retry, seed_of(&id.to_string())),
             blocked_until: None,
         }
@@ -141,8 +138,7 @@ impl Mirror {
 
     /// Work was handed out and starts.
     pub fn start(&mut self, lane: Lane, id: PushId, ticket: Ticket, is_walk: bool) {
-        self.lane_mut(lane).activity = Activity::Running(id, ticket);
-        self.is_walking = is_walk || (self.is_walking && lane == Lane::Fresh);
+        self.lane_mut(lane).activity = Activity::Running { id, ticket, is_walk };
         self.refresh();
     }
 
@@ -154,7 +150,7 @@ impl Mirror {
     /// The lane and the ticket of this run.
     pub fn running(&self, id: PushId) -> Option<(Lane, Ticket)> {
         [Lane::Fresh, Lane::Walk].into_iter().find_map(|lane| match self.lane(lane).activity {
-            Activity::Running(running, ticket) if running == id => Some((lane, ticket)),
+            Activity::Running { id: running, ticket, .. } if running == id => Some((lane, ticket)),
             _ => None,
         })
     }
@@ -164,7 +160,6 @@ impl Mirror {
         self.lane_mut(lane).activity = Activity::Idle;
         if lane == Lane::Walk {
             self.report.progress = None;
-            self.is_walking = false;
         }
         self.refresh();
     }
@@ -213,15 +208,19 @@ impl Mirror {
             state.wanted |= state.activity != Activity::Idle;
             state.activity = Activity::Idle;
         }
-        self.is_walking = false;
         self.refresh();
     }
 
     fn refresh(&mut self) {
-        let running = |state: &LaneState| matches!(state.activity, Activity::Running(..));
+        let runs = |walk: bool| {
+            [&self.fresh, &self.walk].iter().any(|lane| {
+                matches!(lane.activity, Activity::Running { is_walk, .. } if is_walk == walk)
+            })
+        };
+        let (walking, pushing) = (runs(true), runs(false));
         self.report.reached = self.directory != Directory::Unknown;
-        self.report.walking = self.is_walking && running(&self.walk);
-        self.report.pushing = running(&self.fresh) || (running(&self.walk) && !self.is_walking);
+        self.report.walking = walking;
+        self.report.pushing = pushing;
     }
 
     fn lane(&self, lane: Lane) -> &LaneState {

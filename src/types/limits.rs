@@ -77,6 +77,10 @@ pub const WRITE_BACK_MAX: Duration = Duration::from_secs(300);
 /// ten megabytes a second.
 pub const LARGE_FILE_MIN: u64 = 16 << 20;
 
+/// Large files that one Mirror's push leaves to one of their own; further ones stay with the others. With so many,
+/// not one of them is what the small ones wait for.
+pub const LARGE_FILES_MAX: usize = 1_000;
+
 /// Renames and deletions after which a Root's entries are counted anew, if they are also a quarter of them: no
 /// count drifts far, and the cost follows the changes.
 pub const COUNT_DOUBT_MIN: u64 = 1_000;

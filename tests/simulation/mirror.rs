@@ -235,7 +235,7 @@ impl Mirror {
                 _ => (),
             }
             match action {
-                Action::Send(path) => self.send(source, step, listing, &path, run),
+                Action::Send(path) => self.send(source, step, listing, &path, random, run),
                 Action::Delete(path) => self.delete(&path, run),
             }
         }
@@ -269,6 +269,7 @@ impl Mirror {
         step: &Step,
         listing: &Listing,
         path: &RelPath,
+        random: &mut Random,
         run: &mut Run,
     ) {
         let listed = listing.entries[path];
@@ -290,9 +291,14 @@ impl Mirror {
             return;
         }
         let Node::File { stamp, mode, .. } = listed else { return };
-        // Read now; gone since is "vanished", which is no failure.
-        let Some(Node::File { content, .. }) = source.tree.get(path).copied() else { return };
         let Node::File { content: listed_content, .. } = listed else { return };
+        let content = match source.tree.get(path) {
+            // Opened long ago, and brought whatever has become of the name.
+            _ if random.one_in(4) => listed_content,
+            Some(Node::File { content, .. }) => *content,
+            // Gone since is "vanished", which is no failure.
+            _ => return,
+        };
         let by_content = step.renamed.as_ref().is_some_and(|it| it.by_content);
         let force = match &step.renamed {
             Some(renamed) => renamed.basis == Basis::Similar,

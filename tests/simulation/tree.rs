@@ -260,6 +260,10 @@ impl Source {
         if is_seen {
             let kinds = Kinds::CONTENT | subtree;
             told.push(Told::Change(Change::moved(from.clone(), to.clone(), kinds)));
+            // What was still to be found in it is looked for under its new name.
+            let inside = below(&self.tree, to).into_iter();
+            let is_new = |path: &RelPath| self.is_directory(path) && !self.watched.contains(path);
+            told.extend(inside.filter(|path| is_new(path) && self.hears(path)).map(Told::Came));
         } else if is_found {
             told.extend(self.hears(to).then(|| Told::Came(to.clone())));
         } else {

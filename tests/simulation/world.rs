@@ -167,10 +167,12 @@ pub fn run(seed: u64, talks: bool) {
     };
     world.watch_anew();
     world.later(1, Event::Work);
-    for _ in 0..world.random.below(120) + 20 {
+    // With little trouble a mirror comes as far as having several pushes under way while things change.
+    let (rest, most) = if world.random.one_in(4) { (100, 600) } else { (12, 120) };
+    for _ in 0..world.random.below(most) + 20 {
         world.step();
         world.check();
-        if world.random.one_in(12) {
+        if world.random.one_in(rest) {
             world.trouble();
         }
     }
@@ -311,7 +313,8 @@ impl World {
             Event::Listed(host, life, push, step) if life == self.hosts[host].life => {
                 let listing = mirror::list(&self.source, &step);
                 let fault = self.fault(host);
-                let long = if step.kind.is_walk() { 3000 } else { 60 };
+                let is_long = step.kind.is_walk() || self.random.one_in(4);
+                let long = if is_long { 3000 } else { 60 };
                 self.later(long, Event::Ran(host, life, push, step, listing, fault));
             }
             Event::Ran(host, life, push, step, listing, fault) if life == self.hosts[host].life => {
@@ -490,7 +493,7 @@ impl World {
             let renames = self.look_at_renames(&taken.renames);
             // Now one file is large, and now another.
             let file = batch::Presence::Present { is_directory: false };
-            let mut is_large = |found: &_| *found == file && self.random.one_in(4);
+            let mut is_large = |found: &_| *found == file && self.random.one_in(2);
             let bytes = found.iter().map(|it| if is_large(it) { LARGE_FILE_MIN } else { 0 });
             let bytes: Vec<u64> = bytes.collect();
             let bytes = if taken.may_set_aside { bytes } else { Vec::new() };

@@ -39,7 +39,7 @@ impl CollatorActor {
             return;
         };
         let mut making = None;
-        if !taken.own && !taken.walk && taken.may_set_aside {
+        if !taken.own && taken.may_set_aside {
             let asker = (mirror.clone(), taken.ticket);
             match self.shared.handle_ask((taken.from, taken.to), asker) {
                 Answer::Batch(made) => {

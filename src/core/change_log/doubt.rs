@@ -84,7 +84,6 @@ impl ChangeLog {
     pub(super) fn echo_walk(&mut self, now: Moment, id: &MirrorId, from: Epoch) {
         let mut since: Vec<Dirty> = self.rewritten_above(from);
         if let Some(debts) = self.mirrors.get_mut(id) {
-            since.extend(debts.rewritten.iter().map(|(path, kinds)| (path.clone(), *kinds)));
             // It may have brought what was there before they failed.
             let stuck = debts.stuck.iter().filter(|(_, s)| s.kinds.contains(Kinds::CONTENT));
             since.extend(stuck.map(|(path, stuck)| (path.clone(), stuck.kinds)));

@@ -8,6 +8,7 @@ use crate::core::debts::{Debts, Large, Running};
 use crate::types::batch::Dirty;
 use crate::types::change::{Kinds, Ticket};
 use crate::types::ids::MirrorId;
+use crate::types::limits::LARGE_FILES_MAX;
 use crate::types::moment::Moment;
 use crate::types::outcome::Outcome;
 use crate::types::rel_path::RelPath;
@@ -17,7 +18,8 @@ impl Debts {
     /// failed waits on its own backoff, and is tried by whoever tries it.
     pub(super) fn may_set_aside(&self, tried: &BTreeSet<RelPath>) -> bool {
         let is_free = !self.is_walked() && self.walk_owed.is_none() && !self.check_owed;
-        is_free && !tried.iter().any(|path| self.stuck.contains_key(path))
+        let has_room = self.large.len() < LARGE_FILES_MAX;
+        is_free && has_room && !tried.iter().any(|path| self.stuck.contains_key(path))
     }
 
     /// Whether large files wait, and nothing is in their way.
@@ -71,8 +73,13 @@ impl ChangeLog {
     /// What was pushed at, above or below these files since their push began may have been undone by it; so may the
     /// times of directories around both.
     pub(super) fn repeat_related(&mut self, id: &MirrorId, running: &Running) -> Vec<Dirty> {
-        let is_related = |path: &RelPath| running.large.keys().any(|large| large.is_related(path));
         let around: BTreeSet<RelPath> = running.large.keys().flat_map(RelPath::ancestors).collect();
+        let is_large = |path: &RelPath| running.large.contains_key(path);
+        let is_related = |path: &RelPath| {
+            around.contains(path)
+                || is_large(path)
+                || path.ancestors().any(|above| is_large(&above))
+        };
         let mut related: Vec<Dirty> = Vec::new();
         for path in self.epochs_above(running.to).flat_map(|(_, record)| &record.paths) {
             if is_related(path) {
