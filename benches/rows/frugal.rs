@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::measure::{Figures, median, medians, until};
+use crate::measure::{Figures, medians, until};
 use crate::programs::{Program, Running};
 use crate::report::Row;
 use crate::support::binary;
@@ -83,11 +83,7 @@ fn dirty_path(paths: usize) -> f64 {
     let world = World::behind(port, "m/t0", at, None);
     let running = Running::ready(Program::Mirrorball, &world, true);
     server.stop();
-    let mut samples = Vec::new();
-    for _ in 0..3 {
-        samples.push(own_memory(running.id()));
-    }
-    let before = median(samples);
+    let before = own_memory(running.id());
     for path in 0..paths {
         fs::write(world.source().join(format!("file-number-{path}")), "").unwrap();
     }

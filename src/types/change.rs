@@ -88,11 +88,11 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// A Mirror has two lanes: a Walk and a Push of fresh changes may run at the same time.
+/// A Mirror has two lanes: a Walk, or a Push of large files, and a Push of fresh changes may run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// What the log holds above the Cursor, and stuck paths that are due.
     Fresh,
-    /// The whole Root.
+    /// The whole Root, or, while that is not owed, large files.
     Walk,
 }
