@@ -3,7 +3,7 @@ CARGO ?= cargo
 # In memory where that is to be had: it is the programs that are compared, and not a disk.
 BENCH_DIR ?= $(shell [ -d /dev/shm ] && echo /dev/shm || echo /tmp)
 
-.PHONY: all setup demo test soak bench fmt lint doc
+.PHONY: all setup demo test soak bench fmt lint doc install
 
 all: test
 
@@ -43,3 +43,25 @@ bench: setup
 	@tests/setup lsyncd inotifywait python3
 	$(CARGO) build --release --quiet
 	TMPDIR=$(BENCH_DIR) MIRRORBALL=$(CURDIR)/target/release/mirrorball ROW=$(ROW) RUNS=$(RUNS) $(CARGO) bench --bench rows --quiet
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+bin = $(DESTDIR)$(PREFIX)/bin
+share = $(DESTDIR)$(PREFIX)/share
+unit = $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+# The program, its pages, completions and unit. `make install DESTDIR=/tmp/package PREFIX=/usr` for a package.
+install:
+	$(CARGO) build --release --locked --quiet
+	install -d $(bin) $(unit) $(share)/man/man1 $(share)/bash-completion/completions \
+		$(share)/zsh/site-functions $(share)/fish/vendor_completions.d $(share)/doc/mirrorball \
+		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -m 755 target/release/mirrorball $(bin)/mirrorball
+	target/release/mirrorball man --directory $(share)/man/man1
+	target/release/mirrorball completions bash > $(share)/bash-completion/completions/mirrorball
+	target/release/mirrorball completions zsh > $(share)/zsh/site-functions/_mirrorball
+	target/release/mirrorball completions fish > $(share)/fish/vendor_completions.d/mirrorball.fish
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' contrib/mirrorball.service > $(unit)/mirrorball.service
+	install -m 644 contrib/sysctl.d/60-mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
+	install -m 644 contrib/sysusers.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
+	install -m 644 README.md CHANGELOG.md config/*.ron docs/*.md contrib/prometheus/alerts.yml $(share)/doc/mirrorball/

@@ -819,6 +819,23 @@ fn a_large_file_that_broke_off_or_failed_is_still_owed() {
 }
 
 #[test]
+fn a_large_file_that_failed_is_not_taken_for_brought_by_the_push_that_left_it() {
+    let mut log = walked();
+    log.owe_walk(at(1), &mirror(0));
+    seal(&mut log, 1, &["big", "small"]);
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(2), &mirror(0), walk.ticket, &Outcome::Done);
+    let fresh = log.take(at(3), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&fresh), ["big", "small"]);
+    log.set_aside(at(3), &mirror(0), fresh.ticket, &[("big".into(), Kinds::CONTENT)]);
+    let large = log.take(at(3), &mirror(0), Lane::Walk).unwrap();
+    let denied = Failed { path: "big".into(), kinds: Kinds::CONTENT, reason: "denied".into() };
+    log.applied(at(4), &mirror(0), large.ticket, &Outcome::Partly(vec![denied]));
+    log.applied(at(5), &mirror(0), fresh.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().stuck_total, 1);
+}
+
+#[test]
 fn large_files_are_left_to_a_walk_that_is_owed_but_for_their_content() {
     let mut log = walked();
     set_aside(&mut log, 1, "big");

@@ -1,6 +1,6 @@
 //! The board: the newest Status with a revision number; whoever looks on is woken when it differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::actors::kit::Clock;
 use crate::actors::message::{
-    ActorRestarted, Checked, HostReported, RootReported, StatusSince, Who,
+    ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan, RootReported,
+    StatusSince, Who,
 };
 use crate::core::change_log::Standing;
 use crate::core::mirror::MirrorReport;
@@ -18,13 +19,17 @@ use crate::types::name::Escaped;
 use crate::types::outcome::RemoteEnd;
 use crate::types::plan::{MirrorPlan, Plan};
 use crate::types::status::{
-    CheckStatus, HostStatus, MirrorState, MirrorStatus, RootState, RootStatus, Status, StuckPath,
+    CheckStatus, ConfigStatus, HostStatus, MirrorState, MirrorStatus, RootState, RootStatus,
+    Status, StuckPath,
 };
 
 /// Puts together what collators and transfers report.
 pub struct BoardActor {
     clock: Clock,
     plan: Arc<Plan>,
+    loaded_at: Moment,
+    /// Why a newer configuration was refused.
+    refused: Option<String>,
     revision: u64,
     roots: BTreeMap<RootId, RootReported>,
     hosts: BTreeMap<MirrorId, MirrorReport>,
@@ -40,6 +45,8 @@ impl BoardActor {
         Self {
             clock,
             plan,
+            loaded_at: clock.now(),
+            refused: None,
             revision: 1,
             roots: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -70,6 +77,10 @@ impl BoardActor {
             revision: self.revision,
             version: env!("CARGO_PKG_VERSION").to_string(),
             actor_restarts: self.restarts_total,
+            config: ConfigStatus {
+                loaded_at: self.clock.date(self.loaded_at),
+                refused: self.refused.clone(),
+            },
             hosts: self.plan.hosts.keys().map(|id| self.host_status(id)).collect(),
             roots: self.plan.roots.keys().map(|id| self.root_status(id)).collect(),
             mirrors: mirrors.map(|mirror| self.mirror_status(now, mirror)).collect(),
@@ -164,7 +175,9 @@ fn state(
 ) -> MirrorState {
     let stuck = standing.is_some_and(|standing| standing.stuck_total > 0);
     let held = standing.is_some_and(|standing| standing.held_deletions > 0);
-    if halted || host.halted.is_some() || held {
+    if host.paused {
+        MirrorState::Paused
+    } else if halted || host.halted.is_some() || held {
         MirrorState::Halted
     } else if settled {
         MirrorState::InSync
@@ -217,6 +230,32 @@ impl Handler<HostReported> for BoardActor {
     }
 }
 
+impl Handler<NewPlan> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: NewPlan, _: &mut Self::Context) {
+        let plan = message.plan;
+        self.loaded_at = self.clock.now();
+        self.refused = None;
+        let mirrors = plan.roots.values().flat_map(|root| &root.mirrors);
+        let mirrors: BTreeSet<&MirrorId> = mirrors.map(|mirror| &mirror.id).collect();
+        let is_new = |id: &MirrorId| message.renewed.contains(id);
+        self.hosts.retain(|id, _| mirrors.contains(id) && !is_new(id));
+        self.roots.retain(|id, _| plan.roots.contains_key(id));
+        self.ends.retain(|id, _| plan.hosts.contains_key(id));
+        self.restarts.retain(|id, _| plan.hosts.contains_key(id));
+        self.plan = plan;
+        self.changed();
+    }
+}
+
+impl Handler<ConfigRefused> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: ConfigRefused, _: &mut Self::Context) {
+        self.refused = Some(message.why);
+        self.changed();
+    }
+}
+
 impl Handler<ActorRestarted> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: ActorRestarted, _: &mut Self::Context) {
@@ -225,6 +264,16 @@ impl Handler<ActorRestarted> for BoardActor {
             *self.restarts.entry(host).or_default() += 1;
         }
         self.changed();
+    }
+}
+
+impl Handler<Counted> for BoardActor {
+    type Result = MessageResult<Counted>;
+    fn handle(&mut self, _: Counted, _: &mut Self::Context) -> Self::Result {
+        let roots = self.roots.iter().map(|(id, it)| (id.clone(), it.events, it.losses));
+        let mirrors = self.hosts.iter().map(|(id, report)| (id.clone(), report.clone()));
+        let (roots, mirrors) = (roots.collect(), mirrors.collect());
+        MessageResult(Facts { status: self.status(), roots, mirrors })
     }
 }
 

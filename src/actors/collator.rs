@@ -5,6 +5,7 @@ mod guard;
 mod keep;
 mod make;
 mod renames;
+mod steer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +61,13 @@ pub struct CollatorActor {
     memory: Memory,
     keeper: Option<Keeper>,
     checks: BTreeMap<MirrorId, Checked>,
+    /// Events that were heard of.
+    events: u64,
+    /// How often some were lost.
+    losses: u64,
     live: Live,
+    /// The Plan does not know it any more.
+    is_leaving: bool,
     _notice: DeathNotice,
 }
 
@@ -113,6 +120,8 @@ impl CollatorActor {
             memory,
             keeper,
             checks: BTreeMap::new(),
+            events: 0,
+            losses: 0,
             root: root.clone(),
             filter,
             log,
@@ -126,6 +135,7 @@ impl CollatorActor {
             entries_now: None,
             shared: SharedBatch::default(),
             live: Live::default(),
+            is_leaving: false,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
             kit: kit.clone(),
         }
@@ -137,6 +147,8 @@ impl CollatorActor {
             report: self.core.report(),
             directories: self.directories,
             checks: self.checks.clone(),
+            events: self.events,
+            losses: self.losses,
         };
         tell(&self.kit.board.root, message);
     }
@@ -218,6 +230,9 @@ impl Shell for CollatorActor {
 impl Actor for CollatorActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.is_leaving {
+            return;
+        }
         match mounts::changes() {
             Ok(changes) => drop(ctx.add_stream(changes.map(|()| Mounted))),
             Err(error) => {
@@ -255,7 +270,8 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-        let Changed { changes, exploring, entries } = message;
+        let Changed { changes, exploring, entries, events } = message;
+        self.events += events;
         self.entries_now = Some(entries);
         self.entries = self.entries.max(self.entries_now);
         self.turn(ctx, |core, now| core.handle_changed(now, changes, exploring));
@@ -285,6 +301,7 @@ impl Handler<Watching> for CollatorActor {
 impl Handler<WatchLost> for CollatorActor {
     type Result = ();
     fn handle(&mut self, _: WatchLost, ctx: &mut Self::Context) {
+        self.losses += 1;
         self.forget_shared(ctx);
         self.lose_scan();
         self.guard.handle_watch_lost();

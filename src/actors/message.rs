@@ -3,7 +3,8 @@
 //! Commands are verbs, events are what happened, queries are nouns. A message to an actor that died is
 //! lost; the overseer then starts the actor anew and introduces it, and what was lost is wanted again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -11,12 +12,15 @@ use actix::prelude::*;
 use crate::core::collator::RootReport;
 use crate::core::directory::Directory;
 use crate::core::mirror::{MirrorReport, PushId};
+use crate::core::reload::Difference;
 use crate::core::snapshot::Snapshot;
 use crate::types::batch::Batch;
 use crate::types::change::{Change, Epoch, Lane, Ticket};
+use crate::types::explanation::Explanation;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, PushEnd, RemoteEnd};
+use crate::types::plan::Plan;
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::{SourceDir, Volume};
 use crate::types::status::Status;
@@ -33,6 +37,8 @@ pub struct Changed {
     pub exploring: bool,
     /// Entries in the Root, at most, as far as known.
     pub entries: u64,
+    /// Events that the kernel raised since this was told last.
+    pub events: u64,
 }
 
 /// Watcher to collator: every directory is watched. Lost as [`Changed`].
@@ -209,6 +215,10 @@ pub struct RootReported {
     pub directories: usize,
     /// The last check of each Mirror, in this run.
     pub checks: BTreeMap<MirrorId, Checked>,
+    /// Events that the kernel raised, as far as this collator heard.
+    pub events: u64,
+    /// How often events were lost, so that everything had to be compared.
+    pub losses: u64,
 }
 
 /// What a check of a Mirror found.
@@ -247,6 +257,27 @@ pub struct StatusSince {
     /// The revision that the asker has.
     pub revision: u64,
 }
+
+/// Anybody to board: everything that is counted.
+#[derive(Message, Debug)]
+#[rtype(result = "Facts")]
+pub struct Counted;
+
+/// What the board knows, for metrics.
+#[derive(Debug)]
+pub struct Facts {
+    /// What everybody sees.
+    pub status: Status,
+    /// Events and losses of each Root.
+    pub roots: Vec<(RootId, u64, u64)>,
+    /// Each Mirror as its Host knows it.
+    pub mirrors: Vec<(MirrorId, MirrorReport)>,
+}
+
+/// Anybody to any actor: are you there? Of the overseer: is everybody there? The error names who is not.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<(), String>")]
+pub struct Ping;
 
 /// An actor that the overseer has started.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -308,6 +339,92 @@ pub struct Approve {
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Differences, String>")]
 pub struct Verify {
+    /// Which.
+    pub mirror: MirrorId,
+}
+
+/// Anybody to overseer: let this Plan count from now on, or, if it is `dry`, only say what that would change. The
+/// error says why the old one stays.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Difference, String>")]
+pub struct Reload {
+    /// The new Plan.
+    pub plan: Arc<Plan>,
+    /// Change nothing.
+    pub dry: bool,
+}
+
+/// Overseer to collators, transfers and the board, which go on: this is the Plan from now on. Never lost: sent to
+/// living actors.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct NewPlan {
+    /// The Plan.
+    pub plan: Arc<Plan>,
+    /// Mirrors that are no longer what they were under the same name.
+    pub renewed: BTreeSet<MirrorId>,
+    /// The files of the Roots' rules.
+    pub rules: BTreeMap<RootId, PathBuf>,
+}
+
+/// Anybody to board: a new configuration is refused, for this reason. Lost: nobody sees it in the status.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ConfigRefused {
+    /// Why.
+    pub why: String,
+}
+
+/// Anybody to overseer, and overseer to collators: how does this path stand, and why? The error says why that can't be
+/// told.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Explanation, String>")]
+pub struct Explain {
+    /// Which Root.
+    pub root: RootId,
+    /// Relative to it.
+    pub path: RelPath,
+}
+
+/// Overseer to an actor that the Plan does not know any more: let everything go, and end.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Leave;
+
+/// Anybody to overseer: send nothing to these Mirrors before a person says so, or something again; also after the
+/// next start. The error says why that can't be kept.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<(), String>")]
+pub struct PauseAll {
+    /// Which.
+    pub mirrors: Vec<MirrorId>,
+    /// Whether they are to be paused.
+    pub paused: bool,
+}
+
+/// Overseer to transfers: see [`PauseAll`]. Lost with the actor, whose successor is told.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct Pause {
+    /// Which.
+    pub mirror: MirrorId,
+    /// Whether it is to be paused.
+    pub paused: bool,
+}
+
+/// Anybody to overseer: these Mirrors are to be compared whole.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct WalkAll {
+    /// Which.
+    pub mirrors: Vec<MirrorId>,
+}
+
+/// Overseer to collators: this Mirror is to be compared whole. Lost with the collator, whose successor compares
+/// all.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Walk {
     /// Which.
     pub mirror: MirrorId,
 }

@@ -1,6 +1,8 @@
 //! The overseer: builds the actors from the Plan, starts anew what died, ends everything in good order.
 
-use std::collections::{BTreeMap, VecDeque};
+mod steer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::memory::replace;
 use crate::actors::message::{
     ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Mark, Marks, MeetHost,
-    MeetRoot, Stop, Verify, Who,
+    MeetRoot, Pause, Stop, Verify, Who,
 };
 use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
@@ -23,10 +25,10 @@ use crate::actors::transfer::TransferActor;
 use crate::actors::watcher::WatcherActor;
 use crate::core::filter::Filter;
 use crate::types::change::Epoch;
-use crate::types::ids::{HostId, RootId};
+use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
 use crate::types::moment::Moment;
-use crate::types::plan::Plan;
+use crate::types::plan::{Plan, RootPlan};
 use crate::types::step::Differences;
 
 /// Exit code after too many deaths: an internal error, in the words of sysexits.
@@ -43,6 +45,10 @@ pub struct OverseerActor {
     hosts: BTreeMap<HostId, HostActor>,
     deaths: BTreeMap<Who, VecDeque<Moment>>,
     next_life: u64,
+    /// Roots that had a collator in this run.
+    begun: BTreeSet<RootId>,
+    /// Mirrors that a person wants nothing sent to.
+    paused: BTreeSet<MirrorId>,
     /// Hosts that still have something running, once the end has begun.
     draining: Option<Vec<HostId>>,
 }
@@ -73,12 +79,9 @@ pub fn start(
     log: &Logger,
     transports: TransportFactory,
 ) -> anyhow::Result<Running> {
-    let filters = plan
-        .roots
-        .values()
-        .map(|root| Ok((root.id.clone(), Arc::new(Filter::new(&root.rules)?))))
-        .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    let filters = filters(&plan)?;
     let rules = write_rules(&plan)?;
+    let paused = steer::paused(&plan)?;
     let clock = Clock::start();
     let board = BoardActor::new(clock, plan.clone()).start();
     let slots = Slots::new(plan.pushes_max, plan.walks_max);
@@ -110,10 +113,17 @@ pub fn start(
             hosts: BTreeMap::new(),
             deaths: BTreeMap::new(),
             next_life: 0,
+            begun: BTreeSet::new(),
+            paused,
             draining: None,
         }
     });
     Ok(Running { overseer, board })
+}
+
+fn filters(plan: &Plan) -> anyhow::Result<BTreeMap<RootId, Arc<Filter>>> {
+    let filter = |root: &RootPlan| Ok((root.id.clone(), Arc::new(Filter::new(&root.rules)?)));
+    plan.roots.values().map(filter).collect()
 }
 
 /// rsync reads the rules of a Root from a file of ours, so that both sides decide by the same rules even
@@ -141,7 +151,7 @@ impl OverseerActor {
         let life = self.life();
         let (root, filter) = (self.kit.plan.roots[id].clone(), self.filters[id].clone());
         let kit = self.kit.clone();
-        let is_first = !self.roots.contains_key(id);
+        let is_first = self.begun.insert(id.clone());
         let collator = {
             let (root, filter, kit) = (root.clone(), filter.clone(), kit.clone());
             Supervisor::start(move |_| CollatorActor::new(&root, filter, &kit, life, is_first))
@@ -170,6 +180,9 @@ impl OverseerActor {
         let (host, kit) = (self.kit.plan.hosts[id].clone(), self.kit.clone());
         let rules = self.rules.clone();
         let transfer = Supervisor::start(move |_| TransferActor::new(&host, &kit, &rules, life));
+        for mirror in self.paused.iter().filter(|mirror| mirror.host == *id) {
+            tell_actor(&transfer, Pause { mirror: mirror.clone(), paused: true });
+        }
         for (root, actors) in &self.roots {
             let link = CollatorActor::root_link(&actors.collator);
             tell_actor(&transfer, MeetRoot { root: root.clone(), link });

@@ -145,6 +145,11 @@ impl Place {
 }
 
 impl Store {
+    /// Mirrors have come, gone, or lie elsewhere.
+    pub fn set_place(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Nothing counts yet.
     pub fn new(place: Place) -> Self {
         Self { place, number: 0, current: None, next: None }

@@ -14,8 +14,8 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Drain, Drained, HostReported, LetGo, MeetRoot, Progressed,
-    TakeBatch, Verify, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Drain, Drained, HostReported, Leave, LetGo, MeetRoot, NewPlan,
+    Pause, Ping, Progressed, TakeBatch, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -31,7 +31,7 @@ use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::limits::COMPARED_BYTES_A_SECOND;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Outcome, PushEnd};
-use crate::types::plan::{HostPlan, MirrorPlan};
+use crate::types::plan::{HostPlan, MirrorPlan, Plan};
 use crate::types::source_dir::{SourceDir, WeakSourceDir};
 use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
 
@@ -50,6 +50,8 @@ pub struct TransferActor {
     /// Where each Root's work comes from, as of its last batch. A halted Root is kept open by nobody.
     sources: BTreeMap<RootId, WeakSourceDir>,
     live: Live,
+    /// The Plan does not know it any more.
+    is_leaving: bool,
     _notice: DeathNotice,
 }
 
@@ -66,17 +68,14 @@ struct Running {
     rule: RunningPush,
     source: SourceDir,
     process: Rc<Cell<Option<u32>>>,
+    /// What waits for its end.
+    step: Option<SpawnHandle>,
 }
 
 impl TransferActor {
     /// The actor of a host whose Mirrors were never reached. `rules` are the files of the Roots' rules.
     pub fn new(host: &HostPlan, kit: &Kit, rules: &BTreeMap<RootId, PathBuf>, life: u64) -> Self {
-        let roots = kit.plan.roots.values();
-        let mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>> = roots
-            .flat_map(|root| &root.mirrors)
-            .filter(|mirror| mirror.id.host == host.id)
-            .map(|mirror| (mirror.id.clone(), Arc::new(mirror.clone())))
-            .collect();
+        let mirrors = mirrors_on(&kit.plan, &host.id);
         let who = Who::Host(host.id.clone());
         let ends = HostMemory::new(&kit.plan, &host.id);
         let mut core = Host::new(&host.id, host.pushes, host.retry, mirrors.keys().cloned());
@@ -93,6 +92,7 @@ impl TransferActor {
             roots: BTreeMap::new(),
             sources: BTreeMap::new(),
             live: Live::default(),
+            is_leaving: false,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
             kit: kit.clone(),
         }
@@ -156,7 +156,7 @@ impl TransferActor {
         let steps = steps::plan(&push.batch, mirror.delete, manner);
         let id = push.id;
         let rule = RunningPush::new(push, steps);
-        let running = Running { rule, source, process: Rc::default() };
+        let running = Running { rule, source, process: Rc::default(), step: None };
         self.live.running.insert(id, running);
         self.run_next(ctx, id);
     }
@@ -192,9 +192,12 @@ impl TransferActor {
         let entries = running.rule.push.batch.entries;
         let weight = if step.kind.is_walk() { Weight::Walk(entries) } else { Weight::Push };
         let run = async move { slots.run(weight, process, transport.run(job)).await };
-        ctx.spawn(
+        let handle = ctx.spawn(
             run.into_actor(self).map(move |end, act, ctx| act.handle_step(ctx, id, &step, &end)),
         );
+        if let Some(running) = self.live.running.get_mut(&id) {
+            running.step = Some(handle);
+        }
     }
 
     fn handle_step(&mut self, ctx: &mut Context<Self>, id: PushId, step: &Step, end: &StepEnd) {
@@ -216,6 +219,12 @@ impl TransferActor {
         self.live.running.remove(&id);
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
     }
+}
+
+fn mirrors_on(plan: &Plan, host: &HostId) -> BTreeMap<MirrorId, Arc<MirrorPlan>> {
+    let mirrors = plan.roots.values().flat_map(|root| &root.mirrors);
+    let mirrors = mirrors.filter(|mirror| mirror.id.host == *host);
+    mirrors.map(|mirror| (mirror.id.clone(), Arc::new(mirror.clone()))).collect()
 }
 
 /// To tenths of a second, for people.
@@ -277,14 +286,18 @@ impl Shell for TransferActor {
 impl Actor for TransferActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.turn(ctx, |_, _| ());
+        if !self.is_leaving {
+            self.turn(ctx, |_, _| ());
+        }
     }
 }
 
 impl Supervised for TransferActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.live = Live::default();
-        self.core.handle_restart(self.kit.clock.now());
+        if !self.is_leaving {
+            self.core.handle_restart(self.kit.clock.now());
+        }
     }
 }
 
@@ -376,6 +389,57 @@ impl Handler<LetGo> for TransferActor {
     }
 }
 
+impl Handler<NewPlan> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: NewPlan, ctx: &mut Self::Context) {
+        let NewPlan { plan, renewed, rules } = message;
+        let mirrors = mirrors_on(&plan, &self.host);
+        let stays = |id: &MirrorId| mirrors.contains_key(id) && !renewed.contains(id);
+        let old = std::mem::take(&mut self.mirrors);
+        for id in old.keys().filter(|id| !stays(id)) {
+            self.live.running.retain(|_, running| {
+                let stays = running.rule.push.mirror != *id;
+                // With what waits for it ends the process.
+                if let Some(step) = running.step.filter(|_| !stays) {
+                    ctx.cancel_future(step);
+                }
+                stays
+            });
+            self.transport.let_go(&id.root);
+            self.core.remove_mirror(id);
+        }
+        let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);
+        mirrors.keys().filter(is_new).for_each(|id| self.core.add_mirror(id));
+        self.roots.retain(|id, _| plan.roots.contains_key(id));
+        self.sources.retain(|id, _| plan.roots.contains_key(id));
+        (self.mirrors, self.rules, self.kit.plan) = (mirrors, rules, plan);
+        self.turn(ctx, |_, _| ());
+    }
+}
+
+impl Handler<Pause> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: Pause, ctx: &mut Self::Context) {
+        let Pause { mirror, paused } = message;
+        if paused {
+            self.transport.let_go(&mirror.root);
+        }
+        self.turn(ctx, |core, now| core.handle_pause(now, &mirror, paused));
+    }
+}
+
+impl Handler<Leave> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        self.is_leaving = true;
+        // Whoever knows another keeps it alive; what runs ends with what waits for it.
+        self.roots.clear();
+        self.sources.clear();
+        self.live = Live::default();
+        ctx.stop();
+    }
+}
+
 impl Handler<Approve> for TransferActor {
     type Result = ();
     fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
@@ -404,5 +468,12 @@ impl Handler<Drain> for TransferActor {
     type Result = ();
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         self.turn(ctx, |core, _| core.handle_drain());
+    }
+}
+
+impl Handler<Ping> for TransferActor {
+    type Result = Result<(), String>;
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Self::Result {
+        Ok(())
     }
 }

@@ -44,6 +44,8 @@ pub struct Watch {
     pub snapshot: Option<Snapshot>,
     /// Heard and not yet told.
     pub changes: Vec<Change>,
+    /// Events that were read and not yet told of.
+    pub events: u64,
     /// Whether the collator thinks that new directories are still being watched.
     pub told_exploring: bool,
 }

@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::CollatorLink;
 use crate::actors::message::{
-    Changed, Explore, Fence, LetGo, Mark, Seal, SourceGone, Told, VolumeSeen, WatchAnew, WatchLost,
-    Watching, Who,
+    Changed, Explore, Fence, Leave, LetGo, Mark, Ping, Seal, SourceGone, Told, VolumeSeen,
+    WatchAnew, WatchLost, Watching, Who,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -63,6 +63,8 @@ pub struct WatcherActor {
     next_cookie: u64,
     /// Counts incarnations.
     next_life: u64,
+    /// The Plan does not know it any more.
+    is_leaving: bool,
     _notice: DeathNotice,
 }
 
@@ -106,6 +108,7 @@ impl WatcherActor {
             chunk: EXPLORE_CHUNK,
             next_cookie: 0,
             next_life: 0,
+            is_leaving: false,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
         }
     }
@@ -160,6 +163,7 @@ impl WatcherActor {
             entries: Count::default(),
             snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
+            events: 0,
             told_exploring: true,
         }
     }
@@ -362,7 +366,8 @@ impl WatcherActor {
         }
         watch.told_exploring = exploring;
         let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries.known);
-        tell(&self.collator.changed, Changed { changes, exploring, entries });
+        let events = std::mem::take(&mut watch.events);
+        tell(&self.collator.changed, Changed { changes, exploring, entries, events });
     }
 }
 
@@ -455,6 +460,9 @@ impl Shell for WatcherActor {
 impl Actor for WatcherActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.is_leaving {
+            return;
+        }
         if let Err(why) = self.begin(ctx) {
             self.fail(ctx, why);
         }
@@ -476,6 +484,7 @@ impl StreamHandler<std::io::Result<Vec<KernelEvent>>> for WatcherActor {
             Ok(events) => events,
             Err(error) => return self.fail_unread(ctx, &error),
         };
+        watch.events += events.len() as u64;
         let mut cookies = Vec::new();
         self.turn(ctx, |table, now| {
             for event in &events {
@@ -514,6 +523,15 @@ impl Handler<LetGo> for WatcherActor {
     }
 }
 
+impl Handler<Leave> for WatcherActor {
+    type Result = ();
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        self.is_leaving = true;
+        // Its streams and timers end with this; the rest when nobody knows it any more.
+        ctx.stop();
+    }
+}
+
 impl Handler<WatchAnew> for WatcherActor {
     type Result = ();
     fn handle(&mut self, _: WatchAnew, ctx: &mut Self::Context) {
@@ -541,5 +559,12 @@ impl Handler<Fence> for WatcherActor {
             fenced.await?;
             told.send(Told).await.map_err(|error| error.to_string())
         })
+    }
+}
+
+impl Handler<Ping> for WatcherActor {
+    type Result = Result<(), String>;
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Self::Result {
+        Ok(())
     }
 }

@@ -117,8 +117,16 @@ async fn exchange(
 #[error("{0}")]
 pub struct BadRequest(String);
 
+/// The daemon was to read its configuration again, and that is a bad one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(String);
+
 fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
     match serde_json::from_slice::<Refused>(body) {
+        Ok(refused) if status == StatusCode::UNPROCESSABLE_ENTITY => {
+            BadConfig(refused.error).into()
+        }
         Ok(refused) if status.is_client_error() => BadRequest(refused.error).into(),
         Ok(refused) => anyhow::anyhow!("{}", refused.error),
         Err(_) => anyhow::anyhow!("The daemon answered {status}"),

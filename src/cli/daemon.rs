@@ -5,17 +5,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use actix::{Addr, System};
+use actix::System;
 use anyhow::Context as _;
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::kit::Mode;
 use crate::actors::message::Stop;
-use crate::actors::overseer::{self, OverseerActor, Running};
+use crate::actors::overseer::{self, Running};
 use crate::actors::send::tell_actor;
-use crate::control::api::Api;
-use crate::control::server;
+use crate::cli::systemd;
+use crate::control::api::{Api, SharedPlan};
+use crate::control::{reload, server};
 use crate::transport::version::{self, Version};
 use crate::types::plan::Plan;
 
@@ -24,9 +25,15 @@ use crate::types::plan::Plan;
 #[error("Another mirrorball uses {}; stop it, or give this one another `state_dir`", .0.display())]
 pub struct AlreadyRunning(PathBuf);
 
-/// Runs a plan until it is told to end. `look_on` is started beside it with what runs; its code, if it
+/// Runs a plan until it is told to end. `config` is where it was read, to be read again. `look_on` is started beside it with what runs; its code, if it
 /// ends first, is the program's.
-pub fn run_plan<L, F>(plan: Plan, mode: Mode, log: &Logger, look_on: L) -> anyhow::Result<i32>
+pub fn run_plan<L, F>(
+    plan: Plan,
+    config: Option<PathBuf>,
+    mode: Mode,
+    log: &Logger,
+    look_on: L,
+) -> anyhow::Result<i32>
 where
     L: FnOnce(&Running) -> F,
     F: Future<Output = i32> + 'static,
@@ -44,7 +51,8 @@ where
         let api = Api {
             board: running.board.clone(),
             overseer: running.overseer.clone(),
-            plan: plan.clone(),
+            plan: SharedPlan::new(plan.clone()),
+            config,
         };
         if let Some(listener) = listener {
             actix_rt::spawn(server::serve(listener, &api)?);
@@ -52,7 +60,9 @@ where
         if let Some(address) = plan.control.listen {
             actix_rt::spawn(server::serve_reading(address, &api)?);
         }
-        listen_to_signals(&running.overseer, log)?;
+        listen_to_signals(&api, log)?;
+        systemd::ready();
+        actix_rt::spawn(systemd::feed_watchdog(running.overseer.clone(), log.clone()));
         actix_rt::spawn(warn_of_old_programs(plan.clone(), log.clone()));
         let looking_on = look_on(&running);
         actix_rt::spawn(async move {
@@ -121,13 +131,31 @@ fn wait_a_little() {
     std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
-fn listen_to_signals(overseer: &Addr<OverseerActor>, log: &Logger) -> anyhow::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+fn listen_to_signals(api: &Api, log: &Logger) -> anyhow::Result<()> {
+    let mut ends = vec![SignalKind::terminate(), SignalKind::interrupt()];
+    if api.config.is_some() {
+        let mut signals = signal(SignalKind::hangup())?;
+        let (api, log) = (api.clone(), log.clone());
+        actix_rt::spawn(async move {
+            while signals.recv().await.is_some() {
+                systemd::reloading();
+                if let Err(why) = reload::apply(&api, false).await {
+                    error!(log, "The new configuration is refused, and the old one stays"; "why" => %why);
+                }
+                systemd::ready();
+            }
+        });
+    } else {
+        // The terminal has gone, and nobody is left to read a configuration for.
+        ends.push(SignalKind::hangup());
+    }
+    for kind in ends {
         let mut signals = signal(kind)?;
-        let (overseer, log) = (overseer.clone(), log.clone());
+        let (overseer, log) = (api.overseer.clone(), log.clone());
         actix_rt::spawn(async move {
             while signals.recv().await.is_some() {
                 info!(log, "Told to end");
+                systemd::stopping();
                 tell_actor(&overseer, Stop);
             }
         });

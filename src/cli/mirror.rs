@@ -107,7 +107,7 @@ pub fn mirror(args: &MirrorArgs, matches: &ArgMatches, verbose: u8) -> anyhow::R
         logging::to_stderr(level, LogFormat::Terminal, verbose)
     };
     let narrator = log.logger.clone();
-    let code = daemon::run_plan(plan, mode, &log.logger, |running| {
+    let code = daemon::run_plan(plan, None, mode, &log.logger, |running| {
         let board = running.board.clone();
         async move {
             if on_terminal {

@@ -1,17 +1,21 @@
 //! What people type: one file per verb.
 
-pub mod approve;
 pub mod check;
 pub mod client;
 pub mod daemon;
 pub mod exit_code;
+pub mod explain;
 pub mod flush;
 pub mod logging;
 pub mod mirror;
+pub mod paper;
+pub mod reload;
 pub mod run;
 pub mod screen;
+pub mod select;
 pub mod status;
 pub mod stop;
+pub mod systemd;
 pub mod table;
 pub mod target;
 pub mod verify;
@@ -49,11 +53,25 @@ enum Verb {
     /// Wait until everything that changed before now is on the mirrors
     Flush(flush::FlushArgs),
     /// Let held deletions go, and take halted roots and mirrors as they are now
-    Approve(approve::ApproveArgs),
+    Approve(select::SelectArgs),
+    /// Send nothing to mirrors before `resume`, also after the next start; changes collect
+    Pause(select::SelectArgs),
+    /// Send to paused mirrors again
+    Resume(select::SelectArgs),
+    /// Compare mirrors whole now, by size and time, and repair what differs
+    Walk(select::SelectArgs),
     /// Compare mirrors with their source, contents included, and change nothing
     Verify(verify::VerifyArgs),
+    /// Say why a file is, or is not, on the mirrors
+    Explain(explain::ExplainArgs),
+    /// Read the configuration again; what did not change goes on undisturbed
+    Reload(reload::ReloadArgs),
     /// End the daemon in good order
     Stop(DaemonArg),
+    /// Write a completion script for a shell
+    Completions(paper::CompletionsArgs),
+    /// Write manual pages
+    Man(paper::ManArgs),
 }
 
 /// Which configuration.
@@ -96,16 +114,23 @@ pub fn main() -> ExitCode {
         Verb::Check(check) => check::check(&check),
         Verb::Status(status) => status::status(&status),
         Verb::Flush(flush) => flush::flush(&flush),
-        Verb::Approve(approve) => approve::approve(&approve),
+        Verb::Approve(mirrors) => select::act(&mirrors, "/approve"),
+        Verb::Pause(mirrors) => select::act(&mirrors, "/pause"),
+        Verb::Resume(mirrors) => select::act(&mirrors, "/resume"),
+        Verb::Walk(mirrors) => select::act(&mirrors, "/walk"),
+        Verb::Explain(explain) => explain::explain(&explain),
+        Verb::Reload(reload) => reload::reload(&reload),
         Verb::Verify(verify) => verify::verify(&verify),
         Verb::Stop(daemon) => stop::stop(&daemon),
+        Verb::Completions(args) => Ok(paper::completions(&args)),
+        Verb::Man(args) => paper::man(&args),
     };
     ended.unwrap_or_else(|error| {
         let code = if error.is::<client::Unreachable>() || error.is::<daemon::AlreadyRunning>() {
             ExitCode::Unavailable
         } else if error.is::<client::BadRequest>() {
             ExitCode::Usage
-        } else if error.is::<crate::config::fault::Faults>() {
+        } else if error.is::<crate::config::fault::Faults>() || error.is::<client::BadConfig>() {
             ExitCode::Config
         } else {
             ExitCode::Failed

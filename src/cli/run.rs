@@ -17,9 +17,10 @@ pub fn run(args: &ConfigArg, verbose: u8) -> anyhow::Result<ExitCode> {
     info!(log.logger, "mirrorball {}", env!("CARGO_PKG_VERSION");
         "config" => %args.config.display(), "roots" => plan.roots.len(), "hosts" => plan.hosts.len());
     let narrator = log.logger.clone();
-    let code = daemon::run_plan(plan, Mode::Live, &log.logger, |running| {
-        screen::narrate(running.board.clone(), narrator)
-    })?;
+    let code =
+        daemon::run_plan(plan, Some(args.config.clone()), Mode::Live, &log.logger, |running| {
+            screen::narrate(running.board.clone(), narrator)
+        })?;
     info!(log.logger, "Ended");
     Ok(screen::code(code))
 }

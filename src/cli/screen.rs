@@ -53,6 +53,7 @@ pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
                 MirrorState::Waiting
                 | MirrorState::Walking
                 | MirrorState::Retrying
+                | MirrorState::Paused
                 | MirrorState::Halted => {
                     in_sync.remove(&mirror.id);
                 }
@@ -229,7 +230,7 @@ fn state_colour(state: MirrorState) -> Color {
     match state {
         MirrorState::InSync => Color::Green,
         MirrorState::Walking | MirrorState::Pushing => Color::Cyan,
-        MirrorState::Waiting | MirrorState::Retrying => Color::Yellow,
+        MirrorState::Waiting | MirrorState::Retrying | MirrorState::Paused => Color::Yellow,
         MirrorState::Halted => Color::Red,
     }
 }

@@ -1,11 +1,12 @@
 //! The routes: what is asked, and how it is answered.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix::Addr;
-use actix_web::web::{Data, Json, Query};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop, Verify};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::selector::Selector;
+use crate::control::{explain, reload, steer};
 use crate::types::change::Epoch;
 use crate::types::ids::{MirrorId, RootId};
 use crate::types::plan::Plan;
@@ -28,14 +30,30 @@ pub struct Api {
     /// Takes commands.
     pub overseer: Addr<OverseerActor>,
     /// What there is.
-    pub plan: Arc<Plan>,
+    pub plan: SharedPlan,
+    /// Where the Plan was read; none where it was given on a command line.
+    pub config: Option<PathBuf>,
 }
 
-/// `GET /status?since=N`: answers when the revision differs from N; at once without it.
-#[derive(Deserialize)]
-pub struct Since {
-    #[serde(default)]
-    since: u64,
+/// The Plan that counts, for threads that don't know the actors.
+#[derive(Clone)]
+pub struct SharedPlan(Arc<RwLock<Arc<Plan>>>);
+
+impl SharedPlan {
+    /// This one, until there is another.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self(Arc::new(RwLock::new(plan)))
+    }
+
+    /// The one that counts now.
+    pub fn get(&self) -> Arc<Plan> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this one counts.
+    pub fn set(&self, plan: Arc<Plan>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
 }
 
 /// `POST /flush`: answers when everything that changed before now is on the selected mirrors.
@@ -47,7 +65,8 @@ pub struct Flush {
     pub timeout_ms: u64,
 }
 
-/// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are.
+/// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are. `POST /pause`, `/resume`:
+/// nothing is sent there, or something again. `POST /walk`: they are compared whole.
 #[derive(Deserialize, Serialize)]
 pub struct Selected {
     /// Each `root`, `@host` or `root@host`; everything without any.
@@ -81,29 +100,18 @@ pub struct Refused {
     pub error: String,
 }
 
-/// Routes that only read.
-pub fn read_only(config: &mut web::ServiceConfig) {
-    config.route("/status", web::get().to(status)).route("/healthz", web::get().to(health));
-}
-
 /// Routes that act.
 pub fn acting(config: &mut web::ServiceConfig) {
     config
         .route("/approve", web::post().to(approve))
+        .route("/explain", web::post().to(explain::explain))
         .route("/flush", web::post().to(flush))
+        .route("/pause", web::post().to(steer::pause))
+        .route("/reload", web::post().to(reload::reload))
+        .route("/resume", web::post().to(steer::resume))
         .route("/stop", web::post().to(stop))
-        .route("/verify", web::post().to(verify));
-}
-
-async fn health() -> HttpResponse {
-    HttpResponse::Ok().body("ok\n")
-}
-
-async fn status(api: Data<Api>, since: Query<Since>) -> HttpResponse {
-    match api.board.send(StatusSince { revision: since.since }).await {
-        Ok(status) => HttpResponse::Ok().json(&*status),
-        Err(_) => ending(),
-    }
+        .route("/verify", web::post().to(verify))
+        .route("/walk", web::post().to(steer::walk));
 }
 
 async fn stop(api: Data<Api>) -> HttpResponse {
@@ -111,19 +119,20 @@ async fn stop(api: Data<Api>) -> HttpResponse {
     HttpResponse::Accepted().finish()
 }
 
-fn ending() -> HttpResponse {
+pub(super) fn ending() -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(Refused { error: "The daemon is ending".into() })
 }
 
 /// What selectors mean; everything, if there is none.
 fn selection(api: &Api, texts: &[String]) -> Result<Vec<Selector>, Box<HttpResponse>> {
+    let plan = api.plan.get();
     let selectors: Result<Vec<Selector>, String> = texts.iter().map(|text| text.parse()).collect();
     let selectors = match selectors {
         Ok(selectors) if selectors.is_empty() => vec![Selector::All],
         Ok(selectors) => selectors,
         Err(error) => return Err(Box::new(HttpResponse::BadRequest().json(Refused { error }))),
     };
-    match selectors.iter().find(|selector| !selector.is_known(&api.plan)) {
+    match selectors.iter().find(|selector| !selector.is_known(&plan)) {
         None => Ok(selectors),
         Some(unknown) => {
             let error = format!("No mirror is selected by {unknown}; `status` names them all");
@@ -132,28 +141,31 @@ fn selection(api: &Api, texts: &[String]) -> Result<Vec<Selector>, Box<HttpRespo
     }
 }
 
+/// The mirrors that selectors mean; all, if there is none.
+pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box<HttpResponse>> {
+    let selectors = selection(api, texts)?;
+    let plan = api.plan.get();
+    let mirrors = plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
+    let is_selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
+    Ok(mirrors.filter(is_selected).cloned().collect())
+}
+
 async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
-    let selectors = match selection(&api, &request.selectors) {
-        Ok(selectors) => selectors,
+    let mirrors = match selected(&api, &request.selectors) {
+        Ok(mirrors) => mirrors,
         Err(refusal) => return *refusal,
     };
-    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
-    let selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
-    let mirrors = mirrors.filter(selected).cloned().collect();
     tell_actor(&api.overseer, ApproveAll { mirrors });
     HttpResponse::Accepted().finish()
 }
 
 async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
-    let selectors = match selection(&api, &request.selectors) {
-        Ok(selectors) => selectors,
+    let mirrors = match selected(&api, &request.selectors) {
+        Ok(mirrors) => mirrors,
         Err(refusal) => return *refusal,
     };
-    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
-    let selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
     // All at once: bounds on walks hold here too.
-    let verified = mirrors.filter(selected).map(async |mirror| {
-        let mirror = mirror.clone();
+    let verified = mirrors.into_iter().map(async |mirror| {
         let answer = api.overseer.send(Verify { mirror: mirror.clone() }).await;
         let answer = answer.map_err(|error| error.to_string()).and_then(|answer| answer);
         match answer {
@@ -166,14 +178,12 @@ async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
 }
 
 async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
-    let selectors = match selection(&api, &request.selectors) {
-        Ok(selectors) => selectors,
+    let mirrors: BTreeSet<MirrorId> = match selected(&api, &request.selectors) {
+        Ok(mirrors) => mirrors.into_iter().collect(),
         Err(refusal) => return *refusal,
     };
-    let selected = |id: &MirrorId| selectors.iter().any(|selector| selector.selects(id));
-    let mirrors = api.plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
-    let roots: BTreeSet<RootId> =
-        mirrors.filter(|id| selected(id)).map(|id| id.root.clone()).collect();
+    let selected = |id: &MirrorId| mirrors.contains(id);
+    let roots: BTreeSet<RootId> = mirrors.iter().map(|id| id.root.clone()).collect();
     let roots: Vec<RootId> = roots.into_iter().collect();
     let timeout = Duration::from_millis(request.timeout_ms);
     let mut marks = None;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::Mode;
 
 use crate::control::api::{self, Api, Refused};
+use crate::control::watch;
 
 /// The user at the other end of a unix socket.
 struct Peer(Option<u32>);
@@ -43,7 +44,7 @@ pub fn serve(listener: UnixListener, api: &Api) -> anyhow::Result<Server> {
         App::new()
             .wrap(from_fn(owner_only))
             .app_data(data.clone())
-            .configure(api::read_only)
+            .configure(watch::read_only)
             .configure(api::acting)
     })
     .on_connect(|connection, extensions| {
@@ -62,7 +63,7 @@ pub fn serve(listener: UnixListener, api: &Api) -> anyhow::Result<Server> {
 pub fn serve_reading(address: SocketAddr, api: &Api) -> anyhow::Result<Server> {
     let data = web::Data::new(api.clone());
     let server = HttpServer::new(move || {
-        App::new().wrap(from_fn(known_host)).app_data(data.clone()).configure(api::read_only)
+        App::new().wrap(from_fn(known_host)).app_data(data.clone()).configure(watch::read_only)
     })
     .workers(1)
     .disable_signals()

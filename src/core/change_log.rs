@@ -19,6 +19,7 @@ use crate::types::rel_path::RelPath;
 mod check;
 mod coarsen;
 mod doubt;
+mod explain;
 mod hints;
 mod large;
 mod recent;
@@ -130,6 +131,20 @@ impl ChangeLog {
     ) {
         let debts = Debts::new(now, self.head, retry, receiver_life);
         self.mirrors.insert(id, debts);
+    }
+
+    /// A Mirror is given up, with all that is known of it.
+    pub fn remove_mirror(&mut self, id: &MirrorId) {
+        self.mirrors.remove(id);
+        self.trim();
+    }
+
+    /// Another way to try it again, and another time for which what broke off may still land on it.
+    pub fn set_terms(&mut self, id: &MirrorId, retry: RetryPlan, receiver_life: Duration) {
+        if let Some(debts) = self.mirrors.get_mut(id) {
+            debts.retry = retry;
+            debts.receiver_life = receiver_life;
+        }
     }
 
     /// The newest sealed Epoch.

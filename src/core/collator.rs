@@ -1,6 +1,7 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
 mod keep;
+mod steer;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -175,6 +176,11 @@ impl Collator {
     /// Whether renames that are said to be exact are so for this Mirror.
     pub fn trusts_hints(&self, id: &MirrorId) -> bool {
         self.log.trusts_hints(id)
+    }
+
+    /// The Root's Mirrors.
+    pub fn mirrors(&self) -> impl Iterator<Item = &MirrorId> {
+        self.log.mirrors()
     }
 
     /// Whether every Mirror holds everything that is known.

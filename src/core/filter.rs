@@ -57,10 +57,27 @@ impl Filter {
             || self.excludes_entry(path, is_directory)
     }
 
+    /// The rule that decides about this path, and what it matches: the path, or the topmost directory above it that
+    /// is kept out. None if no rule speaks of it.
+    pub fn deciding(&self, path: &RelPath, is_directory: bool) -> Option<(&Rule, RelPath)> {
+        let mut above: Vec<RelPath> = path.ancestors().filter(|p| !p.is_root()).collect();
+        above.reverse();
+        let kept_out = above.into_iter().find(|directory| self.excludes_entry(directory, true));
+        let (decided, is_directory) =
+            kept_out.map_or((path.clone(), is_directory), |it| (it, true));
+        let index = self.first(&decided, is_directory)?;
+        Some((&self.rules[index], decided))
+    }
+
     /// The same for an entry of a directory that is known not to be excluded.
     pub fn excludes_entry(&self, path: &RelPath, is_directory: bool) -> bool {
+        self.first(path, is_directory).is_some_and(|index| !self.matchers[index].include)
+    }
+
+    /// The first rule that matches.
+    fn first(&self, path: &RelPath, is_directory: bool) -> Option<usize> {
         if self.matchers.is_empty() {
-            return false;
+            return None;
         }
         // A leading slash lets an anchored pattern and a component's begin look alike. A directory
         // carries a second subject, so that `dir/***` matches `dir` itself.
@@ -72,7 +89,7 @@ impl Filter {
             subject.push(b'/');
             first = [first, self.first_triple_star(&subject)].into_iter().flatten().min();
         }
-        first.is_some_and(|index| !self.matchers[index].include)
+        first
     }
 
     /// Whether a verdict can change when a directory above is renamed.

@@ -20,6 +20,7 @@ use crate::types::plan::RetryPlan;
 #[derive(Debug)]
 pub struct Host {
     pushes: usize,
+    retry: RetryPlan,
     mirrors: BTreeMap<MirrorId, Mirror>,
     backoff: Backoff,
     blocked_until: Option<Moment>,
@@ -147,6 +148,7 @@ impl Host {
         });
         Self {
             pushes,
+            retry,
             mirrors: mirrors.collect(),
             backoff: Backoff::new(retry, seed_of(id.as_str())),
             blocked_until: None,
@@ -237,6 +239,28 @@ impl Host {
         }
     }
 
+    /// A person wants nothing sent to this Mirror, or something again. What runs may end.
+    pub fn handle_pause(&mut self, now: Moment, id: &MirrorId, paused: bool) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.report.paused = paused;
+            self.effects.push_back(Effect::Report);
+            self.pump(now);
+        }
+    }
+
+    /// A Mirror that is new here, and was never reached.
+    pub fn add_mirror(&mut self, id: &MirrorId) {
+        self.mirrors.insert(id.clone(), Mirror::new(id, self.retry));
+        self.effects.push_back(Effect::Report);
+    }
+
+    /// This Mirror is given up with what runs for it.
+    pub fn remove_mirror(&mut self, id: &MirrorId) {
+        self.mirrors.remove(id);
+        self.started.retain(|_, started| started.mirror != *id);
+        self.effects.push_back(Effect::Report);
+    }
+
     /// A collator answers that there is nothing.
     pub fn handle_nothing(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
@@ -274,6 +298,9 @@ impl Host {
         let Some((lane, ticket)) = mirror.running(push) else { return };
         mirror.finish(lane);
         mirror.report.bytes_sent += end.bytes_sent;
+        let report = &mut mirror.report;
+        let runs = if is_walk { &mut report.walk_runs } else { &mut report.push_runs };
+        runs.note(end.outcome.run_end(), now - since);
         if end.protocol.is_some_and(|protocol| self.end.meet(protocol)) {
             self.effects.push_back(Effect::Learned(self.end.clone()));
             let warning = self.end.warning();

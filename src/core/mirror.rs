@@ -6,6 +6,7 @@ use crate::types::change::{Lane, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
 use crate::types::plan::RetryPlan;
+use crate::types::runs::Runs;
 
 /// Names one run of work on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,7 @@ enum Activity {
 }
 
 /// What the host knows of a Mirror.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MirrorReport {
     /// Whether it was ever reached.
@@ -53,6 +55,8 @@ pub struct MirrorReport {
     pub walking: bool,
     /// Whether a Push is under way.
     pub pushing: bool,
+    /// A person wants nothing sent there for now.
+    pub paused: bool,
     /// Why nothing is sent there before a person says so, or it is back.
     pub halted: Option<String>,
     /// When it is tried again, after a failure.
@@ -71,6 +75,10 @@ pub struct MirrorReport {
     pub failures: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
+    /// Pushes since the daemon's start.
+    pub push_runs: Runs,
+    /// Walks since the daemon's start.
+    pub walk_runs: Runs,
 }
 
 impl Mirror {
@@ -97,7 +105,7 @@ impl Mirror {
 
     /// The lane that may be asked for now, if any.
     pub fn eligible(&self, now: Moment, walk_allowed: bool) -> Option<Lane> {
-        if self.blocked_until.is_some_and(|until| until > now) {
+        if self.report.paused || self.blocked_until.is_some_and(|until| until > now) {
             return None;
         }
         let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
@@ -110,6 +118,9 @@ impl Mirror {
 
     /// When a lane that wants work but is blocked becomes free.
     pub fn unblocks_at(&self) -> Option<Moment> {
+        if self.report.paused {
+            return None;
+        }
         let lanes = [&self.fresh, &self.walk];
         let waits = |state: &&LaneState| state.wanted && state.activity == Activity::Idle;
         lanes.iter().any(waits).then_some(self.blocked_until)?

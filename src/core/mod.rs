@@ -16,6 +16,7 @@ pub mod link_table;
 pub mod mirror;
 pub mod open_epoch;
 pub mod push;
+pub mod reload;
 pub mod renames;
 pub mod rule;
 pub mod safety;

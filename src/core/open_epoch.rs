@@ -197,6 +197,11 @@ impl OpenEpoch {
         first.into_iter().chain(held).min()
     }
 
+    /// Whether this path is held back because somebody writes it.
+    pub fn is_held(&self, path: &RelPath) -> bool {
+        self.held.contains_key(path)
+    }
+
     /// Whether this path, or something above it, is among the changes.
     pub fn covers(&self, path: &RelPath) -> bool {
         std::iter::once(path.clone()).chain(path.ancestors()).any(|p| self.changes.contains_key(&p))

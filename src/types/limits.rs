@@ -161,3 +161,9 @@ pub const MASTER_CHECK_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest answer that the client reads from the control socket.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long an actor may take to answer before it counts as stuck.
+pub const PING_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two items of the stream of events: more often nobody can look.
+pub const EVENT_PAUSE: Duration = Duration::from_millis(250);

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod change;
 pub mod event;
+pub mod explanation;
 pub mod ids;
 pub mod limits;
 pub mod moment;
@@ -11,6 +12,7 @@ pub mod outcome;
 pub mod plan;
 pub mod rel_path;
 pub mod rsync_options;
+pub mod runs;
 pub mod snapshot;
 pub mod source_dir;
 pub mod status;

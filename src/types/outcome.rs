@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::types::change::Kinds;
 use crate::types::rel_path::RelPath;
+use crate::types::runs::RunEnd;
 use crate::types::step::Differences;
 
 /// Whose fault a failure is: it decides who waits before the next try.
@@ -52,6 +53,22 @@ pub enum Outcome {
         /// It broke off in the middle: what was on its way may still land, over something newer.
         cut_off: bool,
     },
+}
+
+impl Outcome {
+    /// As it is counted.
+    pub fn run_end(&self) -> RunEnd {
+        match self {
+            Self::Done => RunEnd::Done,
+            Self::Partly(_) | Self::DeletionsSkipped(_) => RunEnd::Partly,
+            Self::Again { blame: Blame::Host, .. } => RunEnd::HostFailed,
+            Self::Again { blame: Blame::Mirror, .. }
+            | Self::Unattributed(_)
+            | Self::Halt(_)
+            | Self::Full(_)
+            | Self::Incapable(..) => RunEnd::MirrorFailed,
+        }
+    }
 }
 
 /// What another end may lack.

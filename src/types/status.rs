@@ -14,12 +14,23 @@ pub struct Status {
     pub version: String,
     /// Actors that died and were started anew since the daemon's start.
     pub actor_restarts: u64,
+    /// What it was told to do.
+    pub config: ConfigStatus,
     /// Hosts, by name.
     pub hosts: Vec<HostStatus>,
     /// Roots, by name.
     pub roots: Vec<RootStatus>,
     /// Mirrors, by name.
     pub mirrors: Vec<MirrorStatus>,
+}
+
+/// The configuration that counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// When it was read, RFC 3339.
+    pub loaded_at: String,
+    /// Why a newer one was refused, until one is not.
+    pub refused: Option<String>,
 }
 
 /// What is known of a host.
@@ -159,11 +170,39 @@ pub enum MirrorState {
     InSync,
     /// Something failed; it is tried again.
     Retrying,
+    /// A person wants nothing sent there for now.
+    Paused,
     /// Stopped for safety.
     Halted,
 }
 
+impl RootState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Opening, Self::Watching, Self::Degraded, Self::Halted];
+
+    /// As `status` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Watching => "watching",
+            Self::Degraded => "degraded",
+            Self::Halted => "halted",
+        }
+    }
+}
+
 impl MirrorState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Walking,
+        Self::Pushing,
+        Self::InSync,
+        Self::Retrying,
+        Self::Paused,
+        Self::Halted,
+    ];
+
     /// As `status` writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -172,6 +211,7 @@ impl MirrorState {
             Self::Pushing => "pushing",
             Self::InSync => "in-sync",
             Self::Retrying => "retrying",
+            Self::Paused => "paused",
             Self::Halted => "halted",
         }
     }

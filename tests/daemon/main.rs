@@ -23,6 +23,7 @@ mod renames;
 mod rescans;
 mod restart;
 mod safety;
+mod steer;
 mod trouble;
 mod volumes;
 mod warm;

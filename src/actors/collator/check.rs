@@ -19,14 +19,17 @@ impl CollatorActor {
     /// once.
     pub(super) fn arm_checks(&mut self, ctx: &mut Context<Self>) {
         for mirror in self.root.mirrors.clone() {
-            let id = mirror.id;
-            let now = self.kit.clock.unix_seconds();
-            let last = self.memory.last_check(&id).filter(|last| *last <= now);
-            if last.is_none() {
-                self.remember_check(&id, now);
-            }
-            self.arm_check(ctx, id, Duration::from_secs(now - last.unwrap_or(now)));
+            self.begin_checks(ctx, &mirror.id);
         }
+    }
+
+    pub(super) fn begin_checks(&self, ctx: &mut Context<Self>, id: &MirrorId) {
+        let now = self.kit.clock.unix_seconds();
+        let last = self.memory.last_check(id).filter(|last| *last <= now);
+        if last.is_none() {
+            self.remember_check(id, now);
+        }
+        self.arm_check(ctx, id.clone(), Duration::from_secs(now - last.unwrap_or(now)));
     }
 
     fn arm_check(&self, ctx: &mut Context<Self>, id: MirrorId, passed: Duration) {

@@ -16,7 +16,7 @@ use crate::core::collator::Collator;
 use crate::core::snapshot::Snapshot;
 use crate::types::change::Change;
 use crate::types::limits::CHECKPOINT_RETRY;
-use crate::types::plan::{RootPlan, WalkMode};
+use crate::types::plan::{Plan, RootPlan, WalkMode};
 use crate::types::rel_path::RelPath;
 use crate::watch::scan;
 
@@ -52,6 +52,11 @@ impl Keeper {
         }
         let last_run = is_first.then_some(is_clean);
         is_wanted.then_some(Self { store, last_run, scanned: None, losses: 0 })
+    }
+
+    /// Mirrors have come, gone, or lie elsewhere.
+    pub(super) fn handle_plan(&mut self, plan: &Plan, root: &RootPlan) {
+        self.store.set_place(Place::new(plan, root));
     }
 }
 

@@ -151,13 +151,12 @@ fn mark(
 
 impl StreamHandler<io::Result<Vec<TreeEvent>>> for WatcherActor {
     fn handle(&mut self, read: io::Result<Vec<TreeEvent>>, ctx: &mut Context<Self>) {
-        if self.live.watch.is_none() {
-            return;
-        }
+        let Some(watch) = self.live.watch.as_mut() else { return };
         let events = match read {
             Ok(events) => events,
             Err(error) => return self.fail_unread(ctx, &error),
         };
+        watch.events += events.len() as u64;
         let mut cookies = Vec::new();
         let filter = self.filter.clone();
         for event in events {

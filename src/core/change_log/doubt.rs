@@ -66,6 +66,11 @@ impl ChangeLog {
         self.mirrors.values_mut().for_each(|debts| debts.echo(now, true, &[]));
     }
 
+    /// The same for one Mirror.
+    pub fn echo_one(&mut self, now: Moment, id: &MirrorId) {
+        self.mirrors.get_mut(id).into_iter().for_each(|debts| debts.echo(now, true, &[]));
+    }
+
     /// A push broke off: what it was about, and what has changed since, may be overwritten by it.
     pub(super) fn echo_fresh(&mut self, now: Moment, id: &MirrorId, running: &Running) {
         let mut entries = match self.mirrors.get(id) {

@@ -40,6 +40,10 @@ impl ChangeLog {
         let Some(debts) = self.mirrors.get_mut(id) else { return };
         for (path, _) in large {
             debts.rewritten.remove(path);
+            // Its end is no word about them.
+            if let Some(fresh) = &mut debts.fresh {
+                fresh.tried.remove(path);
+            }
         }
         let large =
             large.iter().map(|(path, kinds)| (path.clone(), Large { kinds: *kinds, since }));

@@ -1,4 +1,4 @@
-//! `approve`: a person lets held deletions go, and takes halted roots and mirrors as they are.
+//! Verbs about mirrors that are done when the daemon has taken note: `approve`, `pause`, `resume`, `walk`.
 
 use clap::Args;
 
@@ -7,22 +7,22 @@ use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::control::api::Selected;
 
-/// Arguments of `approve`.
+/// Which mirrors of which daemon.
 #[derive(Args, Debug)]
-pub struct ApproveArgs {
+pub struct SelectArgs {
     #[command(flatten)]
     daemon: DaemonArg,
     /// root, @host or root@host, any number; or --all
     #[arg(required_unless_present = "all")]
     selectors: Vec<String>,
-    /// Everything that waits
+    /// All mirrors
     #[arg(long, conflicts_with = "selectors")]
     all: bool,
 }
 
-/// Returns when the daemon has taken note.
-pub fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
+/// Returns when the daemon has taken note of what is asked on this route.
+pub fn act(args: &SelectArgs, route: &str) -> anyhow::Result<ExitCode> {
     let request = Selected { selectors: args.selectors.clone() };
-    Client::find(&args.daemon)?.post("/approve", &request)?;
+    Client::find(&args.daemon)?.post(route, &request)?;
     Ok(ExitCode::Ok)
 }

@@ -1,0 +1,125 @@
+//! What people change while it runs.
+
+use actix::prelude::*;
+
+use super::{CollatorActor, Live};
+use crate::actors::memory::Memory;
+use crate::actors::message::{Explain, Leave, NewPlan, Ping, Walk};
+use crate::actors::shell::Shell;
+use crate::core::collator::Collator;
+use crate::types::explanation::{DecidingRule, Explanation, MirrorExplanation};
+use crate::types::ids::MirrorId;
+use crate::types::name::Escaped;
+use crate::types::rel_path::RelPath;
+use crate::watch::presence::{Found, Looker};
+
+impl Handler<NewPlan> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: NewPlan, ctx: &mut Self::Context) {
+        let NewPlan { plan, renewed, .. } = message;
+        let Some(root) = plan.roots.get(&self.root.id).cloned() else { return };
+        self.kit.plan = plan.clone();
+        self.memory = Memory::new(&plan, &root);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.handle_plan(&plan, &root);
+        }
+        let stays = |id: &MirrorId| {
+            !renewed.contains(id) && root.mirrors.iter().any(|mirror| mirror.id == *id)
+        };
+        let old: Vec<MirrorId> = self.core.mirrors().cloned().collect();
+        let gone: Vec<&MirrorId> = old.iter().filter(|id| !stays(id)).collect();
+        self.checks.retain(|id, _| stays(id));
+        self.hosts.retain(|id, _| plan.hosts.contains_key(id));
+        self.forget_shared(ctx);
+        self.turn(ctx, |core, _| gone.iter().for_each(|id| core.remove_mirror(id)));
+        for mirror in &root.mirrors {
+            let (id, host) = (&mirror.id, &plan.hosts[&mirror.id.host]);
+            let (retry, life) = (host.retry, host.timeout * 2);
+            if old.contains(id) && stays(id) {
+                self.core.set_terms(id, retry, life);
+                continue;
+            }
+            self.core.add_mirror(self.kit.clock.now(), id, retry, life, renewed.contains(id));
+            self.core.handle_directory(id, self.memory.directory(id));
+            if mirror.rsync.fsync == Some(true) {
+                self.core.trust_writes(id);
+            }
+            self.begin_checks(ctx, id);
+        }
+        self.root = root;
+        self.turn(ctx, |_, _| ());
+        self.report();
+    }
+}
+
+impl Handler<Walk> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Walk, ctx: &mut Self::Context) {
+        self.turn(ctx, |core: &mut Collator, now| core.handle_walk_wanted(now, &message.mirror));
+    }
+}
+
+impl Handler<Explain> for CollatorActor {
+    type Result = ResponseActFuture<Self, Result<Explanation, String>>;
+    fn handle(&mut self, message: Explain, _: &mut Self::Context) -> Self::Result {
+        let Explain { path, .. } = message;
+        let Some(source) = self.source.clone() else {
+            let why = format!("The root {} is not watched now", self.root.id);
+            return Box::pin(async move { Err(why) }.into_actor(self));
+        };
+        let looked_at = path.clone();
+        let look = tokio::task::spawn_blocking(move || Looker::new(&source).look(&looked_at));
+        Box::pin(look.into_actor(self).map(move |found, act, _| {
+            let found = found.map_err(|error| error.to_string())?;
+            Ok(act.explain(&path, &found))
+        }))
+    }
+}
+
+impl CollatorActor {
+    fn explain(&self, path: &RelPath, found: &Found) -> Explanation {
+        let is_directory = matches!(found, Found::Present { is_directory: true, .. });
+        let found = match found {
+            Found::Present { is_directory: true, .. } => Some("directory"),
+            Found::Present { is_directory: false, .. } => Some("file"),
+            Found::Missing(_) | Found::Below(_) => None,
+        };
+        let deciding = self.filter.deciding(path, is_directory);
+        let rule = deciding.map(|(rule, matches)| DecidingRule {
+            rule: Escaped(&rule.line()).to_string(),
+            matches: matches.to_string(),
+        });
+        let mirrors = self.core.whereabouts(path).into_iter();
+        let mirror = |(id, whereabouts)| MirrorExplanation { id, whereabouts, note: None };
+        Explanation {
+            root: self.root.id.clone(),
+            path: path.to_string(),
+            found: found.map(String::from),
+            excluded: self.filter.excludes(path, is_directory),
+            rule,
+            change: self.core.last_change(self.kit.clock.now(), path),
+            mirrors: mirrors.map(mirror).collect(),
+        }
+    }
+}
+
+impl Handler<Leave> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        self.is_leaving = true;
+        // Whoever knows another keeps it alive.
+        self.watcher = None;
+        self.hosts.clear();
+        self.source = None;
+        self.keeper = None;
+        self.live = Live::default();
+        ctx.stop();
+    }
+}
+
+impl Handler<Ping> for CollatorActor {
+    type Result = Result<(), String>;
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Self::Result {
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Reading the configuration again.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Serialize};
+
+use crate::actors::message::{ConfigRefused, Reload};
+use crate::actors::send::tell_actor;
+use crate::config;
+use crate::control::api::{Api, Refused};
+use crate::core::reload::Difference;
+
+/// `POST /reload`: the configuration file is read again, and what differs is applied.
+#[derive(Deserialize, Serialize)]
+pub struct ReloadRequest {
+    /// Only say what it would change.
+    pub dry: bool,
+}
+
+/// Why a configuration does not count.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReloaded(String);
+
+pub(super) async fn reload(api: Data<Api>, request: Json<ReloadRequest>) -> HttpResponse {
+    match apply(&api, request.dry).await {
+        Ok(difference) => HttpResponse::Ok().json(difference),
+        Err(NotReloaded(error)) => HttpResponse::UnprocessableEntity().json(Refused { error }),
+    }
+}
+
+/// Reads the configuration file again and applies what differs, or, if it is `dry`, only says what that would be.
+/// A bad one is refused as a whole, and the old one stays; the status says so.
+pub async fn apply(api: &Api, dry: bool) -> Result<Difference, NotReloaded> {
+    let applied = read_and_apply(api, dry).await;
+    if let (Err(NotReloaded(why)), false) = (&applied, dry) {
+        tell_actor(&api.board, ConfigRefused { why: why.clone() });
+    }
+    applied
+}
+
+async fn read_and_apply(api: &Api, dry: bool) -> Result<Difference, NotReloaded> {
+    let failed = |why: &dyn std::fmt::Display| NotReloaded(why.to_string());
+    let Some(path) = api.config.clone() else {
+        return Err(failed(
+            &"There is no configuration file to read again: the mirrors were given on the command line",
+        ));
+    };
+    let loaded = tokio::task::spawn_blocking(move || config::load_to_run(&path)).await;
+    let (plan, _) = loaded.map_err(|e| failed(&e))?.map_err(|faults| failed(&faults))?;
+    let plan = Arc::new(plan);
+    let message = Reload { plan: plan.clone(), dry };
+    let difference =
+        api.overseer.send(message).await.map_err(|_| failed(&"The daemon is ending"))?;
+    let difference = difference.map_err(|why| failed(&why))?;
+    if !dry {
+        api.plan.set(plan);
+    }
+    Ok(difference)
+}

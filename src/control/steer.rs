@@ -1,0 +1,37 @@
+//! What a person wants done with mirrors, now.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+
+use crate::actors::message::{PauseAll, WalkAll};
+use crate::actors::send::tell_actor;
+use crate::control::api::{Api, Refused, Selected, ending, selected};
+
+pub(super) async fn pause(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    set_paused(&api, &request, true).await
+}
+
+pub(super) async fn resume(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    set_paused(&api, &request, false).await
+}
+
+async fn set_paused(api: &Api, request: &Selected, paused: bool) -> HttpResponse {
+    let mirrors = match selected(api, &request.selectors) {
+        Ok(mirrors) => mirrors,
+        Err(refusal) => return *refusal,
+    };
+    match api.overseer.send(PauseAll { mirrors, paused }).await {
+        Ok(Ok(())) => HttpResponse::Accepted().finish(),
+        Ok(Err(error)) => HttpResponse::InternalServerError().json(Refused { error }),
+        Err(_) => ending(),
+    }
+}
+
+pub(super) async fn walk(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    let mirrors = match selected(&api, &request.selectors) {
+        Ok(mirrors) => mirrors,
+        Err(refusal) => return *refusal,
+    };
+    tell_actor(&api.overseer, WalkAll { mirrors });
+    HttpResponse::Accepted().finish()
+}

@@ -1,0 +1,141 @@
+//! Looking on: status, metrics, health, and events as they come.
+
+use std::sync::Arc;
+
+use actix_web::web::{Bytes, Data, Query};
+use actix_web::{HttpResponse, web};
+use futures_util::stream;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::actors::message::{Counted, Ping, StatusSince};
+use crate::control::api::{Api, Refused, ending};
+use crate::control::metrics;
+use crate::types::limits::EVENT_PAUSE;
+use crate::types::status::{MirrorStatus, RootState, Status};
+
+/// `GET /status?since=N`: answers when the revision differs from N; at once without it.
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    since: u64,
+}
+
+/// Routes that only read.
+pub fn read_only(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(dashboard))
+        .route("/events", web::get().to(events))
+        .route("/healthz", web::get().to(health))
+        .route("/metrics", web::get().to(measured))
+        .route("/readyz", web::get().to(ready))
+        .route("/status", web::get().to(status));
+}
+
+/// One page that needs nothing else, and may load nothing else.
+async fn dashboard() -> HttpResponse {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                  img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("content-security-policy", policy))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .body(include_str!("dashboard.html"))
+}
+
+async fn status(api: Data<Api>, since: Query<Since>) -> HttpResponse {
+    match api.board.send(StatusSince { revision: since.since }).await {
+        Ok(status) => HttpResponse::Ok().json(&*status),
+        Err(_) => ending(),
+    }
+}
+
+async fn measured(api: Data<Api>) -> HttpResponse {
+    let Ok(facts) = api.board.send(Counted).await else { return ending() };
+    match metrics::text(facts) {
+        Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
+        Err(error) => {
+            let error = format!("The metrics can't be written: {error}");
+            HttpResponse::InternalServerError().json(Refused { error })
+        }
+    }
+}
+
+/// Whether every actor answers.
+async fn health(api: Data<Api>) -> HttpResponse {
+    match api.overseer.send(Ping).await {
+        Ok(Ok(())) => HttpResponse::Ok().body("ok\n"),
+        Ok(Err(error)) => HttpResponse::ServiceUnavailable().json(Refused { error }),
+        Err(_) => ending(),
+    }
+}
+
+/// Whether every root is watched.
+async fn ready(api: Data<Api>) -> HttpResponse {
+    let Ok(status) = api.board.send(StatusSince { revision: 0 }).await else { return ending() };
+    let is_ready = |state| matches!(state, RootState::Watching | RootState::Degraded);
+    match status.roots.iter().find(|root| !is_ready(root.state)) {
+        None => HttpResponse::Ok().body("ok\n"),
+        Some(root) => {
+            let error = format!("{} is {}", root.id, root.state.name());
+            HttpResponse::ServiceUnavailable().json(Refused { error })
+        }
+    }
+}
+
+/// One item of the stream of events: the whole at first, and then what differs from the item before, but for times
+/// that pass by themselves.
+#[derive(Serialize)]
+struct Event<'a> {
+    /// Everything but the mirrors.
+    #[serde(flatten)]
+    rest: Status,
+    /// Mirrors that differ.
+    changed: Vec<&'a MirrorStatus>,
+    /// Whether these are all that there are.
+    whole: bool,
+}
+
+/// `GET /events`: server-sent events named `status`, at most one in [`EVENT_PAUSE`].
+async fn events(api: Data<Api>) -> HttpResponse {
+    let stream = stream::unfold((api, None), async |(api, last): (_, Option<Arc<Status>>)| {
+        let revision = match &last {
+            None => 0,
+            Some(last) => {
+                tokio::time::sleep(EVENT_PAUSE).await;
+                last.revision
+            }
+        };
+        let status = api.board.send(StatusSince { revision }).await.ok()?;
+        let text = serde_json::to_string(&event(last.as_deref(), &status)).ok()?;
+        let item = Bytes::from(format!("event: status\ndata: {text}\n\n"));
+        Some((Ok::<_, actix_web::Error>(item), (api, Some(status))))
+    });
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("cache-control", "no-cache"))
+        .streaming(stream)
+}
+
+fn event<'a>(last: Option<&Status>, now: &'a Status) -> Event<'a> {
+    let ids = |status: &Status| status.mirrors.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+    // Who came or went is not told apart.
+    let last = last.filter(|last| ids(last) == ids(now));
+    let is_same = |(old, new): &(&MirrorStatus, &MirrorStatus)| {
+        let timeless = |it: &MirrorStatus| MirrorStatus {
+            lag_seconds: f64::from(u8::from(it.lag_seconds > 0.0)),
+            retry_in_seconds: it.retry_in_seconds.map(|_| 0.0),
+            ..it.clone()
+        };
+        timeless(old) == timeless(new)
+    };
+    let changed = match last {
+        None => now.mirrors.iter().collect(),
+        Some(last) => {
+            let pairs = last.mirrors.iter().zip(&now.mirrors);
+            pairs.filter(|pair| !is_same(pair)).map(|(_, new)| new).collect()
+        }
+    };
+    let rest = Status { mirrors: Vec::new(), ..now.clone() };
+    Event { rest, changed, whole: last.is_none() }
+}

@@ -1,0 +1,53 @@
+//! How one path stands.
+
+use super::ChangeLog;
+use crate::types::change::{Epoch, Kinds};
+use crate::types::explanation::Whereabouts;
+use crate::types::ids::MirrorId;
+use crate::types::moment::Moment;
+use crate::types::rel_path::RelPath;
+
+impl ChangeLog {
+    /// The Epoch in which this path, or a whole directory around it, changed, as far as some Mirror may lack that;
+    /// and when that Epoch's first change came.
+    pub fn last_change(&self, path: &RelPath) -> Option<(Epoch, Moment)> {
+        let own = self.entries.get(path).map(|entry| entry.epoch);
+        let around = path.ancestors().filter_map(|above| self.entries.get(&above));
+        let around = around.filter(|entry| entry.kinds.contains(Kinds::SUBTREE));
+        let epoch = around.map(|entry| entry.epoch).chain(own).max()?;
+        Some((epoch, self.epochs.get(&epoch)?.first_change))
+    }
+
+    /// How a path stands on a Mirror.
+    pub fn whereabouts(&self, id: &MirrorId, path: &RelPath) -> Option<Whereabouts> {
+        let debts = self.mirrors.get(id)?;
+        let names = || std::iter::once(path.clone()).chain(path.ancestors());
+        if let Some(stuck) = names().find_map(|name| debts.stuck.get(&name)) {
+            return Some(Whereabouts::Stuck(stuck.reason.clone()));
+        }
+        if names().any(|name| debts.held.contains_key(&name)) {
+            return Some(Whereabouts::Held);
+        }
+        if debts.walk_owed.is_some() {
+            return Some(Whereabouts::Walk);
+        }
+        let is_large = |large: &std::collections::BTreeMap<RelPath, _>| large.contains_key(path);
+        if debts.walk.as_ref().is_some_and(|running| is_large(&running.large)) {
+            return Some(Whereabouts::UnderWay);
+        }
+        if is_large(&debts.large) {
+            return Some(Whereabouts::Pending);
+        }
+        if let Some((epoch, _)) = self.last_change(path).filter(|(epoch, _)| *epoch > debts.cursor)
+        {
+            let is_taken = debts.fresh.as_ref().is_some_and(|running| running.to >= epoch);
+            return Some(if is_taken { Whereabouts::UnderWay } else { Whereabouts::Pending });
+        }
+        let echo = debts.echo.as_ref();
+        let repeats = |name: &RelPath| {
+            debts.rewritten.contains_key(name) || echo.is_some_and(|e| e.entries.contains_key(name))
+        };
+        let is_repeated = repeats(path) || echo.is_some_and(|echo| echo.whole);
+        Some(if is_repeated { Whereabouts::Repeated } else { Whereabouts::There })
+    }
+}

@@ -1,0 +1,89 @@
+//! What a new Plan changes of the one that runs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::plan::{HostPlan, MirrorPlan, Plan, RootPlan};
+
+/// What a new Plan starts, stops, changes and leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Hosts. One that changed gets new connections; its mirrors lose nothing.
+    pub hosts: Parts<HostId>,
+    /// Roots. One that changed is watched anew, and all its mirrors are compared.
+    pub roots: Parts<RootId>,
+    /// Mirrors. One that changed, or lies on a host that is reached another way, is compared.
+    pub mirrors: Parts<MirrorId>,
+    /// Settings that differ and count from the next start of the daemon on.
+    pub at_next_start: Vec<String>,
+}
+
+/// Names by what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts<T> {
+    /// Only in the new Plan.
+    pub started: Vec<T>,
+    /// Only in the old one.
+    pub stopped: Vec<T>,
+    /// In both, and not the same.
+    pub changed: Vec<T>,
+    /// The same in both.
+    pub kept: Vec<T>,
+}
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        Self { started: Vec::new(), stopped: Vec::new(), changed: Vec::new(), kept: Vec::new() }
+    }
+}
+
+/// Compares two Plans.
+pub fn difference(old: &Plan, new: &Plan) -> Difference {
+    let hosts = parts(&old.hosts, &new.hosts, |_, a, b| a == b);
+    let roots = parts(&old.roots, &new.roots, |_, a, b| itself(a) == itself(b));
+    let is_same_way = |id: &HostId| {
+        let kind = |plan: &Plan| plan.hosts.get(id).map(|host: &HostPlan| host.kind.clone());
+        kind(old) == kind(new)
+    };
+    let mirrors = parts(&mirrors(old), &mirrors(new), |id, a, b| {
+        a == b && is_same_way(&id.host) && roots.kept.contains(&id.root)
+    });
+    let settings = [
+        ("state_dir", old.state_dir != new.state_dir),
+        ("control", old.control != new.control),
+        ("log", old.log != new.log),
+        ("limits", (old.pushes_max, old.walks_max) != (new.pushes_max, new.walks_max)),
+    ];
+    let at_next_start = settings.into_iter().filter(|(_, differs)| *differs);
+    let at_next_start = at_next_start.map(|(name, _)| name.to_string()).collect();
+    Difference { hosts, roots, mirrors, at_next_start }
+}
+
+/// A Root without its Mirrors.
+fn itself(root: &RootPlan) -> RootPlan {
+    RootPlan { mirrors: Vec::new(), ..root.clone() }
+}
+
+fn mirrors(plan: &Plan) -> BTreeMap<MirrorId, &MirrorPlan> {
+    let mirrors = plan.roots.values().flat_map(|root| &root.mirrors);
+    mirrors.map(|mirror| (mirror.id.clone(), mirror)).collect()
+}
+
+fn parts<K: Ord + Clone, V>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    is_same: impl Fn(&K, &V, &V) -> bool,
+) -> Parts<K> {
+    let mut parts = Parts::default();
+    for (id, was) in old {
+        match new.get(id) {
+            None => parts.stopped.push(id.clone()),
+            Some(is) if is_same(id, was, is) => parts.kept.push(id.clone()),
+            Some(_) => parts.changed.push(id.clone()),
+        }
+    }
+    parts.started = new.keys().filter(|id| !old.contains_key(id)).cloned().collect();
+    parts
+}

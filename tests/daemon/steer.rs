@@ -1,0 +1,248 @@
+//! What people change while it runs: pausing, walking, and a new configuration.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::servers::{Proxy, Rsyncd, rsyncd_ron};
+use crate::support::tree::assert_same;
+use crate::support::{Daemon, text, wait_for};
+
+/// Changes the configuration's text.
+fn rewrite(daemon: &Daemon, from: &str, to: &str) {
+    let old = fs::read_to_string(daemon.config_path()).unwrap();
+    assert!(old.contains(from), "{from} is not in {old}");
+    fs::write(daemon.config_path(), old.replace(from, to)).unwrap();
+}
+
+/// One more mirror of the root on a host of its own.
+fn add_local(daemon: &Daemon, name: &str) {
+    rewrite(daemon, "    hosts: {\n", &format!("    hosts: {{\n        {name:?}: Local,\n"));
+    let path = daemon.path(name);
+    let mirrors = format!("mirrors: [\n            (host: {name:?}, path: {path:?}),\n");
+    rewrite(daemon, "mirrors: [\n", &mirrors);
+}
+
+fn reload(daemon: &Daemon) -> String {
+    let output = daemon.verb(&["reload"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn is(state: &str) -> impl Fn(&Value) -> bool {
+    move |mirror| mirror["state"] == state
+}
+
+#[test]
+fn a_paused_mirror_gets_nothing_until_it_is_resumed_also_after_a_new_start() {
+    let mut daemon = Daemon::new().local("one").local("other").start();
+    daemon.flush("");
+    assert!(daemon.verb(&["pause", "@one"]).status.success());
+    daemon.wait_for_mirror("one", "paused", is("paused"));
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("@other");
+    assert!(daemon.path("other/f").exists() && !daemon.path("one/f").exists());
+    assert_eq!(daemon.mirror_status("one")["pending_paths"], 1);
+    daemon.signal(Signal::TERM);
+    daemon.wait();
+    daemon.start_again();
+    fs::write(daemon.source().join("g"), "g").unwrap();
+    daemon.flush("@other");
+    assert_eq!(daemon.mirror_status("one")["state"], "paused");
+    assert!(!daemon.path("one/f").exists());
+    assert!(daemon.verb(&["resume", "--all"]).status.success());
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("one"), "resumed");
+    assert_eq!(daemon.mirror_status("one")["state"], "in-sync");
+}
+
+#[test]
+fn a_walk_is_made_when_a_person_wants_it() {
+    let daemon = Daemon::new().local("one").local("other").start();
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("");
+    fs::write(daemon.path("one/f"), "somebody else's").unwrap();
+    assert!(daemon.verb(&["walk", "site@one"]).status.success());
+    daemon.wait_for_mirror("one", "walked", |mirror| mirror["walks"] == 2);
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("one"), "walked");
+    assert_eq!(daemon.mirror_status("other")["walks"], 1);
+}
+
+#[test]
+fn a_mirror_that_is_added_or_removed_disturbs_no_other() {
+    let daemon = Daemon::new().local("one").start();
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("");
+    let before = daemon.mirror_status("one");
+    add_local(&daemon, "two");
+    let said = daemon.verb(&["reload", "--dry-run"]);
+    assert!(text(&said.stdout).contains("start mirror site@two"), "{}", text(&said.stdout));
+    assert_eq!(daemon.status()["mirrors"].as_array().unwrap().len(), 1, "it was only said");
+    daemon.signal(Signal::HUP);
+    wait_for("the new mirror", || {
+        let status = daemon.status();
+        (status["mirrors"].as_array().unwrap().len() == 2).then_some(())
+    });
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("two"), "it was added");
+    fs::write(daemon.source().join("g"), "g").unwrap();
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("two"), "it is mirrored live");
+    let after = daemon.mirror_status("one");
+    assert_eq!((&after["walks"], &after["restarts"]), (&before["walks"], &before["restarts"]));
+
+    let line = format!("            (host: \"two\", path: {:?}),\n", daemon.path("two"));
+    rewrite(&daemon, &line, "");
+    rewrite(&daemon, "        \"two\": Local,\n", "");
+    assert!(reload(&daemon).contains("stop mirror site@two"));
+    fs::write(daemon.source().join("h"), "h").unwrap();
+    daemon.flush("");
+    assert!(daemon.path("one/h").exists() && !daemon.path("two/h").exists());
+    assert_eq!(daemon.mirror_status("one")["walks"], before["walks"]);
+    assert!(reload(&daemon).contains("nothing has changed"));
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_the_old_one_stays() {
+    let daemon = Daemon::new().local("one").start();
+    daemon.flush("");
+    rewrite(&daemon, "source:", "sauce:");
+    let output = daemon.verb(&["reload"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("sauce"));
+    let refused = daemon.status()["config"]["refused"].as_str().unwrap_or_default().to_string();
+    assert!(refused.contains("sauce"), "{refused}");
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("");
+    assert!(daemon.path("one/f").exists());
+    rewrite(&daemon, "sauce:", "source:");
+    reload(&daemon);
+    assert_eq!(daemon.status()["config"]["refused"], Value::Null);
+}
+
+#[test]
+fn what_is_changed_in_place_is_compared_and_the_rest_goes_on() {
+    let daemon = Daemon::new().local("one").local("other").start();
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    fs::write(daemon.source().join("x.tmp"), "t").unwrap();
+    daemon.flush("");
+    rewrite(&daemon, &format!("{:?}", daemon.path("one")), &format!("{:?}", daemon.path("moved")));
+    assert!(reload(&daemon).contains("change mirror site@one"));
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("moved"), "it lies elsewhere now");
+    assert_eq!(daemon.mirror_status("other")["walks"], 1);
+    // The rules are the root's.
+    rewrite(&daemon, "source:", "filters: [Exclude(\"*.tmp\")], source:");
+    assert!(reload(&daemon).contains("change root site"));
+    daemon.flush("");
+    daemon.wait_for_mirror("other", "compared", |m| m["state"] == "in-sync" && m["walks"] == 1);
+    fs::write(daemon.source().join("y.tmp"), "t").unwrap();
+    fs::write(daemon.source().join("g"), "g").unwrap();
+    daemon.flush("");
+    assert!(daemon.path("other/g").exists() && !daemon.path("other/y.tmp").exists());
+}
+
+#[test]
+fn a_root_that_is_removed_is_let_go() {
+    let daemon = Daemon::new().local("one").start();
+    let second = daemon.path("second");
+    fs::create_dir_all(second.join("d")).unwrap();
+    daemon.flush("");
+    let copy = daemon.path("copy");
+    let root = format!(
+        "roots: {{\n        \"second\": Root(source: {second:?}, mirrors: [(host: \"one\", path: {copy:?})]),\n"
+    );
+    rewrite(&daemon, "roots: {\n", &root);
+    assert!(reload(&daemon).contains("start root second"));
+    fs::write(second.join("d/f"), "f").unwrap();
+    daemon.flush("");
+    assert_same(&second, &copy, "the new root");
+    rewrite(&daemon, &root, "roots: {\n");
+    assert!(reload(&daemon).contains("stop root second"));
+    wait_for("the source to be closed", || {
+        let open = fs::read_dir(format!("/proc/{}/fd", daemon.process_id())).unwrap().flatten();
+        let mut open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+        let is_of_it = |path: &std::path::PathBuf| {
+            path.as_os_str().as_bytes().starts_with(second.as_os_str().as_bytes())
+        };
+        (!open.any(|path| is_of_it(&path))).then_some(())
+    });
+    let threads_of = |status: &Value| status["roots"].as_array().unwrap().len();
+    assert_eq!(threads_of(&daemon.status()), 1);
+    fs::write(daemon.source().join("g"), "g").unwrap();
+    daemon.flush("");
+    assert!(daemon.path("one/g").exists());
+}
+
+#[test]
+fn a_push_under_way_to_a_mirror_that_is_removed_ends_with_it() {
+    let server = Rsyncd::start();
+    let proxy = Proxy::start(server.port);
+    let daemon = Daemon::new().local("one").mirror("web", &rsyncd_ron(proxy.port), "m/site", "");
+    let daemon = daemon.start();
+    daemon.flush("");
+    proxy.slow_down(50);
+    fs::write(daemon.source().join("large"), vec![7; 4_000_000]).unwrap();
+    daemon.wait_for_mirror("web", "under way", is("pushing"));
+    let config = fs::read_to_string(daemon.config_path()).unwrap();
+    let kept = config.lines().filter(|line| !line.contains("host: \"web\""));
+    fs::write(daemon.config_path(), kept.collect::<Vec<_>>().join("\n")).unwrap();
+    reload(&daemon);
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("one"), "the other goes on");
+    let port = proxy.port.to_string();
+    wait_for("its rsync to end", || {
+        let tasks = fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = tasks.filter_map(|task| fs::read(task.path().join("cmdline")).ok());
+        (!lines.any(|line| line.starts_with(b"rsync") && text(&line).contains(&port))).then_some(())
+    });
+}
+
+#[test]
+fn what_can_t_be_done_is_said() {
+    let daemon = Daemon::new().local("one").start();
+    let output = daemon.verb(&["reload", "--dry-run", "--json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["mirrors"]["kept"][0], "site@one");
+    for verb in ["pause", "resume", "walk"] {
+        let unknown = daemon.verb(&[verb, "nothing"]);
+        assert_eq!(unknown.status.code(), Some(64), "{}", text(&unknown.stderr));
+        assert_eq!(daemon.verb(&[verb]).status.code(), Some(64), "a selector is needed");
+    }
+}
+
+#[test]
+fn explain_says_why_a_file_is_or_is_not_on_a_mirror() {
+    let mut server = Rsyncd::start();
+    let daemon = Daemon::new()
+        .local("one")
+        .mirror("web", &server.ron().replacen('(', "(warm: \"0s\", ", 1), "m/site", "")
+        .root_options("filters: [Include(\"keep.tmp\"), Exclude(\"*.tmp\"), Exclude(\"/cache/\")],")
+        .start();
+    fs::create_dir(daemon.source().join("cache")).unwrap();
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    daemon.flush("");
+    let explain = |path: &str| {
+        let path = daemon.source().join(path).display().to_string();
+        let output = daemon.verb(&["explain", &path]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = explain("f");
+    assert!(said.contains("no rule speaks of it") && said.contains("site@one  has it"), "{said}");
+    assert!(explain("x.tmp").contains("kept out by the rule \"- *.tmp\""));
+    assert!(explain("keep.tmp").contains("mirrored by the rule \"+ keep.tmp\""));
+    assert!(explain("cache/deep/x").contains("kept out with cache, by the rule \"- /cache/\""));
+    server.stop();
+    fs::write(daemon.source().join("f"), "changed").unwrap();
+    daemon.wait_for_mirror("web", "retrying", is("retrying"));
+    daemon.flush("@one");
+    let said = explain("f");
+    assert!(said.contains("last change: epoch") && said.contains("site@one  has it"), "{said}");
+    assert!(said.contains("site@web  is about to be sent it (retrying: "), "{said}");
+    let elsewhere = daemon.verb(&["explain", "/"]);
+    assert_eq!(elsewhere.status.code(), Some(64), "{}", text(&elsewhere.stderr));
+}
