@@ -524,6 +524,19 @@ fn hard_case_10_a_rename_is_exact_only_while_nothing_else_is_known_to_have_chang
 }
 
 #[test]
+fn hard_case_10_a_rename_that_may_have_kept_a_file_from_being_sent_is_not_exact() {
+    for (heard, is_exact) in [(1, false), (30, true)] {
+        let mut log = walked();
+        seal(&mut log, 1, &["d/f"]);
+        let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+        log.applied(at(1), &mirror(0), taken.ticket, &Outcome::Done);
+        renamed(&mut log, heard, "d", "e");
+        let taken = log.take(at(heard), &mirror(0), Lane::Fresh).unwrap();
+        assert_eq!(taken.renames[0].is_exact, is_exact, "heard of at second {heard}");
+    }
+}
+
+#[test]
 fn hard_case_10_what_may_share_its_files_after_a_broken_push_is_parted_before_anything_else() {
     let mut log = walked();
     renamed(&mut log, 1, "a", "b");
@@ -816,6 +829,24 @@ fn a_large_file_that_broke_off_or_failed_is_still_owed() {
     let tried = log.take(at(999), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(taken_paths(&tried), ["big"]);
     assert!(!tried.may_set_aside, "what failed is tried on its own backoff");
+}
+
+#[test]
+fn hard_case_14_a_large_file_that_was_under_way_when_its_host_died_is_pushed_once_more() {
+    let mut log = walked();
+    set_aside(&mut log, 1, "big");
+    log.take(at(1), &mirror(0), Lane::Walk).unwrap();
+    log.owe_walk(at(2), &mirror(0));
+    log.void_tickets(at(3), &mirror(0));
+    let walk = log.take(at(4), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(5), &mirror(0), walk.ticket, &Outcome::Done);
+    let mut pushed = 0;
+    for second in [6, 40, 50] {
+        let Some(work) = log.take(at(second), &mirror(0), Lane::Fresh) else { continue };
+        pushed += work.entries.iter().filter(|(path, _)| *path == "big".into()).count();
+        log.applied(at(second), &mirror(0), work.ticket, &Outcome::Done);
+    }
+    assert_eq!(pushed, 2, "after the walk, and when nothing older can land any more");
 }
 
 #[test]

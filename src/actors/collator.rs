@@ -19,8 +19,9 @@ use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Changed, Checked, Degraded, EndWell, MeetHost, RootReported,
-    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Applied, Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, MeetHost,
+    RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work,
+    WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -163,6 +164,7 @@ impl CollatorActor {
     pub fn link(address: &Addr<Self>) -> CollatorLink {
         CollatorLink {
             changed: address.clone().recipient(),
+            begun: address.clone().recipient(),
             watching: address.clone().recipient(),
             lost: address.clone().recipient(),
             gone: address.clone().recipient(),
@@ -278,10 +280,31 @@ impl Handler<Changed> for CollatorActor {
     }
 }
 
+impl Handler<Begun> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Begun, ctx: &mut Self::Context) {
+        // Where anything is known of the last run, it says what is to be done, and what is to be spared.
+        if self.remembered != Remembered::default() || self.keeper.is_none() {
+            return;
+        }
+        let lasting = source::lasting(&message.source).ok();
+        if self.guard.handle_watching(message.source.identity(), lasting) {
+            self.remember_root();
+            self.source = Some(message.source);
+            // How much may be deleted depends on what has been counted: nothing yet.
+            self.entries = Some(0);
+            self.turn(ctx, Collator::handle_begun);
+        }
+    }
+}
+
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-        let Watching { source, directories, entries, snapshot } = message;
+        let Watching { source, directories, entries, snapshot, unsure } = message;
+        if unsure {
+            self.turn(ctx, Collator::handle_unsure);
+        }
         self.entries = self.entries.max(entries);
         let lasting = source::lasting(&source).ok();
         let is_root = self.guard.handle_watching(source.identity(), lasting);

@@ -3,9 +3,9 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Changed, Degraded, Drained, Explore, Fence, HostReported,
-    LetGo, RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew, WatchLost,
-    Watching, WorkWaits,
+    ActorGone, Applied, BatchReady, Begun, Changed, Degraded, Drained, Explore, Fence,
+    HostReported, LetGo, RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew,
+    WatchLost, Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -33,6 +33,8 @@ pub struct RootLink {
 pub struct CollatorLink {
     /// Something changed.
     pub changed: Recipient<Changed>,
+    /// The scan begins.
+    pub begun: Recipient<Begun>,
     /// Everything is watched.
     pub watching: Recipient<Watching>,
     /// Events were lost.

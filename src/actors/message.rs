@@ -41,6 +41,15 @@ pub struct Changed {
     pub events: u64,
 }
 
+/// Watcher to collator: the scan that sets the watches begins, and will tell of everything that changes from now on,
+/// also where nothing is watched yet. No other file system is mounted in the Root. Lost: walks begin later.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Begun {
+    /// The Root, held open.
+    pub source: SourceDir,
+}
+
 /// Watcher to collator: every directory is watched. Lost as [`Changed`].
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
@@ -53,6 +62,8 @@ pub struct Watching {
     pub entries: Option<u64>,
     /// The Root as it was found; none where nobody wants it.
     pub snapshot: Option<Snapshot>,
+    /// Some of it raises no events, so that what changed since [`Begun`] is not all known.
+    pub unsure: bool,
 }
 
 /// Watcher to collator: events were lost, the tree is watched anew. Lost as [`Changed`].

@@ -21,6 +21,9 @@ pub struct Watch {
     pub marks: Option<MarkSet>,
     /// Trees that are being looked through, for what no event tells.
     pub scans: usize,
+    /// While everything is watched for the first time: what is no older than this may have changed before it was
+    /// watched; nanoseconds since 1970, as `ctime` has them. None where nobody relies on that.
+    pub probe: Option<i64>,
     /// Which directory each watch stands for.
     pub table: WatchTable,
     /// The Root.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::CollatorLink;
 use crate::actors::message::{
-    Changed, Explore, Fence, Leave, LetGo, Mark, Ping, Seal, SourceGone, Told, VolumeSeen,
+    Begun, Changed, Explore, Fence, Leave, LetGo, Mark, Ping, Seal, SourceGone, Told, VolumeSeen,
     WatchAnew, WatchLost, Watching, Who,
 };
 use crate::actors::notice::DeathNotice;
@@ -29,7 +29,7 @@ use crate::actors::watcher::rescan::Rescans;
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::filter::Filter;
 use crate::core::link_table::LinkTable;
-use crate::core::snapshot::Snapshot;
+use crate::core::snapshot::{Snapshot, changed_since};
 use crate::core::watch_table::{Effect, JobId, NodeId, OpenFailure, Opening, WatchTable};
 use crate::types::change::{Change, Epoch, Kinds};
 use crate::types::event::{EventMask, KernelEvent};
@@ -121,7 +121,7 @@ impl WatcherActor {
         if self.kit.mode == Mode::Once {
             tell(
                 &self.collator.watching,
-                Watching { source, directories: 0, entries: None, snapshot: None },
+                Watching { source, directories: 0, entries: None, snapshot: None, unsure: false },
             );
             return Ok(());
         }
@@ -141,8 +141,12 @@ impl WatcherActor {
         let cookie_wd = self.watch_cookies(&mut watches)?;
         ctx.add_stream(events);
         let table = WatchTable::new(self.filter.clone());
-        let watch = self.watch(source, table);
-        self.live.watch = Some(Watch { watches: Some(watches), cookie_wd, ..watch });
+        let probe = self.probe(&source);
+        let watch = self.watch(source.clone(), table);
+        self.live.watch = Some(Watch { watches: Some(watches), cookie_wd, probe, ..watch });
+        if probe.is_some() {
+            tell(&self.collator.begun, Begun { source });
+        }
         self.turn(ctx, |_, _| ());
         Ok(())
     }
@@ -152,6 +156,7 @@ impl WatcherActor {
             watches: None,
             marks: None,
             scans: 0,
+            probe: None,
             table,
             source,
             cookie_wd: None,
@@ -204,13 +209,16 @@ impl WatcherActor {
 
     fn complete(&mut self, directories: usize) {
         let Some(watch) = self.live.watch.as_mut() else { return };
+        watch.probe = None;
         let source = watch.source.clone();
         let snapshot = watch.snapshot.take();
         let entries = Some(watch.entries.known);
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
-        tell(&self.collator.watching, Watching { source, directories, entries, snapshot });
+        let unsure = !self.live.rescans.is_empty();
+        let watching = Watching { source, directories, entries, snapshot, unsure };
+        tell(&self.collator.watching, watching);
     }
 
     /// Opens what is to be watched, in tasks away from this thread.
@@ -331,6 +339,8 @@ impl WatcherActor {
                         let path = directory.join(name);
                         !self.filter.excludes_entry(&path, facts.is_directory())
                     });
+                    let probe = watch.probe.unwrap_or(i64::MAX);
+                    watch.changes.extend(changed_since(probe, &directory, own, &facts));
                     snapshot.insert(directory.clone(), facts);
                 }
                 for (name, inode) in listing.links {

@@ -24,10 +24,12 @@ mod hints;
 mod large;
 mod recent;
 mod resume;
+mod sent;
 mod take;
 
 use self::recent::Recent;
 pub use self::recent::{Absence, LateEnd};
+use self::sent::Sent;
 
 /// Sealed Epochs and, for each Mirror, its Cursor and its debts.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub struct ChangeLog {
     paths_max: usize,
     recent: Recent,
     renames: Renames,
+    sent: Sent,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +119,7 @@ impl ChangeLog {
             paths_max,
             recent: Recent::default(),
             renames: Renames::default(),
+            sent: Sent::default(),
         }
     }
 
@@ -183,7 +187,7 @@ impl ChangeLog {
         self.head = self.head.next();
         let epoch = self.head;
         let Sealed { first_change, mut changes, moves } = sealed;
-        self.note_moves(epoch, &changes, moves);
+        self.note_moves(epoch, first_change, &changes, moves);
         let subtrees: Vec<RelPath> = changes
             .iter()
             .filter(|(_, kinds)| kinds.contains(Kinds::SUBTREE))
@@ -227,7 +231,11 @@ impl ChangeLog {
         ticket: Ticket,
         outcome: &Outcome,
     ) -> bool {
-        let ended = self.running(id, ticket).map(|work| (work.is_walk, LateEnd::new(now, work)));
+        let work = self.running(id, ticket).cloned();
+        if let Some(work) = work.as_ref().filter(|work| !work.is_walk) {
+            self.note_sent(now, work.from, work);
+        }
+        let ended = work.map(|work| (work.is_walk, LateEnd::new(now, &work)));
         let Some(debts) = self.mirrors.get_mut(id) else { return false };
         match outcome {
             Outcome::Halt(_) => debts.halted = true,

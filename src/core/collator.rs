@@ -1,12 +1,14 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
+mod early;
 mod keep;
+mod report;
 mod steer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::core::change_log::{ChangeLog, Standing, Taken};
+use crate::core::change_log::{ChangeLog, Taken};
 use crate::core::checkpoint::{self, Checkpoint};
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
@@ -14,13 +16,14 @@ use crate::core::rule::Rule;
 use crate::types::batch::Dirty;
 use crate::types::change::{Change, Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::{HostId, MirrorId};
-use crate::types::limits::{LOG_PATHS_MAX, STUCK_SHOWN_MAX};
+use crate::types::limits::LOG_PATHS_MAX;
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Budget, Outcome, PushEnd};
 use crate::types::plan::RetryPlan;
 use crate::types::rel_path::RelPath;
-use crate::types::status::RootState;
 use crate::types::step::Differences;
+
+pub use self::report::RootReport;
 
 /// Collects, seals and hands out the changes of one Root.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Collator {
     /// What outlives the daemon; none where every start walks.
     checkpoint: Option<Checkpoint>,
     phase: Phase,
+    /// Mirrors that were given a Walk before everything was watched and counted.
+    early: BTreeSet<MirrorId>,
     /// Since when new directories are being watched; what is below them may be unseen.
     exploring: Option<Moment>,
     /// Why some changes are found only now and then.
@@ -43,9 +48,16 @@ pub struct Collator {
 
 #[derive(Debug)]
 enum Phase {
-    Opening { since: Moment },
+    /// `hands_out`: what changes before it is watched will be told all the same.
+    Opening {
+        since: Moment,
+        hands_out: bool,
+    },
     Watching,
-    Halted { since: Moment, why: String },
+    Halted {
+        since: Moment,
+        why: String,
+    },
 }
 
 /// What the collator wants done.
@@ -70,23 +82,6 @@ pub enum Effect {
     Surprise(MirrorId, RelPath),
 }
 
-/// How a Root and its Mirrors stand.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RootReport {
-    /// Where the Root stands.
-    pub state: RootState,
-    /// Why it is not watching.
-    pub reason: Option<String>,
-    /// The newest sealed Epoch.
-    pub head: Epoch,
-    /// Changed paths that are not sealed.
-    pub open_paths: usize,
-    /// Open files held back.
-    pub held_files: usize,
-    /// Each Mirror, and whether it holds everything that is known.
-    pub mirrors: Vec<(MirrorId, Standing, bool)>,
-}
-
 impl Collator {
     /// A Root whose watching has just begun; each of its Mirrors owes a Walk. Each is given with how it is
     /// tried again, and how long what broke off may still land on it.
@@ -103,7 +98,8 @@ impl Collator {
             open: OpenEpoch::new(waits),
             log,
             checkpoint: None,
-            phase: Phase::Opening { since: now },
+            phase: Phase::Opening { since: now, hands_out: false },
+            early: BTreeSet::new(),
             exploring: None,
             degraded: None,
             unmounted: None,
@@ -127,6 +123,7 @@ impl Collator {
     pub fn handle_watching(&mut self, now: Moment) {
         self.phase = Phase::Watching;
         self.exploring = None;
+        self.judge_early(now);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
     }
@@ -140,7 +137,8 @@ impl Collator {
         self.log.owe_walks(now);
         let effect = self.checkpoint.as_mut().and_then(Checkpoint::begin_anew);
         self.effects.extend(effect.map(Effect::Checkpoint));
-        self.phase = Phase::Opening { since: self.phase.since().unwrap_or(now) };
+        let since = self.phase.since().unwrap_or(now);
+        self.phase = Phase::Opening { since, hands_out: false };
         self.effects.push_back(Effect::Report);
     }
 
@@ -225,7 +223,7 @@ impl Collator {
 
     /// A Mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
     pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
-        let ready = matches!(self.phase, Phase::Watching);
+        let ready = self.hands_out();
         if ready && self.open.has_moves() {
             // Where something went is known: its old name is not deleted before that is of use.
             self.seal(now);
@@ -234,6 +232,7 @@ impl Collator {
         self.open.handle_pushing(self.log.is_working());
         if let Some(taken) = &taken {
             self.journal(taken);
+            self.note_early(id, taken);
         }
         let is_nothing = taken.is_none();
         self.effects.push_back(match taken {
@@ -297,6 +296,7 @@ impl Collator {
             }
             self.effects.push_back(Effect::Surprise(id.clone(), path.clone()));
         }
+        self.judge_early(now);
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
@@ -364,52 +364,6 @@ impl Collator {
         if matches!(self.phase, Phase::Watching) { head } else { head.next() }
     }
 
-    /// How everything stands.
-    pub fn report(&self) -> RootReport {
-        let (state, reason) = match &self.phase {
-            Phase::Opening { .. } => (RootState::Opening, None),
-            Phase::Watching if self.degraded.is_some() => {
-                (RootState::Degraded, self.degraded.clone())
-            }
-            Phase::Watching if self.unmounted.is_some() => (RootState::Degraded, None),
-            Phase::Watching => (RootState::Watching, None),
-            Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
-        };
-        let unmounted = self.unmounted.as_ref().map(|(_, directories)| {
-            let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
-            format!(
-                "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what \
-                 is there now: mirrorball approve",
-                names.join(", ")
-            )
-        });
-        RootReport {
-            state,
-            reason: reason.or(unmounted),
-            head: self.log.head(),
-            open_paths: self.open.len(),
-            held_files: self.open.held_len(),
-            mirrors: self.log.mirrors().filter_map(|id| self.report_mirror(id)).collect(),
-        }
-    }
-
-    fn report_mirror(&self, id: &MirrorId) -> Option<(MirrorId, Standing, bool)> {
-        let mut standing = self.log.standing(id, STUCK_SHOWN_MAX)?;
-        let settled = matches!(self.phase, Phase::Watching)
-            && self.exploring.is_none()
-            && self.unmounted.is_none()
-            && self.open.is_empty()
-            && standing.epoch == self.log.head()
-            && !standing.owes_walk
-            && standing.pending == 0
-            && !standing.may_change;
-        standing.pending += self.open.len() + self.open.held_len();
-        let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
-        let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
-        standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
-        Some((id.clone(), standing, settled))
-    }
-
     fn seal(&mut self, now: Moment) {
         if self.open.is_empty() {
             return;
@@ -431,7 +385,7 @@ impl Collator {
     }
 
     fn nudge(&mut self, now: Moment, id: &MirrorId) {
-        if !matches!(self.phase, Phase::Watching) {
+        if !self.hands_out() {
             return;
         }
         if self.log.wants_fresh(now, id) {
@@ -481,7 +435,7 @@ impl Rule for Collator {
 impl Phase {
     fn since(&self) -> Option<Moment> {
         match self {
-            Self::Opening { since } | Self::Halted { since, .. } => Some(*since),
+            Self::Opening { since, .. } | Self::Halted { since, .. } => Some(*since),
             Self::Watching => None,
         }
     }
@@ -490,6 +444,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::status::RootState;
 
     const RETRY: RetryPlan =
         RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };

@@ -114,7 +114,7 @@ pub struct Echo {
 
 /// Work that was handed out.
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Running {
     /// What the end of this work must name.
     pub ticket: Ticket,

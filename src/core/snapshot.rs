@@ -132,6 +132,25 @@ impl Snapshot {
     }
 }
 
+/// What may have changed in a directory, or in its own attributes and names, at this time or later (as `ctime` has it).
+/// What is below the directories in it is not looked at.
+pub fn changed_since(
+    probe: i64,
+    directory: &RelPath,
+    own: Facts,
+    listing: &Listing,
+) -> Vec<Change> {
+    let is_late = |facts: Facts| facts.ctime >= probe;
+    // A name that went away is seen by nothing else.
+    let own = is_late(own).then(|| Change::new(directory.clone(), Kinds::SUBTREE | Kinds::ATTRS));
+    let late = listing.entries().filter(|(_, facts)| is_late(*facts));
+    let entry = |(name, facts): (&[u8], Facts)| {
+        let content = if facts.is_directory() { Kinds::empty() } else { Kinds::CONTENT };
+        Change::new(directory.join(name), content | Kinds::ATTRS)
+    };
+    own.into_iter().chain(late.map(entry)).collect()
+}
+
 /// What changed in one directory; `is_listed` says whether what is in a directory below was known
 /// before, and is known now.
 fn compare(
@@ -227,6 +246,23 @@ mod tests {
             ("", &[("d", DIR, 2, 5), ("f", FILE, 3, 5), ("g", FILE, 4, 5)]),
             ("d", &[("x", FILE, 5, 5)]),
         ])
+    }
+
+    #[test]
+    fn hard_case_19_what_is_no_older_than_the_probe_is_told() {
+        let facts = |mode, ctime| Facts { mode, inode: 1, size: 0, mtime: 0, ctime };
+        let listing = Listing::new(vec![
+            (b"old".to_vec(), facts(0o100_644, 9)),
+            (b"new".to_vec(), facts(0o100_644, 10)),
+            (b"d".to_vec(), facts(0o040_755, 11)),
+        ]);
+        let changed = |own| changed_since(10, &"x".into(), facts(0o040_755, own), &listing);
+        let expected = [
+            Change::new("x/d".into(), Kinds::ATTRS),
+            Change::new("x/new".into(), Kinds::CONTENT | Kinds::ATTRS),
+        ];
+        assert_eq!(changed(9), expected);
+        assert_eq!(changed(10)[0], Change::new("x".into(), Kinds::SUBTREE | Kinds::ATTRS));
     }
 
     #[test]

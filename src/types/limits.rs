@@ -167,3 +167,10 @@ pub const PING_WAIT: Duration = Duration::from_secs(10);
 
 /// Between two items of the stream of events: more often nobody can look.
 pub const EVENT_PAUSE: Duration = Duration::from_millis(250);
+
+/// A rename that is heard of so shortly after something in it was sent may have come before that: an event takes
+/// milliseconds to be heard of, and seconds on a machine that is overloaded.
+pub const RENAME_DOUBT: Duration = Duration::from_secs(2);
+
+/// Paths that are known to have been sent just now, see [`RENAME_DOUBT`].
+pub const SENT_PATHS_MAX: usize = 10_000;

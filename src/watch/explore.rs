@@ -109,6 +109,11 @@ pub fn list(directory: impl AsFd, wants_facts: bool) -> Result<Listing, Errno> {
     Ok(listing)
 }
 
+/// When what is open was last changed, its names and attributes included: nanoseconds since 1970.
+pub fn own_ctime(fd: impl AsFd) -> Result<i64, Errno> {
+    Ok(facts_of(&fstat(fd)?).ctime)
+}
+
 fn facts_of(stat: &Stat) -> Facts {
     let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
     Facts {

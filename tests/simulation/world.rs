@@ -102,6 +102,8 @@ struct World {
     /// The next start may go on from what is on the disk.
     resumes: bool,
     scanned: Option<Snapshot>,
+    /// The source when walks might begin, though not everything is watched.
+    begun: Option<crate::tree::Tree>,
     partly_scanned: BTreeMap<RelPath, Facts>,
     is_healed: bool,
     talks: bool,
@@ -160,6 +162,7 @@ pub fn run(seed: u64, talks: bool) {
         ctimes_count: false,
         resumes: false,
         scanned: None,
+        begun: None,
         partly_scanned: BTreeMap::new(),
         is_healed: false,
         talks,
@@ -247,6 +250,7 @@ impl World {
             Event::Watched(life) if life == self.collator_life => {
                 if !self.is_gone {
                     self.source.watch_all(&RelPath::root());
+                    self.tell_since_begun();
                     self.begin_from();
                 } else {
                     self.collator.handle_halt(now, "gone".into());
@@ -681,11 +685,40 @@ impl World {
 
     fn watch_root(&mut self) {
         self.partly_scanned.clear();
+        self.begun = None;
+        if !self.resumes && !self.is_gone && self.random.one_in(2) {
+            self.begun = Some(self.source.tree.clone());
+            self.collator.handle_begun(self.now);
+        }
         let life = self.collator_life;
         let listing = Duration::from_micros(self.random.below(100_000) + 1);
         self.at(self.now + listing, Event::Listing(life));
         let rest = Duration::from_micros(self.random.below(500_000) + 1);
         self.at(self.now + listing + rest, Event::Watched(life));
+    }
+
+    /// What the times of the entries tell, when all is watched.
+    fn tell_since_begun(&mut self) {
+        let Some(before) = self.begun.take() else { return };
+        let now_there = &self.source.tree;
+        let mut changes = BTreeMap::new();
+        for path in before.keys().chain(now_there.keys()) {
+            let (old, new) = (before.get(path), now_there.get(path));
+            if old == new {
+                continue;
+            }
+            if matches!(new, Some(Node::File { .. })) {
+                *changes.entry(path.clone()).or_default() |= Kinds::CONTENT | Kinds::ATTRS;
+            }
+            // A name that came or went has changed the directory around it.
+            if let Some(parent) = path.parent().filter(|_| old.is_none() || new.is_none())
+                && (parent.is_root() || now_there.contains_key(&parent))
+            {
+                *changes.entry(parent).or_default() |= Kinds::SUBTREE | Kinds::ATTRS;
+            }
+        }
+        let changes = changes.into_iter().map(|(path, kinds)| Change::new(path, kinds)).collect();
+        self.collator.handle_changed(self.now, changes, true);
     }
 
     /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.

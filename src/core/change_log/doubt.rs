@@ -92,6 +92,8 @@ impl ChangeLog {
             // It may have brought what was there before they failed.
             let stuck = debts.stuck.iter().filter(|(_, s)| s.kinds.contains(Kinds::CONTENT));
             since.extend(stuck.map(|(path, stuck)| (path.clone(), stuck.kinds)));
+            // Nor does a Walk say anything of these but their size and time.
+            since.extend(debts.large_files().map(|(path, large)| (path.clone(), large.kinds)));
             debts.echo(now, true, &since);
         }
     }

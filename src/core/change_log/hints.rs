@@ -9,6 +9,7 @@ use crate::types::batch::Dirty;
 use crate::types::change::{Epoch, Kinds, Move, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::limits::MOVES_MAX;
+use crate::types::moment::Moment;
 use crate::types::outcome::Held;
 use crate::types::rel_path::RelPath;
 
@@ -17,14 +18,18 @@ impl ChangeLog {
     pub(super) fn note_moves(
         &mut self,
         epoch: Epoch,
+        first_change: Moment,
         changes: &BTreeMap<RelPath, Kinds>,
-        moves: Vec<Move>,
+        mut moves: Vec<Move>,
     ) {
         for (path, kinds) in changes.iter().filter(|(_, kinds)| beyond_attributes(**kinds)) {
             self.renames.doubt(path);
             if kinds.contains(Kinds::SUBTREE) {
                 self.renames.doubt_below(path);
             }
+        }
+        for it in moves.iter_mut().filter(|it| it.is_exact) {
+            it.is_exact = !self.was_sent_lately(first_change, [&it.from, &it.to]);
         }
         let is_doubted = |path: &RelPath| is_doubted(&self.entries, |entry| entry.kinds, path);
         let moves = moves.into_iter().map(|it| {

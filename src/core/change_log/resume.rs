@@ -84,6 +84,11 @@ impl ChangeLog {
         )
     }
 
+    /// Whether a Walk of this Mirror is under way.
+    pub fn is_walked(&self, id: &MirrorId) -> bool {
+        self.mirrors.get(id).is_some_and(Debts::is_walked)
+    }
+
     /// Whether more may differ on a Mirror than was ever handed out for it.
     pub fn is_in_doubt(&self, id: &MirrorId) -> bool {
         let whole = |debts: &Debts| debts.echo.as_ref().is_some_and(|echo| echo.whole);
