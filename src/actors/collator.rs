@@ -294,6 +294,7 @@ impl Handler<Begun> for CollatorActor {
             // How much may be deleted depends on what has been counted: nothing yet.
             self.entries = Some(0);
             self.turn(ctx, Collator::handle_begun);
+            self.look_again(ctx);
         }
     }
 }

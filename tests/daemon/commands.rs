@@ -194,7 +194,7 @@ fn the_log_can_be_a_file_of_json() {
     let mut daemon = daemon;
     daemon.start_again();
     daemon.flush("");
-    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::INT);
     assert_eq!(daemon.wait(), 0, "ended in good order");
     let log = fs::read_to_string(file).unwrap();
     let lines: Vec<serde_json::Value> =

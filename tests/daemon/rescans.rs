@@ -31,7 +31,7 @@ fn directories(daemon: &Daemon) {
 
 /// What was looked at within a tick of its last change is in doubt, and is pushed once more: then a file is
 /// written beside the old one.
-fn ends_equal(daemon: &Daemon, context: &str) {
+pub fn ends_equal(daemon: &Daemon, context: &str) {
     let (source, target) = (daemon.source(), daemon.path("local"));
     let missing = |line: &String| line.starts_with("missing") || line.contains("content");
     let now = differences(&source, &target);

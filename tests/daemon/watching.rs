@@ -295,3 +295,39 @@ fn the_last_of_many_rewrites_within_a_second_arrives() {
         }
     }
 }
+
+#[test]
+fn hard_case_19_what_changes_while_everything_is_watched_for_the_first_time_is_there() {
+    let mut daemon = Daemon::new().local("local");
+    let source = daemon.source();
+    for number in 0..2_000 {
+        let directory = source.join(format!("d{}/e{number}", number % 20));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("f"), "f").unwrap();
+    }
+    daemon.write_config();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (0..2_000).cycle() {
+                if is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let directory = source.join(format!("d{}/e{number}", number % 20));
+                let other = source.join(format!("d{}/g{number}", (number + 7) % 20));
+                match number % 5 {
+                    0 => fs::write(directory.join("f"), format!("{number}")).unwrap_or_default(),
+                    1 => fs::remove_dir_all(&directory).unwrap_or_default(),
+                    2 => fs::rename(&directory, &other).unwrap_or_default(),
+                    3 => fs::write(directory.join("new"), "n").unwrap_or_default(),
+                    _ => fs::remove_file(directory.join("f")).unwrap_or_default(),
+                }
+            }
+        });
+        daemon.start_again();
+        daemon.wait_for_mirror("local", "the first walk", |mirror| mirror["walks"] != 0);
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    daemon.flush("");
+    assert_same(&source, &daemon.path("local"), "after the first walk");
+}
