@@ -24,6 +24,7 @@ pub struct Unreachable {
 }
 
 /// A daemon's socket.
+#[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
 }

@@ -19,12 +19,25 @@ pub struct FlushArgs {
     /// Give up after this long, and name the mirrors that lag
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// So many of the mirrors suffice, such as 95%
+    #[arg(long, default_value = "100%", value_parser = percent)]
+    quorum: f64,
+    /// Wait, as it always does; for scripts that say so
+    #[arg(long, hide = true)]
+    wait: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    let number = number.filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "expected a percentage such as 95%".into())
 }
 
 /// Exits with 1 if a mirror still lags.
 pub fn flush(args: &FlushArgs) -> anyhow::Result<ExitCode> {
     let request = Flush {
         selectors: args.selectors.clone(),
+        quorum_percent: args.quorum,
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
     };
     let answer = Client::find(&args.daemon)?.post("/flush", &request)?;

@@ -116,7 +116,7 @@ pub fn mirror(args: &MirrorArgs, matches: &ArgMatches, verbose: u8) -> anyhow::R
                 screen::narrate(board, narrator).await
             } else {
                 let (status, code) = screen::wait_for_pass(board).await;
-                say(&table::text(&status, Naming::Target));
+                say(&table::text(&status, Naming::Target, None));
                 code
             }
         }

@@ -18,6 +18,7 @@ pub mod stop;
 pub mod systemd;
 pub mod table;
 pub mod target;
+pub mod top;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -143,7 +143,7 @@ impl Lines {
         let now: Vec<MirrorState> = status.mirrors.iter().map(|mirror| mirror.state).collect();
         if now != self.0 {
             self.0 = now;
-            crate::cli::say(&table::text(status, Naming::Target));
+            crate::cli::say(&table::text(status, Naming::Target, None));
         }
     }
 }
@@ -226,7 +226,7 @@ fn overall(status: &Status) -> f64 {
     (done / status.mirrors.len() as f64).clamp(0.0, 1.0)
 }
 
-fn state_colour(state: MirrorState) -> Color {
+pub(super) fn state_colour(state: MirrorState) -> Color {
     match state {
         MirrorState::InSync => Color::Green,
         MirrorState::Walking | MirrorState::Pushing => Color::Cyan,
@@ -236,7 +236,7 @@ fn state_colour(state: MirrorState) -> Color {
 }
 
 /// Colours only where nobody has asked for none.
-fn colour(colour: Color) -> Style {
+pub(super) fn colour(colour: Color) -> Style {
     styled(Modifier::empty(), Some(colour))
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::table::Naming;
-use crate::cli::{DaemonArg, say, table};
+use crate::cli::{DaemonArg, say, table, top};
 use crate::types::status::Status;
 
 /// Arguments of `status`.
@@ -18,6 +18,9 @@ pub struct StatusArgs {
     /// Write JSON, as documented in docs/status.md
     #[arg(long)]
     json: bool,
+    /// Show it live, with keys to steer it
+    #[arg(long, conflicts_with_all = ["json", "max_lag"])]
+    watch: bool,
     /// Exit with 1 if any mirror lags more than this
     #[arg(long, value_parser = humantime::parse_duration)]
     max_lag: Option<Duration>,
@@ -25,13 +28,23 @@ pub struct StatusArgs {
 
 /// Exits with 1 if a mirror lags more than it may.
 pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let status: Status = Client::find(&args.daemon)?.get("/status")?;
+    let client = Client::find(&args.daemon)?;
+    if args.watch {
+        return top::watch(&client);
+    }
+    let status: Status = client.get("/status")?;
     if args.json {
         say(&serde_json::to_string_pretty(&status)?);
     } else {
-        say(&table::text(&status, Naming::Mirror));
+        say(&table::text(&status, Naming::Mirror, terminal_width()));
     }
     let max_lag = args.max_lag.map(|lag| lag.as_secs_f64());
     let lags = |max: f64| status.mirrors.iter().any(|mirror| mirror.lag_seconds > max);
     Ok(if max_lag.is_some_and(lags) { ExitCode::Failed } else { ExitCode::Ok })
+}
+
+/// Columns of the terminal that reads this; none where none does.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
 }

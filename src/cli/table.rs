@@ -1,8 +1,12 @@
 //! A Status as a table: pure functions from data to text.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
+
+/// Less room says nothing of what happens.
+const ELIDED_MIN: usize = 24;
 
 /// How mirrors are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +121,36 @@ pub fn headline(status: &Status, naming: Naming) -> String {
     line
 }
 
-/// The whole status as lines.
-pub fn text(status: &Status, naming: Naming) -> String {
-    let rows: Vec<[String; 5]> = status.mirrors.iter().map(|m| cells(m, naming)).collect();
+/// What a person has to look at comes first, and then what lags most.
+pub fn by_attention(a: &MirrorStatus, b: &MirrorStatus) -> Ordering {
+    let rank = |mirror: &MirrorStatus| match mirror.state {
+        MirrorState::Halted => 0,
+        MirrorState::Retrying => 1,
+        MirrorState::Waiting => 2,
+        MirrorState::Paused => 3,
+        MirrorState::Walking => 4,
+        MirrorState::Pushing => 5,
+        MirrorState::InSync => 6,
+    };
+    rank(a).cmp(&rank(b)).then(b.lag_seconds.total_cmp(&a.lag_seconds)).then(a.id.cmp(&b.id))
+}
+
+/// The whole status as lines, what needs attention first; where there is a width, none is longer.
+pub fn text(status: &Status, naming: Naming, width: Option<usize>) -> String {
+    let mut mirrors: Vec<&MirrorStatus> = status.mirrors.iter().collect();
+    mirrors.sort_by(|a, b| by_attention(a, b));
+    let mut rows: Vec<[String; 5]> = mirrors.into_iter().map(|m| cells(m, naming)).collect();
     let mut widths = naming.head().map(|head| head.chars().count());
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
+    }
+    if let Some(width) = width {
+        let before: usize = widths[..4].iter().map(|it| it + 2).sum();
+        let room = width.saturating_sub(before).max(ELIDED_MIN);
+        rows.iter_mut().for_each(|[.., what]| *what = elide(what, room));
+        widths[4] = widths[4].min(room);
     }
     let line = |row: [&str; 5]| {
         let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -202,9 +228,11 @@ mod tests {
         let expected = "\
 1 of 2 in sync, worst 4m12s on site@web2
 MIRROR     STATE     LAG    PENDING  WHAT HAPPENS
-site@web1  in-sync   -      3        1 walk, 2 pushes, 2.0 KiB sent
-site@web2  retrying  4m12s  3        Connection refused; next try in 4.0s";
-        assert_eq!(text(&status, Naming::Mirror), expected);
-        assert!(text(&status, Naming::Target).contains("\nweb2::site  retrying"));
+site@web2  retrying  4m12s  3        Connection refused; next try in 4.0s
+site@web1  in-sync   -      3        1 walk, 2 pushes, 2.0 KiB sent";
+        assert_eq!(text(&status, Naming::Mirror, None), expected);
+        assert!(text(&status, Naming::Target, None).contains("\nweb2::site  retrying"));
+        let narrow = text(&status, Naming::Mirror, Some(64));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 64), "{narrow}");
     }
 }

@@ -63,6 +63,13 @@ pub struct Flush {
     pub selectors: Vec<String>,
     /// How long to wait at most.
     pub timeout_ms: u64,
+    /// How many of the selected mirrors suffice, in percent.
+    #[serde(default = "all_of_them")]
+    pub quorum_percent: f64,
+}
+
+fn all_of_them() -> f64 {
+    100.0
 }
 
 /// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are. `POST /pause`, `/resume`:
@@ -89,7 +96,7 @@ pub struct Verified {
 pub struct Flushed {
     /// Whether everything is there.
     pub done: bool,
-    /// Mirrors that lack something, each with its state and last error.
+    /// Mirrors that lack something, also where the others suffice; each with its state and last error.
     pub laggards: Vec<String>,
 }
 
@@ -186,26 +193,37 @@ async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
     let roots: BTreeSet<RootId> = mirrors.iter().map(|id| id.root.clone()).collect();
     let roots: Vec<RootId> = roots.into_iter().collect();
     let timeout = Duration::from_millis(request.timeout_ms);
+    if !(0.0..=100.0).contains(&request.quorum_percent) {
+        let error = format!("A quorum is 0 to 100 percent, and not {}", request.quorum_percent);
+        return HttpResponse::BadRequest().json(Refused { error });
+    }
+    // As many as make the part whole.
+    let wanted = mirrors.len() as f64 * request.quorum_percent / 100.0;
+    let may_lag = (0..=mirrors.len()).rfind(|lag| (mirrors.len() - lag) as f64 >= wanted);
+    let may_lag = may_lag.unwrap_or(0);
     let mut marks = None;
-    if tokio::time::timeout(timeout, barrier(&api, selected, roots, &mut marks)).await.is_ok() {
-        return HttpResponse::Ok().json(Flushed { done: true, laggards: Vec::new() });
+    let barrier = barrier(&api, selected, may_lag, roots, &mut marks);
+    let done = tokio::time::timeout(timeout, barrier).await.is_ok();
+    if done && may_lag == 0 {
+        return HttpResponse::Ok().json(Flushed { done, laggards: Vec::new() });
     }
     match api.board.send(StatusSince { revision: 0 }).await {
         Ok(status) => {
             let marks = marks.unwrap_or_default();
             let laggards = laggards(&status, selected, &marks).map(describe).collect();
-            HttpResponse::Ok().json(Flushed { done: false, laggards })
+            HttpResponse::Ok().json(Flushed { done, laggards })
         }
         Err(_) => ending(),
     }
 }
 
-/// Returns when everything that changed before the call is on all selected mirrors. `marks` are the
+/// Returns when everything that changed before the call is on all selected mirrors but so many. `marks` are the
 /// Epochs that they must have reached, as soon as that is known: a root that is not watched now has
 /// none before it is watched again.
 async fn barrier(
     api: &Api,
     selected: impl Fn(&MirrorId) -> bool,
+    may_lag: usize,
     roots: Vec<RootId>,
     marks: &mut Option<Vec<(RootId, Epoch)>>,
 ) {
@@ -222,7 +240,7 @@ async fn barrier(
             continue;
         }
         let known = marks.as_deref().unwrap_or_default();
-        if laggards(&status, &selected, known).next().is_none() {
+        if laggards(&status, &selected, known).nth(may_lag).is_none() {
             return;
         }
     }

@@ -77,6 +77,14 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
     let what = what(&spec, host, job);
     let waits = warm.take(&what);
     let is_warm = waits.is_some();
+    let keep = || {
+        let (host, job, warm) = (host.clone(), job.clone(), warm.clone());
+        let rsh = rsh.map(String::from);
+        actix_rt::spawn(async move { keep_warm(&host, job, rsh.as_deref(), &warm) });
+    };
+    if !is_warm && warm.is_in_haste(&what) {
+        keep();
+    }
     let (mut ended, mut output) = attend(host, job, spec.clone(), waits).await;
     let is_full_house = says_full_house(&ended, &output);
     // What waits takes connections too.
@@ -87,10 +95,11 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
         (ended, output) = attend(host, job, spec, None).await;
     }
     if matches!(ended.exit, Exit::Code(0)) {
+        if warm.is_in_haste(&what) {
+            warm.note_push(&what);
+        }
         // Whoever waits for this end does not wait for that.
-        let (host, job, warm) = (host.clone(), job.clone(), warm.clone());
-        let rsh = rsh.map(String::from);
-        actix_rt::spawn(async move { keep_warm(&host, job, rsh.as_deref(), &warm) });
+        keep();
     }
     let inside = |paths: Vec<RelPath>| match &step.renamed {
         None => paths,

@@ -114,6 +114,12 @@ pub fn own_ctime(fd: impl AsFd) -> Result<i64, Errno> {
     Ok(facts_of(&fstat(fd)?).ctime)
 }
 
+/// How many inodes are in use on a file system; 0 where it does not count.
+pub fn inodes_used(fd: impl AsFd) -> Result<u64, Errno> {
+    let found = fstatvfs(fd)?;
+    Ok(found.f_files.saturating_sub(found.f_ffree))
+}
+
 fn facts_of(stat: &Stat) -> Facts {
     let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
     Facts {

@@ -18,6 +18,7 @@ mod everyday;
 mod fanotify;
 mod faults;
 mod large;
+mod looking;
 mod mirror_directory;
 mod renames;
 mod rescans;

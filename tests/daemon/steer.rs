@@ -246,3 +246,21 @@ fn explain_says_why_a_file_is_or_is_not_on_a_mirror() {
     let elsewhere = daemon.verb(&["explain", "/"]);
     assert_eq!(elsewhere.status.code(), Some(64), "{}", text(&elsewhere.stderr));
 }
+
+#[test]
+fn a_flush_with_a_quorum_is_content_with_part_of_the_mirrors() {
+    let mut server = Rsyncd::start();
+    let daemon = Daemon::new().local("one").local("two").mirror("web", &server.ron(), "m/site", "");
+    server.stop();
+    let daemon = daemon.start();
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let flush = |quorum: &str, timeout: &str| {
+        let output = daemon.verb(&["flush", "--quorum", quorum, "--timeout", timeout]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, laggards) = flush("66%", "60s");
+    assert_eq!((code, laggards.contains("site@web is ")), (Some(0), true), "{laggards}");
+    assert!(daemon.path("one/f").exists() && daemon.path("two/f").exists());
+    assert_eq!(flush("67%", "300ms").0, Some(1));
+    assert_eq!(flush("150%", "1s").0, Some(64));
+}

@@ -7,6 +7,7 @@ use slog::debug;
 use super::WatcherActor;
 use crate::actors::shell::Shell;
 use crate::core::filter::Filter;
+use crate::types::limits::EARLY_WALK_MAX;
 use crate::types::plan::{WalkMode, WatchMode};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::SourceDir;
@@ -39,7 +40,8 @@ impl WatcherActor {
     }
 
     /// The time that a change gets which is made now, if times tell what changes while everything is being watched
-    /// (hard case 19): they must be finer than a millisecond, be the kernel's own, and be gathered.
+    /// (hard case 19): they must be finer than a millisecond, be the kernel's own, and be gathered. None, too, where
+    /// that takes so long that a walk would slow it down.
     pub(super) fn probe(&self, source: &SourceDir) -> Option<i64> {
         let is_looked_through = matches!(self.root.watch, WatchMode::Rescan(_));
         if self.root.walk != WalkMode::IfNeeded || is_looked_through {
@@ -48,7 +50,8 @@ impl WatcherActor {
         let opened = explore::open(source, &RelPath::root()).ok()?;
         let ctime = explore::own_ctime(&opened.fd).ok()?;
         let is_alone = mounts::below(&self.root.source).is_ok_and(|mounts| mounts.is_empty());
-        if !opened.raises_events || ctime % 1_000_000 == 0 || !is_alone {
+        let is_small = explore::inodes_used(&opened.fd).is_ok_and(|used| used < EARLY_WALK_MAX);
+        if !opened.raises_events || ctime % 1_000_000 == 0 || !is_alone || !is_small {
             return None;
         }
         let path = self.cookie_directory().join("probe");

@@ -1,0 +1,381 @@
+//! `status --watch`: the fleet, live, with keys to steer it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap};
+
+use crate::cli::client::Client;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::screen::{colour, state_colour};
+use crate::cli::table::{Naming, by_attention, cells, count, headline, short_duration};
+use crate::control::api::Selected;
+use crate::types::ids::MirrorId;
+use crate::types::status::{MirrorStatus, Status};
+
+/// Between two looks at the keyboard, and two points of a lag's curve.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Points of a curve.
+const POINTS: usize = 24;
+
+const KEYS: &str = "q quit  / filter  s sort  enter details  p pause  r resume  w walk  a approve";
+
+/// Draws until a person has seen enough.
+pub fn watch(client: &Client) -> anyhow::Result<ExitCode> {
+    let statuses = poll(client.clone());
+    let mut terminal = ratatui::try_init()?;
+    let mut app = App::default();
+    let ended = loop {
+        for polled in statuses.try_iter() {
+            app.handle_polled(polled);
+        }
+        if let Err(error) = terminal.draw(|frame| app.draw(frame)) {
+            break Err(error.into());
+        }
+        match event::poll(TICK) {
+            Ok(false) => app.handle_tick(),
+            Ok(true) => match event::read() {
+                Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                    match app.handle_key(key) {
+                        Some(Action::Quit) => break Ok(ExitCode::Ok),
+                        Some(Action::Post(route, id)) => app.note_done(route, &id, client),
+                        None => (),
+                    }
+                }
+                Ok(_) => (),
+                Err(error) => break Err(error.into()),
+            },
+            Err(error) => break Err(error.into()),
+        }
+    };
+    ratatui::restore();
+    ended
+}
+
+/// Asks again and again, in a thread that ends with the program.
+fn poll(client: Client) -> Receiver<Result<Status, String>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut revision = 0;
+        loop {
+            let polled = client.get::<Status>(&format!("/status?since={revision}"));
+            let polled = polled.map_err(|error| error.to_string());
+            let is_lost = polled.is_err();
+            revision = polled.as_ref().map_or(0, |status| status.revision);
+            if sender.send(polled).is_err() {
+                return;
+            }
+            // A busy daemon changes more often than anybody can read.
+            wait(if is_lost { TICK } else { TICK / 5 });
+        }
+    });
+    receiver
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread without actors")]
+fn wait(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// What a key asks for.
+#[derive(Debug, PartialEq)]
+enum Action {
+    Quit,
+    /// Ask this of the daemon for this mirror.
+    Post(&'static str, MirrorId),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Order {
+    #[default]
+    Attention,
+    Lag,
+    Name,
+}
+
+/// What is on the screen.
+#[derive(Default)]
+struct App {
+    status: Status,
+    /// Lags of the last ticks, in seconds.
+    lags: BTreeMap<MirrorId, VecDeque<f64>>,
+    table: TableState,
+    filter: String,
+    is_typing: bool,
+    order: Order,
+    has_details: bool,
+    /// Approval asked for, and not confirmed.
+    asks: Option<MirrorId>,
+    message: String,
+}
+
+impl App {
+    fn handle_polled(&mut self, polled: Result<Status, String>) {
+        match polled {
+            Ok(status) => {
+                if self.status.revision == 0 {
+                    self.table.select_first();
+                }
+                self.status = status;
+            }
+            Err(why) => self.message = why,
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        let status = &self.status;
+        self.lags.retain(|id, _| status.mirrors.iter().any(|mirror| mirror.id == *id));
+        for mirror in &status.mirrors {
+            let lags = self.lags.entry(mirror.id.clone()).or_default();
+            lags.push_back(mirror.lag_seconds);
+            if lags.len() > POINTS {
+                lags.pop_front();
+            }
+        }
+    }
+
+    fn handle_key(&mut self, key: KeyEvent) -> Option<Action> {
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if key.code == KeyCode::Char('c') && is_control {
+            return Some(Action::Quit);
+        }
+        if let Some(id) = self.asks.take() {
+            self.message.clear();
+            return (key.code == KeyCode::Char('y')).then_some(Action::Post("/approve", id));
+        }
+        if self.is_typing {
+            self.type_filter(key.code);
+            return None;
+        }
+        let selected = self.selected().map(|mirror| mirror.id.clone());
+        match key.code {
+            KeyCode::Char('q') => return Some(Action::Quit),
+            KeyCode::Char('/') => self.is_typing = true,
+            KeyCode::Char('j') | KeyCode::Down => self.table.select_next(),
+            KeyCode::Char('k') | KeyCode::Up => self.table.select_previous(),
+            KeyCode::Home => self.table.select_first(),
+            KeyCode::End => self.table.select_last(),
+            KeyCode::PageDown => self.table.scroll_down_by(10),
+            KeyCode::PageUp => self.table.scroll_up_by(10),
+            KeyCode::Enter => self.has_details = !self.has_details,
+            KeyCode::Esc => {
+                self.has_details = false;
+                self.filter.clear();
+            }
+            KeyCode::Char('s') => {
+                self.order = match self.order {
+                    Order::Attention => Order::Lag,
+                    Order::Lag => Order::Name,
+                    Order::Name => Order::Attention,
+                };
+            }
+            KeyCode::Char('p') => return Some(Action::Post("/pause", selected?)),
+            KeyCode::Char('r') => return Some(Action::Post("/resume", selected?)),
+            KeyCode::Char('w') => return Some(Action::Post("/walk", selected?)),
+            KeyCode::Char('a') => self.ask_for_approval(),
+            _ => (),
+        }
+        None
+    }
+
+    fn type_filter(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Char(letter) => self.filter.push(letter),
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Enter => self.is_typing = false,
+            KeyCode::Esc => {
+                self.is_typing = false;
+                self.filter.clear();
+            }
+            _ => (),
+        }
+        self.table.select_first();
+    }
+
+    fn ask_for_approval(&mut self) {
+        let Some(mirror) = self.selected() else { return };
+        let held = count(mirror.held_deletions, "held deletion", "held deletions");
+        let message = format!("Let {held} go on {}, and take it as it is? y/n", mirror.id);
+        self.asks = Some(mirror.id.clone());
+        self.message = message;
+    }
+
+    fn note_done(&mut self, route: &str, id: &MirrorId, client: &Client) {
+        let request = Selected { selectors: vec![id.to_string()] };
+        self.message = match client.post(route, &request) {
+            Ok(_) => format!("{}: {id}", route.trim_start_matches('/')),
+            Err(error) => error.to_string(),
+        };
+    }
+
+    /// The mirrors that are shown, in their order.
+    fn rows(&self) -> Vec<&MirrorStatus> {
+        let wanted = |mirror: &&MirrorStatus| {
+            cells(mirror, Naming::Mirror).iter().any(|cell| cell.contains(&self.filter))
+        };
+        let mut rows: Vec<&MirrorStatus> = self.status.mirrors.iter().filter(wanted).collect();
+        match self.order {
+            Order::Attention => rows.sort_by(|a, b| by_attention(a, b)),
+            Order::Lag => rows.sort_by(|a, b| b.lag_seconds.total_cmp(&a.lag_seconds)),
+            Order::Name => (),
+        }
+        rows
+    }
+
+    fn selected(&self) -> Option<&MirrorStatus> {
+        self.rows().get(self.table.selected()?).copied()
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>) {
+        let head = headline(&self.status, Naming::Mirror);
+        let details = self.has_details.then(|| self.selected().map(details)).flatten();
+        let [top, middle, below, bottom] = Layout::vertical([
+            Constraint::Length(head.lines().count() as u16 + 1),
+            Constraint::Min(3),
+            Constraint::Length(details.as_ref().map_or(0, |lines| lines.len() as u16 + 2)),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
+        frame.render_widget(Paragraph::new(head), top);
+        let rows: Vec<Row<'_>> = self.rows().into_iter().map(|it| self.row(it)).collect();
+        let widths = [
+            Constraint::Fill(2),
+            Constraint::Length(12),
+            Constraint::Length(8),
+            Constraint::Length(POINTS as u16),
+            Constraint::Length(8),
+            Constraint::Fill(4),
+        ];
+        let [name, state, lag, pending, what] = Naming::Mirror.head();
+        let header = Row::new([name, state, lag, "", pending, what]);
+        let table = Table::new(rows, widths)
+            .header(header.style(Style::default().add_modifier(Modifier::BOLD)))
+            .row_highlight_style(Style::default().add_modifier(Modifier::REVERSED));
+        frame.render_stateful_widget(table, middle, &mut self.table);
+        if let Some(lines) = details {
+            let lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
+            let details = Paragraph::new(lines).wrap(Wrap { trim: false });
+            frame.render_widget(details.block(Block::bordered()), below);
+        }
+        let line = match (self.is_typing || !self.filter.is_empty(), self.message.is_empty()) {
+            (true, _) => format!("/{}", self.filter),
+            (false, false) => self.message.clone(),
+            (false, true) => KEYS.into(),
+        };
+        frame.render_widget(Paragraph::new(line), bottom);
+    }
+
+    fn row(&self, mirror: &MirrorStatus) -> Row<'static> {
+        let [name, state, lag, pending, what] = cells(mirror, Naming::Mirror);
+        let state = Cell::from(state).style(colour(state_colour(mirror.state)));
+        let curve = self.lags.get(&mirror.id).map(curve).unwrap_or_default();
+        Row::new([name.into(), state, lag.into(), curve.into(), pending.into(), what.into()])
+    }
+}
+
+/// Each value as a bar, the largest as a whole one.
+fn curve(values: &VecDeque<f64>) -> String {
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = values.iter().copied().fold(1.0, f64::max);
+    let bar = |value: &f64| {
+        BARS[(1..9).rev().find(|part| *value > most * (*part as f64 - 1.0) / 8.0).unwrap_or(0)]
+    };
+    values.iter().map(bar).collect()
+}
+
+fn details(mirror: &MirrorStatus) -> Vec<String> {
+    let mut lines = vec![
+        format!("{} → {}", mirror.id, mirror.target),
+        format!(
+            "epoch {} of {}, {} to send, {} sent",
+            mirror.epoch,
+            mirror.head,
+            count(mirror.pending_paths, "path", "paths"),
+            bytesize::ByteSize::b(mirror.bytes_sent)
+        ),
+    ];
+    lines.extend(mirror.last_success.as_ref().map(|at| format!("last success {at}")));
+    lines.extend(mirror.last_error.as_ref().map(|why| format!("last error: {why}")));
+    let retry = mirror.retry_in_seconds.map(short_duration);
+    lines.extend(retry.map(|pause| format!("next try in {pause}")));
+    let stuck = mirror.stuck.iter().take(5);
+    lines.extend(stuck.map(|stuck| format!("stuck: {}: {}", stuck.path, stuck.reason)));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    fn app() -> App {
+        let mirror = |id: &str, state: &str, lag: f64| {
+            let (root, host) = id.split_once('@').unwrap();
+            serde_json::json!({
+                "id": id, "root": root, "host": host, "target": format!("{host}::m"), "state": state,
+                "pending_paths": 1, "lag_seconds": lag, "epoch": 3, "head": 4, "owes_walk": false,
+                "stuck": [], "stuck_total": 0, "repeated_paths": 0, "held_deletions": 7, "last_check": null,
+                "last_error": (lag > 0.0).then_some("Connection refused"), "retry_in_seconds": null,
+                "last_success": null, "progress": null, "pushes": 1, "walks": 1, "failures": 0,
+                "bytes_sent": 10, "restarts": 0,
+            })
+        };
+        let mirrors = [mirror("s@a", "in-sync", 0.0), mirror("s@b", "retrying", 12.0)];
+        let mirrors = serde_json::from_value(serde_json::json!(mirrors)).unwrap();
+        let mut app = App::default();
+        app.handle_polled(Ok(Status { revision: 1, mirrors, ..Status::default() }));
+        app
+    }
+
+    fn id(text: &str) -> MirrorId {
+        let (root, host) = text.split_once('@').unwrap();
+        MirrorId::new(&root.into(), &host.into())
+    }
+
+    fn press(app: &mut App, keys: &str) -> Option<Action> {
+        let mut action = None;
+        for letter in keys.chars() {
+            let code = if letter == '\n' { KeyCode::Enter } else { KeyCode::Char(letter) };
+            action = app.handle_key(KeyEvent::new(code, KeyModifiers::NONE));
+        }
+        action
+    }
+
+    fn drawn(app: &mut App) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(110, 16)).unwrap();
+        terminal.draw(|frame| app.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn what_needs_attention_is_first_and_has_its_details() {
+        let mut app = app();
+        app.handle_tick();
+        let screen = drawn(&mut app);
+        assert!(screen.contains("1 of 2 in sync, worst 12.0s on s@b"), "{screen}");
+        assert!(screen.find("s@b  ").unwrap() < screen.find("s@a  ").unwrap(), "{screen}");
+        press(&mut app, "\n");
+        assert!(drawn(&mut app).contains("last error: Connection refused"));
+    }
+
+    #[test]
+    fn keys_act_on_the_selected_mirror_and_approval_is_asked_for() {
+        let mut app = app();
+        assert_eq!(press(&mut app, "p"), Some(Action::Post("/pause", id("s@b"))));
+        assert_eq!(press(&mut app, "jr"), Some(Action::Post("/resume", id("s@a"))));
+        assert_eq!(press(&mut app, "a"), None);
+        assert!(drawn(&mut app).contains("Let 7 held deletions go on s@a"));
+        assert_eq!(press(&mut app, "n"), None);
+        assert_eq!(press(&mut app, "ay"), Some(Action::Post("/approve", id("s@a"))));
+        assert_eq!(press(&mut app, "/b\nw"), Some(Action::Post("/walk", id("s@b"))));
+        assert_eq!(press(&mut app, "q"), Some(Action::Quit));
+    }
+}
