@@ -43,6 +43,15 @@ impl Transport for Panicking {
         self.real.run(job)
     }
 
+    fn run_hook(
+        &self,
+        _: mirrorball::types::plan::HookPlan,
+        _: Vec<(String, String)>,
+        _: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn let_go(&self, root: &RootId) {
         self.real.let_go(root);
     }

@@ -154,6 +154,7 @@ impl BoardActor {
             repeated_paths: standing.map_or(0, |s| s.repeated as u64),
             held_deletions: standing.map_or(0, |s| s.held_deletions),
             last_check: self.last_check(id),
+            hook_error: host.hook_error.clone(),
             last_error: host.last_error.clone(),
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
             last_success: host.last_success.map(|at| self.clock.date(at)),

@@ -1,5 +1,7 @@
 //! One Host's transfer actor: the shell around [`crate::core::host::Host`].
 
+mod hooks;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::slots::Weight;
+use crate::core::hook::Hook;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
 use crate::core::push::RunningPush;
@@ -61,6 +64,8 @@ struct Live {
     /// The board is to be told.
     report: bool,
     running: BTreeMap<PushId, Running>,
+    /// Of each Mirror, in the order of its Plan.
+    hooks: BTreeMap<MirrorId, Vec<Hook>>,
 }
 
 /// A push, where it comes from, and the process that runs for it now.
@@ -216,8 +221,13 @@ impl TransferActor {
     }
 
     fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: PushEnd) {
-        self.live.running.remove(&id);
+        let running = self.live.running.remove(&id);
+        let is_brought = matches!(end.outcome, Outcome::Done | Outcome::Partly(_));
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
+        if let Some(running) = running.filter(|_| is_brought) {
+            let push = &running.rule.push;
+            self.note_pushed(&push.mirror, &push.batch, ctx);
+        }
     }
 }
 
@@ -406,6 +416,7 @@ impl Handler<NewPlan> for TransferActor {
                 stays
             });
             self.transport.let_go(&id.root);
+            self.live.hooks.remove(id);
             self.core.remove_mirror(id);
         }
         let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);

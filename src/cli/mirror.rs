@@ -164,6 +164,7 @@ fn plan(args: &MirrorArgs, matches: &ArgMatches, state_dir: &Path) -> Result<Pla
             path: Some(target.path),
             delete: Some(delete),
             rsync: RsyncOptions::default(),
+            hooks: Vec::new(),
         });
         hosts.insert(name, target.host);
     }

@@ -69,6 +69,9 @@ fn what_happens(mirror: &MirrorStatus) -> String {
     if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.last_error.is_some()) {
         parts.push(format!("next try in {}", short_duration(seconds)));
     }
+    if let Some(why) = &mirror.hook_error {
+        parts.push(format!("a hook failed: {why}"));
+    }
     if parts.is_empty() && mirror.state == MirrorState::Halted {
         return "its root is halted".into();
     }
@@ -197,6 +200,7 @@ mod tests {
             held_deletions: 0,
             last_check: None,
             last_error: None,
+            hook_error: None,
             retry_in_seconds: None,
             last_success: None,
             progress: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::types::plan::{DeleteMode, LogFormat, LogLevel, WalkMode};
+use crate::types::plan::{DeleteMode, HookSide, LogFormat, LogLevel, WalkMode};
 use crate::types::rsync_options::RsyncOptions;
 
 /// The whole file.
@@ -182,6 +182,8 @@ pub struct Root {
     pub verify_every: Option<String>,
     /// `IfNeeded` (default) or `Always`: whether each start compares everything.
     pub walk: Option<WalkMode>,
+    /// Commands after each push to any of its mirrors.
+    pub hooks: Vec<Hook>,
     /// Where to.
     pub mirrors: Vec<Mirror>,
 }
@@ -224,4 +226,20 @@ pub struct Mirror {
     pub delete: Option<DeleteMode>,
     /// rsync's own options, over those of the host.
     pub rsync: RsyncOptions,
+    /// Commands after each of its pushes, besides those of the root.
+    pub hooks: Vec<Hook>,
+}
+
+/// A command after a push.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub run: Vec<String>,
+    /// `Here` (default) or, over the mirror's ssh, `Host`.
+    pub on: Option<HookSide>,
+    /// Not more often than this; default `1s`.
+    pub every: Option<String>,
+    /// Ended after this; default `60s`.
+    pub timeout: Option<String>,
 }

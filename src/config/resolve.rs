@@ -12,8 +12,8 @@ use crate::config::{overlap, rules};
 use crate::transport::options::refusal;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::plan::{
-    ControlPlan, DeleteMode, HostKind, HostPlan, LogFormat, LogLevel, LogPlan, MirrorPlan, Plan,
-    RetryPlan, RootPlan, WatchMode,
+    ControlPlan, DeleteMode, HookPlan, HookSide, HostKind, HostPlan, LogFormat, LogLevel, LogPlan,
+    MirrorPlan, Plan, RetryPlan, RootPlan, WatchMode,
 };
 use crate::types::rsync_options::RsyncOptions;
 
@@ -169,6 +169,7 @@ fn resolve_root(
     if root.mirrors.is_empty() {
         report.fault(format!("{key}.mirrors"), "No mirror is given, so this root goes nowhere");
     }
+    let root_key = key.clone();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut mirrors = Vec::new();
     for (index, mirror) in root.mirrors.iter().enumerate() {
@@ -199,6 +200,10 @@ fn resolve_root(
             path: target_path(mirror.path.as_deref(), &host.kind, &key, report),
             delete: mirror.delete.unwrap_or(DeleteMode::Always),
             rsync: defaults.overridden_by(&mirror.rsync),
+            hooks: hooks(&root.hooks, &root_key, &host.kind, report)
+                .into_iter()
+                .chain(hooks(&mirror.hooks, &key, &host.kind, report))
+                .collect(),
         });
     }
     let settle = duration(root.settle.as_deref(), "50ms", &format!("{key}.settle"), report);
@@ -256,6 +261,34 @@ fn resolve_root(
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }
+}
+
+fn hooks(hooks: &[file::Hook], key: &str, host: &HostKind, report: &mut Report) -> Vec<HookPlan> {
+    let mut resolved = Vec::new();
+    for (index, hook) in hooks.iter().enumerate() {
+        let key = format!("{key}.hooks[{index}]");
+        if hook.run.first().is_none_or(String::is_empty) {
+            report.fault(
+                format!("{key}.run"),
+                "Expected a program and its arguments, such as [\"nginx\", \"-s\", \"reload\"]",
+            );
+        }
+        if hook.run.iter().any(|word| word.contains('\0')) {
+            report.fault(format!("{key}.run"), "An argument can't hold a NUL byte");
+        }
+        let on = hook.on.unwrap_or_default();
+        if on == HookSide::Host && !matches!(host, HostKind::Ssh { .. }) {
+            report
+                .fault(format!("{key}.on"), "Only a host that is reached by ssh can run a command");
+        }
+        resolved.push(HookPlan {
+            run: hook.run.clone(),
+            on,
+            every: duration(hook.every.as_deref(), "1s", &format!("{key}.every"), report),
+            timeout: duration(hook.timeout.as_deref(), "60s", &format!("{key}.timeout"), report),
+        });
+    }
+    resolved
 }
 
 fn source_of(source: Option<&str>, key: &str, report: &mut Report) -> PathBuf {

@@ -41,18 +41,28 @@ impl Collector for Fleet {
         gauges(&mut encoder, "build_info", "Which version this is", version)?;
         let refused = f64::from(u8::from(status.config.refused.is_some()));
         let help = "Whether a newer configuration was refused";
-        gauges(&mut encoder, "config_refused", help, [(NO_LABELS, refused)])?;
-        let limit = watches_max().map(|limit| (NO_LABELS, limit as f64));
-        gauges(&mut encoder, "watch_limit", "inotify watches that a user may have", limit)?;
+        encoder
+            .encode_descriptor("config_refused", help, None, MetricType::Gauge)?
+            .encode_gauge(&refused)?;
+        if let Some(limit) = watches_max() {
+            encoder
+                .encode_descriptor(
+                    "watch_limit",
+                    "inotify watches that a user may have",
+                    None,
+                    MetricType::Gauge,
+                )?
+                .encode_gauge(&(limit as f64))?;
+        }
         let help = "Actors that died and were started anew";
-        counters(&mut encoder, "actor_restarts", help, [(NO_LABELS, status.actor_restarts)])?;
+        encoder
+            .encode_descriptor("actor_restarts", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&status.actor_restarts, None)?;
         self.roots(&mut encoder)?;
         self.mirrors(&mut encoder)?;
         self.runs(&mut encoder)
     }
 }
-
-const NO_LABELS: [(&str, &str); 0] = [];
 
 impl Fleet {
     fn roots(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -248,6 +248,14 @@ impl Host {
         }
     }
 
+    /// A command after a push has ended; the error says why it failed.
+    pub fn handle_hook(&mut self, id: &MirrorId, error: Option<String>) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.report.hook_error = error;
+            self.effects.push_back(Effect::Report);
+        }
+    }
+
     /// A Mirror that is new here, and was never reached.
     pub fn add_mirror(&mut self, id: &MirrorId) {
         self.mirrors.insert(id.clone(), Mirror::new(id, self.retry));

@@ -75,6 +75,8 @@ pub struct MirrorReport {
     pub failures: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
+    /// Why the last command after a push failed, until none does.
+    pub hook_error: Option<String>,
     /// Pushes since the daemon's start.
     pub push_runs: Runs,
     /// Walks since the daemon's start.

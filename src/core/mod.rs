@@ -11,6 +11,7 @@ pub mod collator;
 pub mod debts;
 pub mod directory;
 pub mod filter;
+pub mod hook;
 pub mod host;
 pub mod link_table;
 pub mod mirror;

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod confine;
 pub mod fold;
+pub mod hook;
 pub mod options;
 pub mod output;
 pub mod pace;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use crate::types::ids::RootId;
 use crate::types::outcome::Capability;
-use crate::types::plan::MirrorPlan;
+use crate::types::plan::{HookPlan, MirrorPlan};
 use crate::types::source_dir::SourceDir;
 use crate::types::step::{Step, StepEnd};
 
@@ -30,6 +31,14 @@ use crate::types::step::{Step, StepEnd};
 pub trait Transport {
     /// Runs one Step. Dropping the future ends the run's whole process group.
     fn run(&self, job: Job) -> Pin<Box<dyn Future<Output = StepEnd>>>;
+
+    /// Runs a command after a push, see [`hook::run`].
+    fn run_hook(
+        &self,
+        hook: HookPlan,
+        environment: Vec<(String, String)>,
+        list: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
     /// Gives up what keeps this Root's directory open.
     fn let_go(&self, root: &RootId);

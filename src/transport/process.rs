@@ -23,6 +23,8 @@ pub struct Spec {
     pub arguments: Vec<OsString>,
     /// Its working directory.
     pub directory: Option<PathBuf>,
+    /// Variables, besides those of the daemon.
+    pub environment: Vec<(String, String)>,
     /// What it reads.
     pub stdin: Vec<u8>,
     /// Which files it may read; none: all that the daemon may.
@@ -87,6 +89,7 @@ pub fn start(spec: &Spec) -> io::Result<(Child, Group)> {
             command.env_remove(name);
         }
     }
+    command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
     if let Some(directory) = &spec.directory {
         command.current_dir(directory);
     }

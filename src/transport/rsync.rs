@@ -14,6 +14,7 @@ use tokio::process::Child;
 
 use crate::transport::arguments::{arguments, list};
 use crate::transport::confine::Confinement;
+use crate::transport::hook;
 use crate::transport::output::Output;
 use crate::transport::process::{self, Ended, Group, Spec};
 use crate::transport::ssh::Master;
@@ -21,7 +22,7 @@ use crate::transport::warm::{Warm, What};
 use crate::transport::{Job, Transport, pace};
 use crate::types::ids::RootId;
 use crate::types::limits::FOLD_CHILDREN_MIN;
-use crate::types::plan::{HostKind, HostPlan, MirrorPlan};
+use crate::types::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
 use crate::types::rel_path::RelPath;
 use crate::types::source_dir::{Identity, SourceDir};
 use crate::types::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
@@ -59,6 +60,16 @@ impl Transport for RsyncTransport {
         })
     }
 
+    fn run_hook(
+        &self,
+        hook: HookPlan,
+        environment: Vec<(String, String)>,
+        list: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+        let master = self.master.clone();
+        Box::pin(async move { hook::run(&hook, environment, list, master).await })
+    }
+
     fn let_go(&self, root: &RootId) {
         self.warm.let_go(root);
     }
@@ -77,14 +88,6 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
     let what = what(&spec, host, job);
     let waits = warm.take(&what);
     let is_warm = waits.is_some();
-    let keep = || {
-        let (host, job, warm) = (host.clone(), job.clone(), warm.clone());
-        let rsh = rsh.map(String::from);
-        actix_rt::spawn(async move { keep_warm(&host, job, rsh.as_deref(), &warm) });
-    };
-    if !is_warm && warm.is_in_haste(&what) {
-        keep();
-    }
     let (mut ended, mut output) = attend(host, job, spec.clone(), waits).await;
     let is_full_house = says_full_house(&ended, &output);
     // What waits takes connections too.
@@ -95,11 +98,10 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
         (ended, output) = attend(host, job, spec, None).await;
     }
     if matches!(ended.exit, Exit::Code(0)) {
-        if warm.is_in_haste(&what) {
-            warm.note_push(&what);
-        }
         // Whoever waits for this end does not wait for that.
-        keep();
+        let (host, job, warm) = (host.clone(), job.clone(), warm.clone());
+        let rsh = rsh.map(String::from);
+        actix_rt::spawn(async move { keep_warm(&host, job, rsh.as_deref(), &warm) });
     }
     let inside = |paths: Vec<RelPath>| match &step.renamed {
         None => paths,
@@ -229,6 +231,7 @@ fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
         confinement: Some(confinement),
         arguments: arguments(host, job, rsh),
         directory: Some(job.source.proc_path()),
+        environment: Vec::new(),
         stdin: Vec::new(),
     }
 }

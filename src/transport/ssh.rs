@@ -2,6 +2,7 @@
 //! a handshake.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -86,10 +87,19 @@ impl Master {
     /// The command line for rsync's `--rsh`: a client of this master that never connects by itself in
     /// another way than the master would.
     pub fn client_command(&self) -> String {
-        let mut words = vec!["ssh".to_string()];
-        words.extend(self.options());
+        let words = std::iter::once("ssh".to_string()).chain(self.client_words());
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same for our own use, without the program.
+    pub fn client_arguments(&self) -> Vec<OsString> {
+        self.client_words().into_iter().map(Into::into).collect()
+    }
+
+    fn client_words(&self) -> Vec<String> {
+        let mut words = self.options();
         words.extend(["-o".into(), "ControlMaster=no".into(), "-S".into(), self.socket_text()]);
-        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+        words
     }
 
     /// Ends the connection.
@@ -205,7 +215,7 @@ impl Master {
         words
     }
 
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         match &self.host.kind {
             HostKind::Ssh { address, user: Some(user), .. } => format!("{user}@{address}"),
             HostKind::Ssh { address, .. } => address.clone(),

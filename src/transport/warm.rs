@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::transport::process::{self, Group, Spec};
 use crate::types::ids::{HostId, RootId};
-use crate::types::limits::{HASTE, WARM_PER_HOST_MAX};
+use crate::types::limits::WARM_PER_HOST_MAX;
 use crate::types::plan::{HostKind, HostPlan};
 use crate::types::source_dir::Identity;
 
@@ -21,8 +21,6 @@ pub struct Warm {
     linger: Duration,
     house: Rc<House>,
     is_closed: Cell<bool>,
-    /// What was pushed last by a run that had waited, or after one, and when.
-    last: RefCell<Option<(What, Instant)>>,
 }
 
 /// The waiting runs of all hosts at one address: they take each other's places.
@@ -79,8 +77,7 @@ impl Warm {
                 house
             })
         });
-        let (host, linger) = (host.id.clone(), host.warm);
-        Self { host, linger, house, is_closed: Cell::new(false), last: RefCell::default() }
+        Self { host: host.id.clone(), linger: host.warm, house, is_closed: Cell::new(false) }
     }
 
     /// One that waits for just this, and lives as far as one can tell.
@@ -90,20 +87,7 @@ impl Warm {
         waiting.retain(|it| it.what.target == what.target || it.what.arguments != what.arguments);
         let at = waiting.iter().position(|it| it.what == *what)?;
         let Waiting { mut child, group, .. } = waiting.remove(at);
-        self.note_push(what);
         matches!(child.try_wait(), Ok(None)).then_some((child, group))
-    }
-
-    /// Just this was pushed.
-    pub fn note_push(&self, what: &What) {
-        *self.last.borrow_mut() = Some((what.clone(), Instant::now()));
-    }
-
-    /// Whether pushes of just this follow each other so fast that the next should be connected before this one has
-    /// ended.
-    pub fn is_in_haste(&self, what: &What) -> bool {
-        let last = self.last.borrow();
-        last.as_ref().is_some_and(|(last, at)| last == what && at.elapsed() < HASTE)
     }
 
     /// Starts one for the next push. Should that not be possible, the push will say so.

@@ -175,10 +175,9 @@ pub const RENAME_DOUBT: Duration = Duration::from_secs(2);
 /// Paths that are known to have been sent just now, see [`RENAME_DOUBT`].
 pub const SENT_PATHS_MAX: usize = 10_000;
 
-/// A push that comes so soon after the last finds nothing connected, and the one after it should: connecting takes
-/// tens of milliseconds, over ssh hundreds.
-pub const HASTE: Duration = Duration::from_secs(1);
-
 /// Inodes in use on the Root's file system up to which a first Walk begins while the Root is being scanned: a scan of
 /// more takes seconds, in which both would wait for the same processors.
 pub const EARLY_WALK_MAX: u64 = 500_000;
+
+/// Paths that a hook is told by name; more are told as everything.
+pub const HOOK_PATHS_MAX: usize = 10_000;

@@ -282,6 +282,31 @@ pub struct MirrorPlan {
     pub delete: DeleteMode,
     /// rsync's own options.
     pub rsync: RsyncOptions,
+    /// What is run after its pushes, those of its Root first.
+    pub hooks: Vec<HookPlan>,
+}
+
+/// A command that is run after pushes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookPlan {
+    /// The program and its arguments. No shell of ours looks at them.
+    pub run: Vec<String>,
+    /// Where.
+    pub on: HookSide,
+    /// From one start to the next, at least; what was pushed meanwhile is told at once.
+    pub every: Duration,
+    /// It is ended then.
+    pub timeout: Duration,
+}
+
+/// Where a command is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub enum HookSide {
+    /// On this machine.
+    #[default]
+    Here,
+    /// On the mirror's host, over its ssh.
+    Host,
 }
 
 /// Which deletions reach a mirror.

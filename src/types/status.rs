@@ -118,6 +118,8 @@ pub struct MirrorStatus {
     pub last_check: Option<CheckStatus>,
     /// What failed last, until something succeeds.
     pub last_error: Option<String>,
+    /// Why the last command after a push failed, until none does.
+    pub hook_error: Option<String>,
     /// When it is tried again.
     pub retry_in_seconds: Option<f64>,
     /// When a push last succeeded, RFC 3339.

@@ -17,6 +17,7 @@ mod endings;
 mod everyday;
 mod fanotify;
 mod faults;
+mod hooks;
 mod large;
 mod looking;
 mod mirror_directory;
