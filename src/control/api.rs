@@ -9,6 +9,7 @@ use actix::Addr;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::actors::board::BoardActor;
 use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop, Verify};
@@ -57,7 +58,7 @@ impl SharedPlan {
 }
 
 /// `POST /flush`: answers when everything that changed before now is on the selected mirrors.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct Flush {
     /// Each `root`, `@host` or `root@host`; everything without any.
     pub selectors: Vec<String>,
@@ -74,14 +75,14 @@ fn all_of_them() -> f64 {
 
 /// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are. `POST /pause`, `/resume`:
 /// nothing is sent there, or something again. `POST /walk`: they are compared whole.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct Selected {
     /// Each `root`, `@host` or `root@host`; everything without any.
     pub selectors: Vec<String>,
 }
 
 /// One mirror's part of the answer to `POST /verify`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct Verified {
     /// Which.
     pub mirror: MirrorId,
@@ -92,7 +93,7 @@ pub struct Verified {
 }
 
 /// The answer to a flush.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct Flushed {
     /// Whether everything is there.
     pub done: bool,
@@ -101,7 +102,7 @@ pub struct Flushed {
 }
 
 /// An answer that says what went wrong.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct Refused {
     /// What.
     pub error: String,
@@ -121,7 +122,8 @@ pub fn acting(config: &mut web::ServiceConfig) {
         .route("/walk", web::post().to(steer::walk));
 }
 
-async fn stop(api: Data<Api>) -> HttpResponse {
+#[utoipa::path(post, path = "/stop", tag = "acting", responses((status = 202, description = "What runs may finish; the socket goes away at the end")))]
+pub(super) async fn stop(api: Data<Api>) -> HttpResponse {
     tell_actor(&api.overseer, Stop);
     HttpResponse::Accepted().finish()
 }
@@ -157,7 +159,8 @@ pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box
     Ok(mirrors.filter(is_selected).cloned().collect())
 }
 
-async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+#[utoipa::path(post, path = "/approve", tag = "acting", request_body = Selected, responses((status = 202, description = "Held deletions go, what is halted is taken as it is"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
+pub(super) async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     let mirrors = match selected(&api, &request.selectors) {
         Ok(mirrors) => mirrors,
         Err(refusal) => return *refusal,
@@ -166,7 +169,8 @@ async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     HttpResponse::Accepted().finish()
 }
 
-async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+#[utoipa::path(post, path = "/verify", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "Each mirror compared, contents included, and nothing changed"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
+pub(super) async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     let mirrors = match selected(&api, &request.selectors) {
         Ok(mirrors) => mirrors,
         Err(refusal) => return *refusal,
@@ -184,7 +188,8 @@ async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     HttpResponse::Ok().json(verified)
 }
 
-async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
+#[utoipa::path(post, path = "/flush", tag = "acting", request_body = Flush, responses((status = 200, body = Flushed, description = "Everything is there, or the time is over"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
+pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
     let mirrors: BTreeSet<MirrorId> = match selected(&api, &request.selectors) {
         Ok(mirrors) => mirrors.into_iter().collect(),
         Err(refusal) => return *refusal,

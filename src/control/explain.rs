@@ -6,21 +6,24 @@ use std::path::Path;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::actors::message::{Explain, StatusSince};
 use crate::control::api::{Api, Refused, ending};
+use crate::types::explanation::Explanation;
 use crate::types::ids::RootId;
 use crate::types::plan::Plan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::{MirrorState, MirrorStatus};
 
 /// `POST /explain`: the Roots in which a path lies, each with how it stands on its mirrors.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct ExplainRequest {
     /// Absolute, as its bytes: a name need not be text.
     pub path: Vec<u8>,
 }
 
+#[utoipa::path(post, path = "/explain", tag = "acting", request_body = ExplainRequest, responses((status = 200, body = Vec<Explanation>, description = "One for each root around the path"), (status = 404, body = Refused, description = "It lies in no root"), (status = 409, body = Refused, description = "The root is not watched now"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
 pub(super) async fn explain(api: Data<Api>, request: Json<ExplainRequest>) -> HttpResponse {
     let path = Path::new(std::ffi::OsStr::from_bytes(&request.path));
     let plan = api.plan.get();

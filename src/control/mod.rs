@@ -3,6 +3,7 @@
 pub mod api;
 pub mod explain;
 pub mod metrics;
+pub mod openapi;
 pub mod reload;
 pub mod selector;
 pub mod server;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::actors::message::{ConfigRefused, Reload};
 use crate::actors::send::tell_actor;
@@ -13,7 +14,7 @@ use crate::control::api::{Api, Refused};
 use crate::core::reload::Difference;
 
 /// `POST /reload`: the configuration file is read again, and what differs is applied.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct ReloadRequest {
     /// Only say what it would change.
     pub dry: bool,
@@ -24,6 +25,7 @@ pub struct ReloadRequest {
 #[error("{0}")]
 pub struct NotReloaded(String);
 
+#[utoipa::path(post, path = "/reload", tag = "acting", request_body = ReloadRequest, responses((status = 200, body = Difference, description = "What has changed, or would"), (status = 422, body = Refused, description = "A bad configuration; the old one stays"), (status = 400, body = Refused, description = "Malformed")))]
 pub(super) async fn reload(api: Data<Api>, request: Json<ReloadRequest>) -> HttpResponse {
     match apply(&api, request.dry).await {
         Ok(difference) => HttpResponse::Ok().json(difference),

@@ -7,10 +7,12 @@ use crate::actors::message::{PauseAll, WalkAll};
 use crate::actors::send::tell_actor;
 use crate::control::api::{Api, Refused, Selected, ending, selected};
 
+#[utoipa::path(post, path = "/pause", tag = "acting", request_body = Selected, responses((status = 202, description = "Nothing is sent there before /resume"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
 pub(super) async fn pause(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     set_paused(&api, &request, true).await
 }
 
+#[utoipa::path(post, path = "/resume", tag = "acting", request_body = Selected, responses((status = 202, description = "They get what they lack"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
 pub(super) async fn resume(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     set_paused(&api, &request, false).await
 }
@@ -27,6 +29,7 @@ async fn set_paused(api: &Api, request: &Selected, paused: bool) -> HttpResponse
     }
 }
 
+#[utoipa::path(post, path = "/walk", tag = "acting", request_body = Selected, responses((status = 202, description = "They are to be compared whole"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
 pub(super) async fn walk(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
     let mirrors = match selected(&api, &request.selectors) {
         Ok(mirrors) => mirrors,

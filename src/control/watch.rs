@@ -16,7 +16,7 @@ use crate::types::status::{MirrorStatus, RootState, Status};
 
 /// `GET /status?since=N`: answers when the revision differs from N; at once without it.
 #[derive(Deserialize)]
-struct Since {
+pub(super) struct Since {
     #[serde(default)]
     since: u64,
 }
@@ -33,7 +33,8 @@ pub fn read_only(config: &mut web::ServiceConfig) {
 }
 
 /// One page that needs nothing else, and may load nothing else.
-async fn dashboard() -> HttpResponse {
+#[utoipa::path(get, path = "/", tag = "reading", responses((status = 200, content_type = "text/html", description = "The page")))]
+pub(super) async fn dashboard() -> HttpResponse {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                   img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     HttpResponse::Ok()
@@ -43,14 +44,16 @@ async fn dashboard() -> HttpResponse {
         .body(include_str!("dashboard.html"))
 }
 
-async fn status(api: Data<Api>, since: Query<Since>) -> HttpResponse {
+#[utoipa::path(get, path = "/status", tag = "reading", params(("since" = Option<u64>, Query, description = "Answer when the revision is another; at once without it")), responses((status = 200, body = Status, description = "Where everything stands")))]
+pub(super) async fn status(api: Data<Api>, since: Query<Since>) -> HttpResponse {
     match api.board.send(StatusSince { revision: since.since }).await {
         Ok(status) => HttpResponse::Ok().json(&*status),
         Err(_) => ending(),
     }
 }
 
-async fn measured(api: Data<Api>) -> HttpResponse {
+#[utoipa::path(get, path = "/metrics", tag = "reading", responses((status = 200, content_type = "application/openmetrics-text", description = "Everything that is counted")))]
+pub(super) async fn measured(api: Data<Api>) -> HttpResponse {
     let Ok(facts) = api.board.send(Counted).await else { return ending() };
     match metrics::text(facts) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
@@ -62,7 +65,8 @@ async fn measured(api: Data<Api>) -> HttpResponse {
 }
 
 /// Whether every actor answers.
-async fn health(api: Data<Api>) -> HttpResponse {
+#[utoipa::path(get, path = "/healthz", tag = "reading", responses((status = 200, description = "Every part of the daemon answers"), (status = 503, body = Refused, description = "One does not")))]
+pub(super) async fn health(api: Data<Api>) -> HttpResponse {
     match api.overseer.send(Ping).await {
         Ok(Ok(())) => HttpResponse::Ok().body("ok\n"),
         Ok(Err(error)) => HttpResponse::ServiceUnavailable().json(Refused { error }),
@@ -71,7 +75,8 @@ async fn health(api: Data<Api>) -> HttpResponse {
 }
 
 /// Whether every root is watched.
-async fn ready(api: Data<Api>) -> HttpResponse {
+#[utoipa::path(get, path = "/readyz", tag = "reading", responses((status = 200, description = "Every root is watched"), (status = 503, body = Refused, description = "One is not")))]
+pub(super) async fn ready(api: Data<Api>) -> HttpResponse {
     let Ok(status) = api.board.send(StatusSince { revision: 0 }).await else { return ending() };
     let is_ready = |state| matches!(state, RootState::Watching | RootState::Degraded);
     match status.roots.iter().find(|root| !is_ready(root.state)) {
@@ -97,7 +102,8 @@ struct Event<'a> {
 }
 
 /// `GET /events`: server-sent events named `status`, at most one in [`EVENT_PAUSE`].
-async fn events(api: Data<Api>) -> HttpResponse {
+#[utoipa::path(get, path = "/events", tag = "reading", responses((status = 200, content_type = "text/event-stream", description = "Events named `status`: the fields of the status, and instead of `mirrors` those that `changed`; `whole` says that these are all")))]
+pub(super) async fn events(api: Data<Api>) -> HttpResponse {
     let stream = stream::unfold((api, None), async |(api, last): (_, Option<Arc<Status>>)| {
         let revision = match &last {
             None => 0,

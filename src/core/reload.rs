@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::plan::{HostPlan, MirrorPlan, Plan, RootPlan};
 
 /// What a new Plan starts, stops, changes and leaves alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// Hosts. One that changed gets new connections; its mirrors lose nothing.
     pub hosts: Parts<HostId>,
@@ -21,7 +22,7 @@ pub struct Difference {
 }
 
 /// Names by what becomes of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Parts<T> {
     /// Only in the new Plan.
     pub started: Vec<T>,

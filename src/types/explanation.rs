@@ -1,12 +1,13 @@
 //! Why one path is, or is not, on the mirrors.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::types::change::Epoch;
 use crate::types::ids::{MirrorId, RootId};
 
 /// The answer to `explain`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The Root that it lies in.
     pub root: RootId,
@@ -25,7 +26,7 @@ pub struct Explanation {
 }
 
 /// The first rule that matches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecidingRule {
     /// As rsync writes it, escaped.
     pub rule: String,
@@ -34,7 +35,7 @@ pub struct DecidingRule {
 }
 
 /// What is known of a path's last change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LastChange {
     /// Somebody writes to it; it is pushed when it is closed, or quiet for long enough.
@@ -53,7 +54,7 @@ pub enum LastChange {
 }
 
 /// How a path stands on one mirror.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MirrorExplanation {
     /// Which mirror.
     pub id: MirrorId,
@@ -64,7 +65,7 @@ pub struct MirrorExplanation {
 }
 
 /// How a path stands on one mirror.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Whereabouts {
     /// The mirror has it as it is.

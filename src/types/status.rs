@@ -1,12 +1,13 @@
 //! What the daemon says about itself: the only thing that a user interface knows.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::types::change::Epoch;
 use crate::types::ids::{HostId, MirrorId, RootId};
 
 /// Everything, at one revision.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Grows with each change of anything below but times.
     pub revision: u64,
@@ -25,7 +26,7 @@ pub struct Status {
 }
 
 /// The configuration that counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigStatus {
     /// When it was read, RFC 3339.
     pub loaded_at: String,
@@ -34,7 +35,7 @@ pub struct ConfigStatus {
 }
 
 /// What is known of a host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostStatus {
     /// Its name.
     pub id: HostId,
@@ -48,7 +49,7 @@ pub struct HostStatus {
 }
 
 /// One watched tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RootStatus {
     /// Its name.
     pub id: RootId,
@@ -69,7 +70,7 @@ pub struct RootStatus {
 }
 
 /// Where a Root stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootState {
     /// The tree is being watched for the first time, or again.
@@ -83,7 +84,7 @@ pub enum RootState {
 }
 
 /// One mirror.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MirrorStatus {
     /// `root@host`.
     pub id: MirrorId,
@@ -139,7 +140,7 @@ pub struct MirrorStatus {
 }
 
 /// What a check of a mirror's contents found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckStatus {
     /// When it ended, RFC 3339.
     pub at: String,
@@ -150,7 +151,7 @@ pub struct CheckStatus {
 }
 
 /// A path that fails.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StuckPath {
     /// Relative to the Root, escaped.
     pub path: String,
@@ -159,7 +160,7 @@ pub struct StuckPath {
 }
 
 /// Where a mirror stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MirrorState {
     /// Never reached yet.

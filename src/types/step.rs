@@ -125,7 +125,9 @@ pub enum Exit {
 }
 
 /// What differs between a Root and a Mirror.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Differences {
     /// How many entries.
     pub total: u64,
