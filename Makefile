@@ -3,7 +3,7 @@ CARGO ?= cargo
 # In memory where that is to be had: it is the programs that are compared, and not a disk.
 BENCH_DIR ?= $(shell [ -d /dev/shm ] && echo /dev/shm || echo /tmp)
 
-.PHONY: all setup demo test soak bench fmt lint doc install
+.PHONY: all setup demo test test-page soak bench fmt lint doc install
 
 all: test
 
@@ -22,6 +22,11 @@ test: setup fmt lint doc
 	else \
 		echo "Not tested over fanotify: that needs CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"; \
 	fi
+
+# The page in a real browser; `make test` does it too where there is one.
+test-page: setup
+	@tests/setup chromium chromedriver
+	$(CARGO) test --test daemon -- page:: --nocapture
 
 fmt:
 	$(CARGO) fmt --check

@@ -345,13 +345,15 @@ pub struct Approve {
     pub mirror: MirrorId,
 }
 
-/// Anybody to overseer, and overseer to transfers: compare this Mirror with its Root and change nothing. The
-/// error says why it could not be compared.
+/// Anybody to overseer, and overseer to transfers: compare this Mirror with its Root, by contents or as a Walk would, and
+/// change nothing. The error says why it could not be compared.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<Differences, String>")]
 pub struct Verify {
     /// Which.
     pub mirror: MirrorId,
+    /// Whether contents are compared.
+    pub contents: bool,
 }
 
 /// Anybody to overseer: let this Plan count from now on, or, if it is `dry`, only say what that would change. The

@@ -353,11 +353,13 @@ impl Handler<Verify> for TransferActor {
                 async move { Err(format!("{id} has not been reached yet, or is halted")) },
             );
         };
+        let kind = if message.contents { StepKind::Verify } else { StepKind::Plan };
+        let deletes = message.contents || mirror.delete.on_walk();
         let step = Step {
-            kind: StepKind::Verify,
+            kind,
             paths: Vec::new(),
             held: Vec::new(),
-            deletions: Deletions::All,
+            deletions: if deletes { Deletions::All } else { Deletions::None },
             delete_first: false,
             renamed: None,
         };

@@ -9,6 +9,7 @@ pub mod flush;
 pub mod logging;
 pub mod mirror;
 pub mod paper;
+pub mod plan;
 pub mod reload;
 pub mod run;
 pub mod screen;
@@ -63,6 +64,8 @@ enum Verb {
     Walk(select::SelectArgs),
     /// Compare mirrors with their source, contents included, and change nothing
     Verify(verify::VerifyArgs),
+    /// Say what a walk would create, change and delete, and do nothing
+    Plan(plan::PlanArgs),
     /// Say why a file is, or is not, on the mirrors
     Explain(explain::ExplainArgs),
     /// Read the configuration again; what did not change goes on undisturbed
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Verb::Pause(mirrors) => select::act(&mirrors, "/pause"),
         Verb::Resume(mirrors) => select::act(&mirrors, "/resume"),
         Verb::Walk(mirrors) => select::act(&mirrors, "/walk"),
+        Verb::Plan(plan) => plan::plan(&plan),
         Verb::Explain(explain) => explain::explain(&explain),
         Verb::Reload(reload) => reload::reload(&reload),
         Verb::Verify(verify) => verify::verify(&verify),

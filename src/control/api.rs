@@ -81,7 +81,7 @@ pub struct Selected {
     pub selectors: Vec<String>,
 }
 
-/// One mirror's part of the answer to `POST /verify`.
+/// One mirror's part of the answer to `POST /verify` and `POST /plan`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct Verified {
     /// Which.
@@ -114,6 +114,7 @@ pub fn acting(config: &mut web::ServiceConfig) {
         .route("/approve", web::post().to(approve))
         .route("/explain", web::post().to(explain::explain))
         .route("/flush", web::post().to(flush))
+        .route("/plan", web::post().to(plan))
         .route("/pause", web::post().to(steer::pause))
         .route("/reload", web::post().to(reload::reload))
         .route("/resume", web::post().to(steer::resume))
@@ -171,13 +172,22 @@ pub(super) async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResp
 
 #[utoipa::path(post, path = "/verify", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "Each mirror compared, contents included, and nothing changed"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
 pub(super) async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
-    let mirrors = match selected(&api, &request.selectors) {
+    compare(&api, &request, true).await
+}
+
+#[utoipa::path(post, path = "/plan", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "What a walk would create, change and delete; nothing is done"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
+pub(super) async fn plan(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+    compare(&api, &request, false).await
+}
+
+async fn compare(api: &Api, request: &Selected, contents: bool) -> HttpResponse {
+    let mirrors = match selected(api, &request.selectors) {
         Ok(mirrors) => mirrors,
         Err(refusal) => return *refusal,
     };
     // All at once: bounds on walks hold here too.
     let verified = mirrors.into_iter().map(async |mirror| {
-        let answer = api.overseer.send(Verify { mirror: mirror.clone() }).await;
+        let answer = api.overseer.send(Verify { mirror: mirror.clone(), contents }).await;
         let answer = answer.map_err(|error| error.to_string()).and_then(|answer| answer);
         match answer {
             Ok(differences) => Verified { mirror, differences: Some(differences), error: None },

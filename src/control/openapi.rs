@@ -22,6 +22,7 @@ use crate::control::{api, explain, reload, steer, watch};
         explain::explain,
         api::flush,
         steer::pause,
+        api::plan,
         reload::reload,
         steer::resume,
         api::stop,

@@ -302,6 +302,7 @@ pub fn retry_kinds(kind: StepKind) -> Kinds {
         | StepKind::Walk
         | StepKind::Check
         | StepKind::Verify
+        | StepKind::Plan
         | StepKind::Look => Kinds::SUBTREE,
         StepKind::SubtreesWritten | StepKind::Renamed => Kinds::SUBTREE | Kinds::CONTENT,
         StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
@@ -329,7 +330,8 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath,
         | StepKind::Renamed
         | StepKind::Walk
         | StepKind::Check
-        | StepKind::Verify => Kinds::SUBTREE | Kinds::CONTENT,
+        | StepKind::Verify
+        | StepKind::Plan => Kinds::SUBTREE | Kinds::CONTENT,
     };
     Some((path, kinds))
 }

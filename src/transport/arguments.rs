@@ -93,7 +93,9 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
 /// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step, source: &SourceDir) -> Vec<u8> {
-    if step.kind.is_walk() || matches!(step.kind, StepKind::Verify | StepKind::Look) {
+    if step.kind.is_walk()
+        || matches!(step.kind, StepKind::Verify | StepKind::Plan | StepKind::Look)
+    {
         return Vec::new();
     }
     if step.kind == StepKind::MissingByFilter {
@@ -155,6 +157,7 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Walk => vec!["--recursive", "--relative"],
         StepKind::Check => vec!["--recursive", "--relative", "--checksum"],
         StepKind::Verify => vec!["--recursive", "--relative", "--dry-run", "--checksum"],
+        StepKind::Plan => vec!["--recursive", "--relative", "--dry-run"],
         StepKind::Look => vec!["--list-only", "--dirs"],
     };
     // A listed `./` would bring along what is directly in it.

@@ -61,6 +61,8 @@ impl Output {
     fn take_line(&mut self, line: &[u8]) {
         if is_itemized(line) {
             self.differences.total += 1;
+            self.differences.deleted += u64::from(line.starts_with(b"*deleting"));
+            self.differences.created += u64::from(line.get(2..11) == Some(b"+++++++++"));
             self.taken_over += u64::from(b"hc".contains(&line[0]));
             if self.differences.first.len() < DIFFERENCES_MAX {
                 self.differences.first.push(Escaped(&decode_rsync(line)).to_string());
@@ -149,7 +151,8 @@ mod tests {
         assert_eq!(output.created_directories, [RelPath::parse(b"a\nb").unwrap()]);
         assert_eq!(output.messages, b"cannot delete non-empty directory: d\n");
         assert_eq!(output.taken_over, 1);
-        assert_eq!(output.differences.total, 4, "{:?}", output.differences);
+        let Differences { total, created, deleted, .. } = output.differences;
+        assert_eq!((total, created, deleted), (4, 2, 1));
         assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
         assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));
     }

@@ -87,6 +87,8 @@ pub enum StepKind {
     Check,
     /// Compares the whole mirror, contents included, and changes nothing.
     Verify,
+    /// Says what a Walk would do, and does nothing.
+    Plan,
 }
 
 impl StepKind {
@@ -109,6 +111,7 @@ impl StepKind {
             Self::Walk => "walk",
             Self::Check => "check",
             Self::Verify => "verification",
+            Self::Plan => "plan",
         }
     }
 }
@@ -131,6 +134,12 @@ pub enum Exit {
 pub struct Differences {
     /// How many entries.
     pub total: u64,
+    /// Of these, those that the Mirror does not have.
+    #[serde(default)]
+    pub created: u64,
+    /// Of these, those that the Root does not have.
+    #[serde(default)]
+    pub deleted: u64,
     /// The first of them, as rsync itemizes changes (rsync(1), `--itemize-changes`), names escaped.
     pub first: Vec<String>,
 }

@@ -21,6 +21,7 @@ mod hooks;
 mod large;
 mod looking;
 mod mirror_directory;
+mod page;
 mod renames;
 mod rescans;
 mod restart;

@@ -264,3 +264,28 @@ fn a_flush_with_a_quorum_is_content_with_part_of_the_mirrors() {
     assert_eq!(flush("67%", "300ms").0, Some(1));
     assert_eq!(flush("150%", "1s").0, Some(64));
 }
+
+#[test]
+fn plan_says_what_a_walk_would_do_and_does_nothing() {
+    let daemon = Daemon::new().local("one").start();
+    for name in ["a", "b", "c"] {
+        fs::write(daemon.source().join(name), name).unwrap();
+    }
+    daemon.flush("");
+    fs::write(daemon.path("one/a"), "somebody else's").unwrap();
+    fs::remove_file(daemon.path("one/b")).unwrap();
+    fs::write(daemon.path("one/extra"), "e").unwrap();
+    fs::write(daemon.path("one/more"), "m").unwrap();
+    let output = daemon.verb(&["plan", "site@one"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(said.starts_with("site@one: 1 to create, "), "{said}");
+    assert!(said.contains(", 2 to delete\n") && said.contains("+++++++++ b"), "{said}");
+    assert!(daemon.path("one/extra").exists() && !daemon.path("one/b").exists());
+    assert!(daemon.verb(&["walk", "site@one"]).status.success());
+    daemon.wait_for_mirror("one", "walked", |mirror| mirror["walks"] == 2);
+    daemon.flush("");
+    assert_same(&daemon.source(), &daemon.path("one"), "as planned");
+    let planned = text(&daemon.verb(&["plan"]).stdout);
+    assert_eq!(planned, "site@one: 0 to create, 0 to change, 0 to delete\n");
+}

@@ -62,7 +62,7 @@ impl CollatorActor {
             info!(self.log, "The mirror holds what it should"; "mirror" => %id);
         }
         let shown = drift.first.into_iter().take(STUCK_SHOWN_MAX).collect();
-        let drift = Differences { total: drift.total, first: shown };
+        let drift = Differences { first: shown, ..drift };
         self.checks.insert(id.clone(), Checked { at: self.kit.clock.now(), drift });
         self.remember_check(&id, self.kit.clock.unix_seconds());
         self.live.report = true;

@@ -110,7 +110,7 @@ impl Collator {
         };
         let first: Vec<String> = found.first.iter().filter(|l| !is_fresh(l)).cloned().collect();
         let fresh = (found.first.len() - first.len()) as u64;
-        Differences { total: found.total - fresh, first }
+        Differences { total: found.total - fresh, first, ..found.clone() }
     }
 
     /// Everything on this Mirror is to be compared, contents included.
