@@ -71,12 +71,12 @@ fn bound_by(row: &str) -> &'static str {
         }
         "hung" => "Bound by the events themselves.",
         "start" => {
-            "Bound by the scan that sets the watches and the walk after it. They do not overlap yet."
+            "Bound by the walk, and by the scan that sets the watches beside it: both want the two processors."
         }
         "restart" => "Bound by one scan, and one rsync for each mirror.",
-        "million" => "Bound by opening, watching and listing each directory, on a few threads.",
+        "million" => "Bound by opening, watching and listing each directory, on a few threads, and by telling afterwards that what was opened is what its name means. The walk begins after it: with so many files both would wait for the same processors.",
         "storm" => "Bound by reading events. What was written since the last push is pushed once.",
-        "first" => "Bound by rsync; the scan before it is ours.",
+        "first" => "Bound by rsync; the scan beside it is ours.",
         "frugal" => {
             "The wake-ups are actix-http's clock, twice a second, for the date of answers, and the slow look at who the source is (hard case 26)."
         }
