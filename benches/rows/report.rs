@@ -74,7 +74,9 @@ fn bound_by(row: &str) -> &'static str {
             "Bound by the walk, and by the scan that sets the watches beside it: both want the two processors."
         }
         "restart" => "Bound by one scan, and one rsync for each mirror.",
-        "million" => "Bound by opening, watching and listing each directory, on a few threads, and by telling afterwards that what was opened is what its name means. The walk begins after it: with so many files both would wait for the same processors.",
+        "million" => {
+            "Bound by opening, watching and listing each directory, on a few threads, and by telling afterwards that what was opened is what its name means. The walk begins after it: with so many files both would wait for the same processors."
+        }
         "storm" => "Bound by reading events. What was written since the last push is pushed once.",
         "first" => "Bound by rsync; the scan beside it is ours.",
         "frugal" => {

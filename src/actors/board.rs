@@ -14,6 +14,7 @@ use crate::actors::message::{
 use crate::core::change_log::Standing;
 use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
+use crate::types::limits::LOOKERS_MAX;
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::outcome::RemoteEnd;
@@ -242,6 +243,9 @@ impl Handler<NewPlan> for BoardActor {
         let is_new = |id: &MirrorId| message.renewed.contains(id);
         self.hosts.retain(|id, _| mirrors.contains(id) && !is_new(id));
         self.roots.retain(|id, _| plan.roots.contains_key(id));
+        for root in self.roots.values_mut() {
+            root.report.mirrors.retain(|(id, ..)| !is_new(id));
+        }
         self.ends.retain(|id, _| plan.hosts.contains_key(id));
         self.restarts.retain(|id, _| plan.hosts.contains_key(id));
         self.plan = plan;
@@ -286,6 +290,11 @@ impl Handler<StatusSince> for BoardActor {
             return Box::pin(async move { status });
         }
         let (asker, answer) = oneshot::channel();
+        if self.waiting.len() >= LOOKERS_MAX {
+            // Nobody can tell who is still there; whoever is asks again.
+            let (_, oldest) = self.waiting.remove(0);
+            drop(oldest.send(status.clone()));
+        }
         self.waiting.push((message.revision, asker));
         // The board ends with the system; until then the last status is no lie.
         Box::pin(async move { answer.await.unwrap_or(status) })

@@ -7,7 +7,7 @@ mod make;
 mod renames;
 mod steer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -67,6 +67,8 @@ pub struct CollatorActor {
     /// How often some were lost.
     losses: u64,
     live: Live,
+    /// Mirrors that the Plan did not know any more, or not as they were: what was on its way there may still land.
+    given_up: BTreeSet<MirrorId>,
     /// The Plan does not know it any more.
     is_leaving: bool,
     _notice: DeathNotice,
@@ -79,6 +81,8 @@ struct Live {
     report: bool,
     /// The next look at the source.
     look: Option<SpawnHandle>,
+    /// The next check of each Mirror.
+    checks: BTreeMap<MirrorId, SpawnHandle>,
 }
 
 impl CollatorActor {
@@ -136,6 +140,7 @@ impl CollatorActor {
             entries_now: None,
             shared: SharedBatch::default(),
             live: Live::default(),
+            given_up: BTreeSet::new(),
             is_leaving: false,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
             kit: kit.clone(),
@@ -185,7 +190,7 @@ impl Shell for CollatorActor {
     type Rule = Collator;
 
     fn rule(&mut self) -> Option<&mut Collator> {
-        Some(&mut self.core)
+        (!self.is_leaving).then_some(&mut self.core)
     }
 
     fn wake(&mut self) -> &mut Option<Moment> {

@@ -3,6 +3,7 @@
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use crate::actors::board::BoardActor;
 use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
-use crate::actors::memory::replace;
 use crate::actors::message::{
     ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Mark, Marks, MeetHost,
     MeetRoot, Pause, Stop, Verify, Who,
@@ -130,13 +130,22 @@ fn filters(plan: &Plan) -> anyhow::Result<BTreeMap<RootId, Arc<Filter>>> {
 /// when the user's file changes.
 fn write_rules(plan: &Plan) -> anyhow::Result<BTreeMap<RootId, PathBuf>> {
     use anyhow::Context as _;
-    let mut files = BTreeMap::new();
+    let directory = plan.state_dir.join("rules");
+    let failed = || format!("Cannot write the rules in {}", directory.display());
+    std::fs::create_dir_all(&directory).with_context(failed)?;
+    let mut written = Vec::new();
     for root in plan.roots.values().filter(|root| !root.rules.is_empty()) {
-        let path = plan.state_dir.join("rules").join(root.id.as_str());
         let lines: Vec<u8> = root.rules.iter().flat_map(|r| [r.line(), vec![0]].concat()).collect();
-        replace(&path, &lines)
-            .with_context(|| format!("Cannot write the rules to {}", path.display()))?;
-        files.insert(root.id.clone(), path);
+        let mut file = tempfile::NamedTempFile::new_in(&directory).with_context(failed)?;
+        file.write_all(&lines).with_context(failed)?;
+        written.push((root.id.clone(), file));
+    }
+    // All of them are there before any takes its place.
+    let mut files = BTreeMap::new();
+    for (id, file) in written {
+        let path = directory.join(id.as_str());
+        file.persist(&path).with_context(failed)?;
+        files.insert(id, path);
     }
     Ok(files)
 }

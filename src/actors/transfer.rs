@@ -23,7 +23,7 @@ use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::slots::Weight;
-use crate::core::hook::Hook;
+use crate::actors::transfer::hooks::RunningHook;
 use crate::core::host::{Effect, Host, HostWork, Note, Push};
 use crate::core::mirror::PushId;
 use crate::core::push::RunningPush;
@@ -65,7 +65,7 @@ struct Live {
     report: bool,
     running: BTreeMap<PushId, Running>,
     /// Of each Mirror, in the order of its Plan.
-    hooks: BTreeMap<MirrorId, Vec<Hook>>,
+    hooks: BTreeMap<MirrorId, Vec<RunningHook>>,
 }
 
 /// A push, where it comes from, and the process that runs for it now.
@@ -222,7 +222,7 @@ impl TransferActor {
 
     fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: PushEnd) {
         let running = self.live.running.remove(&id);
-        let is_brought = matches!(end.outcome, Outcome::Done | Outcome::Partly(_));
+        let is_brought = end.outcome.is_settled();
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
         if let Some(running) = running.filter(|_| is_brought) {
             let push = &running.rule.push;
@@ -246,7 +246,7 @@ impl Shell for TransferActor {
     type Rule = Host;
 
     fn rule(&mut self) -> Option<&mut Host> {
-        Some(&mut self.core)
+        (!self.is_leaving).then_some(&mut self.core)
     }
 
     fn wake(&mut self) -> &mut Option<Moment> {
@@ -418,7 +418,10 @@ impl Handler<NewPlan> for TransferActor {
                 stays
             });
             self.transport.let_go(&id.root);
-            self.live.hooks.remove(id);
+            for running in self.live.hooks.remove(id).into_iter().flatten().filter_map(|it| it.run)
+            {
+                ctx.cancel_future(running);
+            }
             self.core.remove_mirror(id);
         }
         let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);

@@ -169,7 +169,7 @@ impl WatcherActor {
             snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
             events: 0,
-            told_exploring: true,
+            told_exploring: false,
         }
     }
 

@@ -114,18 +114,32 @@ struct App {
     /// Approval asked for, and not confirmed.
     asks: Option<MirrorId>,
     message: String,
+    /// Why there is no newer status.
+    lost: Option<String>,
 }
 
 impl App {
     fn handle_polled(&mut self, polled: Result<Status, String>) {
         match polled {
             Ok(status) => {
-                if self.status.revision == 0 {
+                self.lost = None;
+                let is_first = self.status.revision == 0;
+                self.keep_selected(|app| app.status = status);
+                if is_first {
                     self.table.select_first();
                 }
-                self.status = status;
             }
-            Err(why) => self.message = why,
+            Err(why) => self.lost = Some(why),
+        }
+    }
+
+    /// Rows may move; the one that keys are about stays the same mirror.
+    fn keep_selected(&mut self, change: impl FnOnce(&mut Self)) {
+        let selected = self.selected().map(|mirror| mirror.id.clone());
+        change(self);
+        let at = selected.and_then(|id| self.rows().iter().position(|it| it.id == id));
+        if at.is_some() {
+            self.table.select(at);
         }
     }
 
@@ -154,6 +168,7 @@ impl App {
             self.type_filter(key.code);
             return None;
         }
+        self.message.clear();
         let selected = self.selected().map(|mirror| mirror.id.clone());
         match key.code {
             KeyCode::Char('q') => return Some(Action::Quit),
@@ -169,13 +184,13 @@ impl App {
                 self.has_details = false;
                 self.filter.clear();
             }
-            KeyCode::Char('s') => {
-                self.order = match self.order {
+            KeyCode::Char('s') => self.keep_selected(|app| {
+                app.order = match app.order {
                     Order::Attention => Order::Lag,
                     Order::Lag => Order::Name,
                     Order::Name => Order::Attention,
                 };
-            }
+            }),
             KeyCode::Char('p') => return Some(Action::Post("/pause", selected?)),
             KeyCode::Char('r') => return Some(Action::Post("/resume", selected?)),
             KeyCode::Char('w') => return Some(Action::Post("/walk", selected?)),
@@ -264,10 +279,11 @@ impl App {
             let details = Paragraph::new(lines).wrap(Wrap { trim: false });
             frame.render_widget(details.block(Block::bordered()), below);
         }
-        let line = match (self.is_typing || !self.filter.is_empty(), self.message.is_empty()) {
-            (true, _) => format!("/{}", self.filter),
-            (false, false) => self.message.clone(),
-            (false, true) => KEYS.into(),
+        let line = match &self.lost {
+            Some(why) => why.clone(),
+            None if !self.message.is_empty() && !self.is_typing => self.message.clone(),
+            None if self.is_typing || !self.filter.is_empty() => format!("/{}", self.filter),
+            None => KEYS.into(),
         };
         frame.render_widget(Paragraph::new(line), bottom);
     }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use actix_web::web::{Bytes, Data, Query};
 use actix_web::{HttpResponse, web};
-use futures_util::stream;
+use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::actors::message::{Counted, Ping, StatusSince};
 use crate::control::api::{Api, Refused, ending};
 use crate::control::metrics;
-use crate::types::limits::EVENT_PAUSE;
+use crate::types::limits::{EVENT_HEARTBEAT, EVENT_PAUSE};
 use crate::types::status::{MirrorStatus, RootState, Status};
 
 /// `GET /status?since=N`: answers when the revision differs from N; at once without it.
@@ -101,21 +102,36 @@ struct Event<'a> {
     whole: bool,
 }
 
+/// A question for a status that differs; none: the daemon ends.
+type Asked = LocalBoxFuture<'static, Option<Arc<Status>>>;
+
+fn ask(api: &Api, revision: u64) -> Asked {
+    let asked = api.board.send(StatusSince { revision });
+    async move { asked.await.ok() }.boxed_local()
+}
+
 /// `GET /events`: server-sent events named `status`, at most one in [`EVENT_PAUSE`].
 #[utoipa::path(get, path = "/events", tag = "reading", responses((status = 200, content_type = "text/event-stream", description = "Events named `status`: the fields of the status, and instead of `mirrors` those that `changed`; `whole` says that these are all")))]
 pub(super) async fn events(api: Data<Api>) -> HttpResponse {
-    let stream = stream::unfold((api, None), async |(api, last): (_, Option<Arc<Status>>)| {
-        let revision = match &last {
-            None => 0,
-            Some(last) => {
+    let first = (api, None, None);
+    let stream = stream::unfold(first, async |(api, last, asked): (Data<Api>, _, _)| {
+        let last: Option<Arc<Status>> = last;
+        let mut asked: Asked = match (asked, &last) {
+            (Some(asked), _) => asked,
+            (None, None) => ask(&api, 0),
+            (None, Some(last)) => {
                 tokio::time::sleep(EVENT_PAUSE).await;
-                last.revision
+                ask(&api, last.revision)
             }
         };
-        let status = api.board.send(StatusSince { revision }).await.ok()?;
+        let Ok(answer) = tokio::time::timeout(EVENT_HEARTBEAT, &mut asked).await else {
+            let item = Bytes::from_static(b": still here\n\n");
+            return Some((Ok::<_, actix_web::Error>(item), (api, last, Some(asked))));
+        };
+        let status = answer?;
         let text = serde_json::to_string(&event(last.as_deref(), &status)).ok()?;
         let item = Bytes::from(format!("event: status\ndata: {text}\n\n"));
-        Some((Ok::<_, actix_web::Error>(item), (api, Some(status))))
+        Some((Ok(item), (api, Some(status), None)))
     });
     HttpResponse::Ok()
         .content_type("text/event-stream")

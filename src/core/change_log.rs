@@ -147,7 +147,8 @@ impl ChangeLog {
     pub fn set_terms(&mut self, id: &MirrorId, retry: RetryPlan, receiver_life: Duration) {
         if let Some(debts) = self.mirrors.get_mut(id) {
             debts.retry = retry;
-            debts.receiver_life = receiver_life;
+            // Who was started before lives as long as was agreed then.
+            debts.receiver_life = debts.receiver_life.max(receiver_life);
         }
     }
 

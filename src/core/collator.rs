@@ -122,7 +122,6 @@ impl Collator {
     /// Every directory is watched: from here on nothing slips through.
     pub fn handle_watching(&mut self, now: Moment) {
         self.phase = Phase::Watching;
-        self.exploring = None;
         self.judge_early(now);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);

@@ -243,6 +243,12 @@ impl Host {
     pub fn handle_pause(&mut self, now: Moment, id: &MirrorId, paused: bool) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
             mirror.report.paused = paused;
+            if !paused {
+                // A person who says so has reason to think that it works now.
+                mirror.unblock();
+                self.blocked_until = None;
+                self.backoff.reset();
+            }
             self.effects.push_back(Effect::Report);
             self.pump(now);
         }

@@ -191,6 +191,12 @@ impl Mirror {
         self.refresh();
     }
 
+    /// It is tried at once, and the next failure waits for `first` again.
+    pub fn unblock(&mut self) {
+        self.blocked_until = None;
+        self.backoff.reset();
+    }
+
     /// A failure for which this Mirror waits.
     pub fn block(&mut self, now: Moment) {
         self.blocked_until = Some(now + self.backoff.next_pause());

@@ -181,3 +181,9 @@ pub const EARLY_WALK_MAX: u64 = 500_000;
 
 /// Paths that a hook is told by name; more are told as everything.
 pub const HOOK_PATHS_MAX: usize = 10_000;
+
+/// Who waits for the next status at the same time.
+pub const LOOKERS_MAX: usize = 1_000;
+
+/// Without an event for so long, the stream of events says that it is still there.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(20);

@@ -718,7 +718,7 @@ impl World {
             }
         }
         let changes = changes.into_iter().map(|(path, kinds)| Change::new(path, kinds)).collect();
-        self.collator.handle_changed(self.now, changes, true);
+        self.collator.handle_changed(self.now, changes, self.exploring > 0);
     }
 
     /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.

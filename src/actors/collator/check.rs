@@ -23,7 +23,7 @@ impl CollatorActor {
         }
     }
 
-    pub(super) fn begin_checks(&self, ctx: &mut Context<Self>, id: &MirrorId) {
+    pub(super) fn begin_checks(&mut self, ctx: &mut Context<Self>, id: &MirrorId) {
         let now = self.kit.clock.unix_seconds();
         let last = self.memory.last_check(id).filter(|last| *last <= now);
         if last.is_none() {
@@ -32,15 +32,19 @@ impl CollatorActor {
         self.arm_check(ctx, id.clone(), Duration::from_secs(now - last.unwrap_or(now)));
     }
 
-    fn arm_check(&self, ctx: &mut Context<Self>, id: MirrorId, passed: Duration) {
+    fn arm_check(&mut self, ctx: &mut Context<Self>, id: MirrorId, passed: Duration) {
         let Some(every) = self.root.verify_every else { return };
         // Not all on the same day.
         let part = (seed_of(&id.to_string()) % 100) as u32;
         let pause = every.saturating_sub(passed) + every / 1000 * part;
-        ctx.run_later(pause, move |act, ctx| {
-            info!(act.log, "Checking the mirror, contents included"; "mirror" => %id);
-            act.turn(ctx, |core, now| core.handle_check_due(now, &id));
+        let mirror = id.clone();
+        let armed = ctx.run_later(pause, move |act, ctx| {
+            info!(act.log, "Checking the mirror, contents included"; "mirror" => %mirror);
+            act.turn(ctx, |core, now| core.handle_check_due(now, &mirror));
         });
+        if let Some(old) = self.live.checks.insert(id, armed) {
+            ctx.cancel_future(old);
+        }
     }
 
     pub(super) fn checked(

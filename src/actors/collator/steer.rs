@@ -18,7 +18,7 @@ impl Handler<NewPlan> for CollatorActor {
     fn handle(&mut self, message: NewPlan, ctx: &mut Self::Context) {
         let NewPlan { plan, renewed, .. } = message;
         let Some(root) = plan.roots.get(&self.root.id).cloned() else { return };
-        self.kit.plan = plan.clone();
+        let before = std::mem::replace(&mut self.kit.plan, plan.clone());
         self.memory = Memory::new(&plan, &root);
         if let Some(keeper) = &mut self.keeper {
             keeper.handle_plan(&plan, &root);
@@ -32,14 +32,18 @@ impl Handler<NewPlan> for CollatorActor {
         self.hosts.retain(|id, _| plan.hosts.contains_key(id));
         self.forget_shared(ctx);
         self.turn(ctx, |core, _| gone.iter().for_each(|id| core.remove_mirror(id)));
+        self.given_up.extend(gone.into_iter().cloned());
         for mirror in &root.mirrors {
             let (id, host) = (&mirror.id, &plan.hosts[&mirror.id.host]);
-            let (retry, life) = (host.retry, host.timeout * 2);
+            // Who was started before lives as long as was agreed then.
+            let timeout =
+                before.hosts.get(&id.host).map_or(host.timeout, |it| it.timeout.max(host.timeout));
+            let (retry, life) = (host.retry, timeout * 2);
             if old.contains(id) && stays(id) {
                 self.core.set_terms(id, retry, life);
                 continue;
             }
-            self.core.add_mirror(self.kit.clock.now(), id, retry, life, renewed.contains(id));
+            self.core.add_mirror(self.kit.clock.now(), id, retry, life, self.given_up.remove(id));
             self.core.handle_directory(id, self.memory.directory(id));
             if mirror.rsync.fsync == Some(true) {
                 self.core.trust_writes(id);

@@ -45,7 +45,17 @@ pub(super) fn paused(plan: &Plan) -> anyhow::Result<BTreeSet<MirrorId>> {
 }
 
 impl OverseerActor {
-    fn apply(&mut self, plan: Arc<Plan>, changes: &Difference) -> anyhow::Result<()> {
+    fn apply(&mut self, plan: &Plan, changes: &Difference) -> anyhow::Result<()> {
+        let old = &self.kit.plan;
+        // These count from the next start on: what is kept lies where it lies.
+        let plan = Arc::new(Plan {
+            state_dir: old.state_dir.clone(),
+            control: old.control.clone(),
+            log: old.log.clone(),
+            pushes_max: old.pushes_max,
+            walks_max: old.walks_max,
+            ..plan.clone()
+        });
         let filters = filters(&plan)?;
         let rules = write_rules(&plan)?;
         for id in changes.roots.stopped.iter().chain(&changes.roots.changed) {
@@ -101,7 +111,7 @@ impl Handler<Reload> for OverseerActor {
         if dry {
             return Ok(changes);
         }
-        self.apply(plan, &changes).map_err(|error| format!("{error:#}"))?;
+        self.apply(&plan, &changes).map_err(|error| format!("{error:#}"))?;
         info!(self.log, "The configuration was read again";
             "mirrors_started" => changes.mirrors.started.len(),
             "mirrors_stopped" => changes.mirrors.stopped.len(),

@@ -8,7 +8,16 @@ use crate::actors::shell::Shell;
 use crate::core::hook::{Hook, Pushed};
 use crate::types::batch::Batch;
 use crate::types::ids::MirrorId;
-use crate::types::plan::HookPlan;
+
+/// A command, when it is run, and what runs of it.
+pub(super) struct RunningHook {
+    rule: Hook,
+    /// Ends the command when it is cancelled.
+    pub(super) run: Option<SpawnHandle>,
+    /// Somebody comes back for it.
+    is_armed: bool,
+    error: Option<String>,
+}
 
 impl TransferActor {
     /// This was brought to a Mirror.
@@ -16,38 +25,54 @@ impl TransferActor {
         let Some(mirror) = self.mirrors.get(id).filter(|mirror| !mirror.hooks.is_empty()) else {
             return;
         };
-        let new = || mirror.hooks.iter().map(|hook| Hook::new(hook.every)).collect();
+        let new = || {
+            let rules = mirror.hooks.iter().map(|hook| Hook::new(hook.every));
+            let new = |rule| RunningHook { rule, run: None, is_armed: false, error: None };
+            rules.map(new).collect()
+        };
         let hooks = self.live.hooks.entry(id.clone()).or_insert_with(new);
         let pushed = Pushed::by(batch);
-        hooks.iter_mut().for_each(|hook| hook.handle_pushed(pushed.clone()));
-        self.run_hooks(id, ctx);
+        hooks.iter_mut().for_each(|hook| hook.rule.handle_pushed(pushed.clone()));
+        (0..hooks.len()).for_each(|index| self.run_hook(id, index, ctx));
     }
 
-    /// Runs those of a Mirror that may be run, and comes back for those that may be later.
-    fn run_hooks(&mut self, id: &MirrorId, ctx: &mut Context<Self>) {
+    /// Runs one, or comes back when it may be run.
+    fn run_hook(&mut self, id: &MirrorId, index: usize, ctx: &mut Context<Self>) {
         let now = self.now();
         let (Some(mirror), Some(hooks)) = (self.mirrors.get(id), self.live.hooks.get_mut(id))
         else {
             return;
         };
-        let mut starts = Vec::new();
-        for (index, (plan, hook)) in mirror.hooks.iter().zip(hooks).enumerate() {
-            if let Some(pushed) = hook.take(now) {
-                let environment = environment(id, &mirror.path, &pushed);
-                let list = pushed.paths.iter().flat_map(|it| [it.as_bytes(), b"\0"].concat());
-                debug!(self.log, "Running a hook"; "mirror" => %id, "hook" => &plan.run[0]);
-                let run = self.transport.run_hook(plan.clone(), environment, list.collect());
-                starts.push((index, plan.clone(), run));
-            } else if let Some(due) = hook.due() {
+        let (Some(plan), Some(hook)) = (mirror.hooks.get(index), hooks.get_mut(index)) else {
+            return;
+        };
+        if let Some(pushed) = hook.rule.take(now) {
+            let environment = environment(id, &mirror.path, &pushed);
+            let list = pushed.paths.iter().flat_map(|it| [it.as_bytes(), b"\0"].concat());
+            debug!(self.log, "Running a hook"; "mirror" => %id, "hook" => &plan.run[0]);
+            let run = self.transport.run_hook(plan.clone(), environment, list.collect());
+            let (id, name) = (id.clone(), plan.run[0].clone());
+            let run = run.into_actor(self).map({
                 let id = id.clone();
-                ctx.run_later(due - now, move |act, ctx| act.run_hooks(&id, ctx));
+                move |ended, act, ctx| {
+                    // Arguments may be nobody else's business.
+                    let error = ended.err().map(|why| format!("{name}: {why}"));
+                    act.handle_hook(&id, index, error, ctx);
+                }
+            });
+            let handle = ctx.spawn(run);
+            if let Some(hook) = self.live.hooks.get_mut(&id).and_then(|it| it.get_mut(index)) {
+                hook.run = Some(handle);
             }
-        }
-        for (index, plan, run) in starts {
+        } else if let Some(due) = hook.rule.due().filter(|_| !hook.is_armed) {
+            hook.is_armed = true;
             let id = id.clone();
-            ctx.spawn(run.into_actor(self).map(move |ended, act, ctx| {
-                act.handle_hook(&id, index, &plan, ended, ctx);
-            }));
+            ctx.run_later(due - now, move |act, ctx| {
+                if let Some(hook) = act.live.hooks.get_mut(&id).and_then(|it| it.get_mut(index)) {
+                    hook.is_armed = false;
+                }
+                act.run_hook(&id, index, ctx);
+            });
         }
     }
 
@@ -55,19 +80,20 @@ impl TransferActor {
         &mut self,
         id: &MirrorId,
         index: usize,
-        plan: &HookPlan,
-        ended: Result<(), String>,
+        error: Option<String>,
         ctx: &mut Context<Self>,
     ) {
-        let error = ended.err().map(|why| format!("{}: {why}", plan.run.join(" ")));
         if let Some(why) = &error {
             warn!(self.log, "A hook failed; mirroring goes on"; "mirror" => %id, "why" => why);
         }
-        if let Some(hook) = self.live.hooks.get_mut(id).and_then(|hooks| hooks.get_mut(index)) {
-            hook.handle_ended();
+        let Some(hooks) = self.live.hooks.get_mut(id) else { return };
+        if let Some(hook) = hooks.get_mut(index) {
+            hook.rule.handle_ended();
+            (hook.run, hook.error) = (None, error);
         }
-        self.turn(ctx, |core, _| core.handle_hook(id, error));
-        self.run_hooks(id, ctx);
+        let first = hooks.iter().find_map(|hook| hook.error.clone());
+        self.turn(ctx, |core, _| core.handle_hook(id, first));
+        self.run_hook(id, index, ctx);
     }
 }
 

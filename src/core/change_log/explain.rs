@@ -22,7 +22,10 @@ impl ChangeLog {
     pub fn whereabouts(&self, id: &MirrorId, path: &RelPath) -> Option<Whereabouts> {
         let debts = self.mirrors.get(id)?;
         let names = || std::iter::once(path.clone()).chain(path.ancestors());
-        if let Some(stuck) = names().find_map(|name| debts.stuck.get(&name)) {
+        // What is said of a directory is said of what is in it, if that is meant as a whole.
+        let covers = |name: &RelPath, kinds: Kinds| name == path || kinds.contains(Kinds::SUBTREE);
+        let stuck = |name: RelPath| debts.stuck.get(&name).filter(|it| covers(&name, it.kinds));
+        if let Some(stuck) = names().find_map(stuck) {
             return Some(Whereabouts::Stuck(stuck.reason.clone()));
         }
         if names().any(|name| debts.held.contains_key(&name)) {
@@ -45,9 +48,11 @@ impl ChangeLog {
         }
         let echo = debts.echo.as_ref();
         let repeats = |name: &RelPath| {
-            debts.rewritten.contains_key(name) || echo.is_some_and(|e| e.entries.contains_key(name))
+            let echoed = echo.and_then(|echo| echo.entries.get(name));
+            let kinds = [debts.rewritten.get(name), echoed].into_iter().flatten();
+            kinds.into_iter().any(|kinds| covers(name, *kinds))
         };
-        let is_repeated = repeats(path) || echo.is_some_and(|echo| echo.whole);
+        let is_repeated = names().any(|name| repeats(&name)) || echo.is_some_and(|it| it.whole);
         Some(if is_repeated { Whereabouts::Repeated } else { Whereabouts::There })
     }
 }

@@ -18,7 +18,7 @@ impl Debts {
     /// failed waits on its own backoff, and is tried by whoever tries it.
     pub(super) fn may_set_aside(&self, tried: &BTreeSet<RelPath>) -> bool {
         let is_free = !self.is_walked() && self.walk_owed.is_none() && !self.check_owed;
-        let has_room = self.large.len() < LARGE_FILES_MAX;
+        let has_room = self.large_files().count() < LARGE_FILES_MAX;
         is_free && has_room && !tried.iter().any(|path| self.stuck.contains_key(path))
     }
 

@@ -35,11 +35,12 @@ impl Sent {
         self.whole = self.whole.filter(is_late);
     }
 
-    /// Whether any of it lies at or below this path.
+    /// Whether any of it lies at, below or above this path.
     fn touches(&self, path: &RelPath) -> bool {
         let (start, end) = path.below().unwrap_or((path.clone(), path.clone()));
         let is_below = || self.paths.range(start..end).next().is_some();
-        self.whole.is_some() || self.paths.contains_key(path) || is_below()
+        let is_above = || path.ancestors().any(|above| self.paths.contains_key(&above));
+        self.whole.is_some() || self.paths.contains_key(path) || is_below() || is_above()
     }
 }
 
@@ -48,7 +49,8 @@ impl ChangeLog {
     pub(super) fn note_sent(&mut self, now: Moment, from: Epoch, work: &Running) {
         let fresh = self.epochs_above(from).filter(|(epoch, _)| **epoch <= work.to);
         let written = fresh.flat_map(|(_, record)| &record.paths);
-        let written = written.filter(|path| self.entries[*path].kinds.contains(Kinds::CONTENT));
+        let sent = Kinds::CONTENT | Kinds::SUBTREE;
+        let written = written.filter(|path| self.entries[*path].kinds.intersects(sent));
         let all = written.chain(work.large.keys()).chain(&work.tried);
         let paths: Vec<RelPath> = all.cloned().collect();
         self.sent.add(now, paths.into_iter());

@@ -13,6 +13,9 @@ pub(super) type Entry = (NodeId, Arc<[u8]>);
 #[derive(Debug, Default)]
 pub(super) struct Unproven {
     entries: BTreeMap<Entry, State>,
+    /// Those that were answered since the kernel's queue was last empty: most are still asked for, while a large tree
+    /// is explored.
+    answered: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ impl Unproven {
     pub(super) fn answer(&mut self, entry: &Entry) {
         if let Some(state) = self.entries.get_mut(entry) {
             state.is_answered = true;
+            self.answered.push(entry.clone());
         }
     }
 
@@ -66,7 +70,12 @@ impl Unproven {
 
     /// Nothing is in the kernel's queue that happened before the answers.
     pub(super) fn handle_drained(&mut self) {
-        self.entries.retain(|_, state| !state.is_answered);
+        for entry in self.answered.drain(..) {
+            // It may have been asked for once more, or have gone.
+            if self.entries.get(&entry).is_some_and(|state| state.is_answered) {
+                self.entries.remove(&entry);
+            }
+        }
     }
 }
 
