@@ -537,6 +537,17 @@ fn hard_case_10_a_rename_that_may_have_kept_a_file_from_being_sent_is_not_exact(
 }
 
 #[test]
+fn hard_case_10_a_directory_that_was_just_sent_whole_may_lack_what_was_renamed_out_of_it() {
+    let mut log = walked();
+    seal_kinds(&mut log, 1, &["d"], Kinds::SUBTREE | Kinds::CONTENT);
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1), &mirror(0), taken.ticket, &Outcome::Done);
+    renamed(&mut log, 1, "d/x", "e");
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    assert!(taken.renames.iter().all(|rename| !rename.is_exact), "{:?}", taken.renames);
+}
+
+#[test]
 fn hard_case_10_what_may_share_its_files_after_a_broken_push_is_parted_before_anything_else() {
     let mut log = walked();
     renamed(&mut log, 1, "a", "b");

@@ -289,3 +289,30 @@ fn plan_says_what_a_walk_would_do_and_does_nothing() {
     let planned = text(&daemon.verb(&["plan"]).stdout);
     assert_eq!(planned, "site@one: 0 to create, 0 to change, 0 to delete\n");
 }
+
+#[test]
+fn a_resumed_mirror_is_tried_at_once() {
+    let mut server = Rsyncd::start();
+    let web = server.ron().replacen('(', "(retry: Retry(first: \"10m\", max: \"10m\"), ", 1);
+    let web =
+        web.replacen("retry: Retry(first: \"100ms\", max: \"1s\")", "", 1).replace(", ,", ",");
+    let daemon = Daemon::new().mirror("web", &web, "m/site", "");
+    server.stop();
+    let daemon = daemon.start();
+    daemon.wait_for_mirror("web", "retrying", is("retrying"));
+    server.start_again();
+    assert!(daemon.verb(&["pause", "@web"]).status.success());
+    assert!(daemon.verb(&["resume", "@web"]).status.success());
+    daemon.wait_for_mirror("web", "in sync", is("in-sync"));
+}
+
+#[test]
+fn what_counts_from_the_next_start_on_stays_until_then() {
+    let daemon = Daemon::new().root_options("filters: [Exclude(\"*.tmp\")],").local("one").start();
+    daemon.flush("");
+    let state = format!("{:?}", daemon.path("state"));
+    rewrite(&daemon, &state, &format!("{:?}", daemon.path("other state")));
+    assert!(reload(&daemon).contains("at the next start: state_dir"));
+    assert!(daemon.verb(&["pause", "@one"]).status.success());
+    assert!(daemon.path("state/paused").exists() && !daemon.path("other state").exists());
+}
