@@ -548,6 +548,28 @@ fn hard_case_10_a_directory_that_was_just_sent_whole_may_lack_what_was_renamed_o
 }
 
 #[test]
+fn hard_case_16_what_is_held_is_counted_once_and_withdrawn_though_a_push_was_repeated() {
+    let mut log = walked();
+    seal_kinds(&mut log, 1, &["a", "b"], Kinds::WENT);
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1), &mirror(0), taken.ticket, &Outcome::Done);
+    let held = |paths: &[&str], kinds| mirrorball::types::outcome::Held {
+        count: 2,
+        paths: paths.iter().map(|path| ((*path).into(), kinds)).collect(),
+        from_empty_root: false,
+    };
+    log.hold(at(1), &mirror(0), &held(&["a", "b"], Kinds::WENT));
+    // By the whole root, when nothing that broke off can land any more.
+    log.hold(at(9), &mirror(0), &held(&[""], Kinds::SUBTREE));
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 2);
+    seal(&mut log, 10, &["a", "b"]);
+    let again = log.take(at(10), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(taken_paths(&again), [".", "a", "b"]);
+    log.applied(at(10), &mirror(0), again.ticket, &Outcome::Done);
+    assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 0);
+}
+
+#[test]
 fn hard_case_10_what_may_share_its_files_after_a_broken_push_is_parted_before_anything_else() {
     let mut log = walked();
     renamed(&mut log, 1, "a", "b");

@@ -155,6 +155,9 @@ impl BoardActor {
             repeated_paths: standing.map_or(0, |s| s.repeated as u64),
             held_deletions: standing.map_or(0, |s| s.held_deletions),
             last_check: self.last_check(id),
+            repeats_in_seconds: standing
+                .and_then(|standing| standing.repeats_at)
+                .map(|at| (at - now).as_secs_f64()),
             hook_error: host.hook_error.clone(),
             last_error: host.last_error.clone(),
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),

@@ -222,11 +222,11 @@ impl TransferActor {
 
     fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: PushEnd) {
         let running = self.live.running.remove(&id);
-        let is_brought = end.outcome.is_settled();
+        let (is_brought, held) = (end.outcome.is_settled(), end.held.clone());
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
         if let Some(running) = running.filter(|_| is_brought) {
             let push = &running.rule.push;
-            self.note_pushed(&push.mirror, &push.batch, ctx);
+            self.note_pushed(&push.mirror, &push.batch, &held, ctx);
         }
     }
 }
@@ -423,6 +423,15 @@ impl Handler<NewPlan> for TransferActor {
                 ctx.cancel_future(running);
             }
             self.core.remove_mirror(id);
+        }
+        let has_other_hooks = |id: &&MirrorId| {
+            old.get(id).is_some_and(|old| mirrors.get(id).is_some_and(|new| old.hooks != new.hooks))
+        };
+        for id in old.keys().filter(|id| stays(id)).filter(has_other_hooks) {
+            for running in self.live.hooks.remove(id).into_iter().flatten().filter_map(|it| it.run)
+            {
+                ctx.cancel_future(running);
+            }
         }
         let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);
         mirrors.keys().filter(is_new).for_each(|id| self.core.add_mirror(id));

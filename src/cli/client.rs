@@ -17,7 +17,7 @@ use crate::types::limits::ANSWER_BYTES_MAX;
 
 /// The daemon can't be talked to.
 #[derive(Debug, thiserror::Error)]
-#[error("Cannot reach mirrorball at {}: {why}; is it running? (--socket names another one)", socket.display())]
+#[error("Cannot reach mirrorball at {}: {why}; is it running? (--socket or --config names another one)", socket.display())]
 pub struct Unreachable {
     socket: PathBuf,
     why: String,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix::System;
 use anyhow::Context as _;
-use slog::{Logger, error, info, warn};
+use slog::{Logger, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::kit::Mode;
@@ -52,6 +52,7 @@ where
             board: running.board.clone(),
             overseer: running.overseer.clone(),
             plan: SharedPlan::new(plan.clone()),
+            log: log.clone(),
             config,
         };
         if let Some(listener) = listener {
@@ -135,13 +136,12 @@ fn listen_to_signals(api: &Api, log: &Logger) -> anyhow::Result<()> {
     let mut ends = vec![SignalKind::terminate(), SignalKind::interrupt()];
     if api.config.is_some() {
         let mut signals = signal(SignalKind::hangup())?;
-        let (api, log) = (api.clone(), log.clone());
+        let api = api.clone();
         actix_rt::spawn(async move {
             while signals.recv().await.is_some() {
                 systemd::reloading();
-                if let Err(why) = reload::apply(&api, false).await {
-                    error!(log, "The new configuration is refused, and the old one stays"; "why" => %why);
-                }
+                // The log and the status say whether it is refused.
+                drop(reload::apply(&api, false).await);
                 systemd::ready();
             }
         });

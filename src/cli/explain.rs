@@ -49,6 +49,7 @@ fn absolute(path: &std::path::Path) -> anyhow::Result<PathBuf> {
 
 fn text(explanation: &Explanation) -> String {
     let Explanation { root, path, found, excluded, rule, change, mirrors } = explanation;
+    let is_found = found.is_some();
     let found = found.as_ref().map_or_else(|| "nothing".into(), |what| format!("a {what}"));
     let mut lines = vec![format!("{path} in the root {root}: {found}")];
     lines.push(match (excluded, rule) {
@@ -70,13 +71,13 @@ fn text(explanation: &Explanation) -> String {
         LastChange::Epoch { epoch, seconds_ago } => {
             format!("last change: epoch {epoch}, {} ago", short_duration(*seconds_ago))
         }
-        LastChange::Settled => "no change that a mirror lacks".into(),
+        LastChange::Settled => "no change of it is still to be sent".into(),
     });
     let width = mirrors.iter().map(|it| it.id.to_string().len()).max().unwrap_or(0);
     lines.extend(mirrors.iter().map(|mirror| {
         let note = mirror.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         let id = mirror.id.to_string();
-        format!("{id:<width$}  {}{note}", mirror.whereabouts.describe())
+        format!("{id:<width$}  {}{note}", mirror.whereabouts.describe(is_found))
     }));
     lines.join("\n")
 }

@@ -28,9 +28,9 @@ pub struct FlushArgs {
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
-    let number = number.filter(|number| (0.0..=100.0).contains(number));
-    number.ok_or_else(|| "expected a percentage such as 95%".into())
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let number = number.filter(|number| *number > 0.0 && *number <= 100.0);
+    number.ok_or_else(|| "expected a percentage above 0, such as 95%".into())
 }
 
 /// Exits with 1 if a mirror still lags.

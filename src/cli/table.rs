@@ -69,6 +69,14 @@ fn what_happens(mirror: &MirrorStatus) -> String {
     if let Some(seconds) = mirror.retry_in_seconds.filter(|_| mirror.last_error.is_some()) {
         parts.push(format!("next try in {}", short_duration(seconds)));
     }
+    let repeats =
+        mirror.repeats_in_seconds.filter(|_| parts.is_empty() && mirror.pending_paths == 0);
+    if let Some(seconds) = repeats {
+        let pause = short_duration(seconds);
+        parts.push(format!(
+            "pushed once more in {pause}, when nothing that was cut off can still land"
+        ));
+    }
     if let Some(why) = &mirror.hook_error {
         parts.push(format!("a hook failed: {why}"));
     }
@@ -111,6 +119,12 @@ pub fn headline(status: &Status, naming: Naming) -> String {
     if let Some(worst) = worst.filter(|worst| worst.state != MirrorState::InSync) {
         let lag = short_duration(worst.lag_seconds);
         line.push_str(&format!(", worst {lag} on {}", naming.of(worst)));
+    }
+    if let Some(why) = &status.config.refused {
+        line.push_str(&format!(
+            "\nA newer configuration is refused: {}",
+            why.lines().next().unwrap_or(why)
+        ));
     }
     for root in status.roots.iter().filter(|root| root.state != RootState::Watching) {
         let reason = root.reason.as_deref().unwrap_or("its directories are being watched");
@@ -200,6 +214,7 @@ mod tests {
             held_deletions: 0,
             last_check: None,
             last_error: None,
+            repeats_in_seconds: None,
             hook_error: None,
             retry_in_seconds: None,
             last_success: None,

@@ -1,6 +1,7 @@
 //! `status --watch`: the fleet, live, with keys to steer it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -23,12 +24,15 @@ use crate::types::status::{MirrorStatus, Status};
 const TICK: Duration = Duration::from_millis(500);
 
 /// Points of a curve.
-const POINTS: usize = 24;
+const POINTS: usize = 12;
 
 const KEYS: &str = "q quit  / filter  s sort  enter details  p pause  r resume  w walk  a approve";
 
 /// Draws until a person has seen enough.
 pub fn watch(client: &Client) -> anyhow::Result<ExitCode> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        anyhow::bail!("--watch needs a terminal; without it, `status` writes once");
+    }
     let statuses = poll(client.clone());
     let mut terminal = ratatui::try_init()?;
     let mut app = App::default();
@@ -261,7 +265,7 @@ impl App {
         frame.render_widget(Paragraph::new(head), top);
         let rows: Vec<Row<'_>> = self.rows().into_iter().map(|it| self.row(it)).collect();
         let widths = [
-            Constraint::Fill(2),
+            Constraint::Max(30),
             Constraint::Length(12),
             Constraint::Length(8),
             Constraint::Length(POINTS as u16),
@@ -340,7 +344,7 @@ mod tests {
                 "pending_paths": 1, "lag_seconds": lag, "epoch": 3, "head": 4, "owes_walk": false,
                 "stuck": [], "stuck_total": 0, "repeated_paths": 0, "held_deletions": 7, "last_check": null,
                 "last_error": (lag > 0.0).then_some("Connection refused"), "retry_in_seconds": null,
-                "hook_error": null, "last_success": null, "progress": null, "pushes": 1, "walks": 1, "failures": 0,
+                "hook_error": null, "repeats_in_seconds": null, "last_success": null, "progress": null, "pushes": 1, "walks": 1, "failures": 0,
                 "bytes_sent": 10, "restarts": 0,
             })
         };

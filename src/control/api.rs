@@ -9,6 +9,7 @@ use actix::Addr;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use slog::Logger;
 use utoipa::ToSchema;
 
 use crate::actors::board::BoardActor;
@@ -32,6 +33,8 @@ pub struct Api {
     pub overseer: Addr<OverseerActor>,
     /// What there is.
     pub plan: SharedPlan,
+    /// The daemon's log.
+    pub log: Logger,
     /// Where the Plan was read; none where it was given on a command line.
     pub config: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
+use slog::error;
 use utoipa::ToSchema;
 
 use crate::actors::message::{ConfigRefused, Reload};
@@ -38,6 +39,7 @@ pub(super) async fn reload(api: Data<Api>, request: Json<ReloadRequest>) -> Http
 pub async fn apply(api: &Api, dry: bool) -> Result<Difference, NotReloaded> {
     let applied = read_and_apply(api, dry).await;
     if let (Err(NotReloaded(why)), false) = (&applied, dry) {
+        error!(api.log, "The new configuration is refused, and the old one stays"; "why" => why);
         tell_actor(&api.board, ConfigRefused { why: why.clone() });
     }
     applied

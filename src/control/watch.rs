@@ -147,6 +147,7 @@ fn event<'a>(last: Option<&Status>, now: &'a Status) -> Event<'a> {
         let timeless = |it: &MirrorStatus| MirrorStatus {
             lag_seconds: f64::from(u8::from(it.lag_seconds > 0.0)),
             retry_in_seconds: it.retry_in_seconds.map(|_| 0.0),
+            repeats_in_seconds: it.repeats_in_seconds.map(|_| 0.0),
             ..it.clone()
         };
         timeless(old) == timeless(new)

@@ -105,6 +105,8 @@ pub struct Standing {
     pub held_deletions: u64,
     /// A push broke off, and what was on its way may still land; or a Walk may undo what was pushed since.
     pub may_change: bool,
+    /// When what may still land can't any more, and is pushed over.
+    pub repeats_at: Option<Moment>,
 }
 
 impl ChangeLog {
@@ -451,6 +453,7 @@ impl ChangeLog {
             repeated: debts.rewritten.len()
                 + debts.large_files().count()
                 + usize::from(debts.links_wait()),
+            repeats_at: debts.echo.as_ref().map(|echo| echo.due),
             may_change: debts.echo.is_some()
                 || debts.walk.as_ref().is_some_and(|walk| debts.cursor > walk.to),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
@@ -490,9 +493,13 @@ impl ChangeLog {
                 tried.insert(path.clone());
             }
         }
-        // What has changed again is judged again: it may have been withdrawn.
+        // What has changed again is judged again: it may have been withdrawn. So is the directory around it that was
+        // judged as a whole.
+        let again: BTreeSet<&RelPath> =
+            debts.held.keys().filter(|path| dirty_again(&entries, path)).collect();
+        let is_around = |path: &RelPath| again.iter().any(|it| it.is_below(path));
         for (path, kinds) in &debts.held {
-            if debts.approved || dirty_again(&entries, path) {
+            if debts.approved || again.contains(path) || is_around(path) {
                 *entries.entry(path.clone()).or_default() |= *kinds;
                 tried.insert(path.clone());
             }

@@ -286,7 +286,17 @@ impl Debts {
             return;
         }
         self.held_since.get_or_insert(now);
-        self.held_count += held.count;
+        // Counted once more, by a push that was repeated.
+        let is_known = held.paths.iter().all(|(path, _)| {
+            self.held.contains_key(path) || path.ancestors().any(|it| self.held.contains_key(&it))
+        });
+        // Or counted as a whole, with what was counted one by one.
+        let is_whole = held.paths.iter().all(|(path, _)| path.is_root());
+        self.held_count = if is_known || is_whole {
+            self.held_count.max(held.count)
+        } else {
+            self.held_count + held.count
+        };
         self.held_from_empty_root |= held.from_empty_root;
         for (path, kinds) in &held.paths {
             *self.held.entry(path.clone()).or_default() |= *kinds;

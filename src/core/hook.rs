@@ -7,6 +7,7 @@ use crate::types::batch::Batch;
 use crate::types::change::Epoch;
 use crate::types::limits::HOOK_PATHS_MAX;
 use crate::types::moment::Moment;
+use crate::types::outcome::Held;
 use crate::types::rel_path::RelPath;
 
 /// What a command is told.
@@ -21,11 +22,13 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    /// By this work.
-    pub fn by(batch: &Batch) -> Self {
+    /// By this work; of it, these deletions were not made.
+    pub fn by(batch: &Batch, held: &Held) -> Self {
         let present = batch.present.iter().chain(&batch.subtrees).map(|it| &it.path);
         let renamed = batch.renames.iter().flat_map(|it| [&it.from, &it.to]);
-        let paths = present.chain(&batch.missing).chain(renamed).cloned().collect();
+        let is_held = |path: &&RelPath| held.paths.iter().any(|(it, _)| it == *path);
+        let missing = batch.missing.iter().filter(|path| !is_held(path));
+        let paths = present.chain(missing).chain(renamed).cloned().collect();
         Self { whole: batch.walk, paths, epoch: batch.to }.bounded()
     }
 

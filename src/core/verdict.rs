@@ -249,6 +249,11 @@ impl Said {
         if refuses("compress") {
             return Outcome::Incapable(Capability::Compress, why);
         }
+        // rrsync does not know the short form of --modify-window, and says no more than this.
+        let is_unknown = |line: &String| line.contains("rrsync error: invalid rsync-command");
+        if self.lines.iter().any(is_unknown) {
+            return Outcome::Incapable(Capability::Nanoseconds, why);
+        }
         if matches!(step.kind, StepKind::Check | StepKind::Renamed) && refuses("checksum") {
             return Outcome::Incapable(Capability::Checksum, why);
         }

@@ -86,9 +86,10 @@ pub enum Whereabouts {
 
 impl Whereabouts {
     /// For people.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self, is_found: bool) -> String {
         match self {
-            Self::There => "has it".into(),
+            Self::There if is_found => "has it, as far as is known; `verify` looks".into(),
+            Self::There => "does not have it either, as far as is known".into(),
             Self::UnderWay => "is being sent it".into(),
             Self::Pending => "is about to be sent it".into(),
             Self::Repeated => "is sent it once more".into(),

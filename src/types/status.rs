@@ -119,6 +119,9 @@ pub struct MirrorStatus {
     pub last_check: Option<CheckStatus>,
     /// What failed last, until something succeeds.
     pub last_error: Option<String>,
+    /// When everything, or some of it, is pushed once more, since what was on its way when a push broke off, or the
+    /// daemon, may still land: it is not called in sync before.
+    pub repeats_in_seconds: Option<f64>,
     /// Why the last command after a push failed, until none does.
     pub hook_error: Option<String>,
     /// When it is tried again.

@@ -19,6 +19,7 @@ mod fanotify;
 mod faults;
 mod hooks;
 mod large;
+mod least_rights;
 mod looking;
 mod mirror_directory;
 mod page;

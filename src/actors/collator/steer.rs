@@ -93,13 +93,15 @@ impl CollatorActor {
             rule: Escaped(&rule.line()).to_string(),
             matches: matches.to_string(),
         });
-        let mirrors = self.core.whereabouts(path).into_iter();
+        let excluded = self.filter.excludes(path, is_directory);
+        // Nothing is sent of what is kept out, whatever lies there.
+        let mirrors = if excluded { Vec::new() } else { self.core.whereabouts(path) }.into_iter();
         let mirror = |(id, whereabouts)| MirrorExplanation { id, whereabouts, note: None };
         Explanation {
             root: self.root.id.clone(),
             path: path.to_string(),
             found: found.map(String::from),
-            excluded: self.filter.excludes(path, is_directory),
+            excluded,
             rule,
             change: self.core.last_change(self.kit.clock.now(), path),
             mirrors: mirrors.map(mirror).collect(),

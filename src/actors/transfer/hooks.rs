@@ -8,6 +8,7 @@ use crate::actors::shell::Shell;
 use crate::core::hook::{Hook, Pushed};
 use crate::types::batch::Batch;
 use crate::types::ids::MirrorId;
+use crate::types::outcome::Held;
 
 /// A command, when it is run, and what runs of it.
 pub(super) struct RunningHook {
@@ -21,7 +22,13 @@ pub(super) struct RunningHook {
 
 impl TransferActor {
     /// This was brought to a Mirror.
-    pub(super) fn note_pushed(&mut self, id: &MirrorId, batch: &Batch, ctx: &mut Context<Self>) {
+    pub(super) fn note_pushed(
+        &mut self,
+        id: &MirrorId,
+        batch: &Batch,
+        held: &Held,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(mirror) = self.mirrors.get(id).filter(|mirror| !mirror.hooks.is_empty()) else {
             return;
         };
@@ -31,7 +38,7 @@ impl TransferActor {
             rules.map(new).collect()
         };
         let hooks = self.live.hooks.entry(id.clone()).or_insert_with(new);
-        let pushed = Pushed::by(batch);
+        let pushed = Pushed::by(batch, held);
         hooks.iter_mut().for_each(|hook| hook.rule.handle_pushed(pushed.clone()));
         (0..hooks.len()).for_each(|index| self.run_hook(id, index, ctx));
     }
