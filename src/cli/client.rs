@@ -118,6 +118,13 @@ async fn exchange(
 #[error("{0}")]
 pub struct BadRequest(String);
 
+impl BadRequest {
+    /// With this message.
+    pub fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// The daemon was to read its configuration again, and that is a bad one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

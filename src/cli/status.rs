@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::client::Client;
+use crate::cli::client::{BadRequest, Client};
 use crate::cli::exit_code::ExitCode;
 use crate::cli::table::Naming;
 use crate::cli::{DaemonArg, say, table, top};
+use crate::control::selector::Selector;
+use crate::types::ids::MirrorId;
 use crate::types::status::Status;
 
 /// Arguments of `status`.
@@ -15,6 +17,9 @@ use crate::types::status::Status;
 pub struct StatusArgs {
     #[command(flatten)]
     daemon: DaemonArg,
+    /// root, @host or root@host, any number; all mirrors without
+    #[arg(conflicts_with = "watch")]
+    selectors: Vec<String>,
     /// Write JSON, as documented in docs/status.md
     #[arg(long)]
     json: bool,
@@ -32,7 +37,18 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.watch {
         return top::watch(&client);
     }
-    let status: Status = client.get("/status")?;
+    let mut status: Status = client.get("/status")?;
+    let selectors: Result<Vec<Selector>, String> =
+        args.selectors.iter().map(|text| text.parse()).collect();
+    let selectors = selectors.map_err(BadRequest::new)?;
+    for selector in &selectors {
+        if !status.mirrors.iter().any(|mirror| selector.selects(&mirror.id)) {
+            let why = format!("No mirror is selected by {selector}; `status` names them all");
+            return Err(BadRequest::new(why).into());
+        }
+    }
+    let is_selected = |id: &MirrorId| selectors.iter().any(|selector| selector.selects(id));
+    status.mirrors.retain(|mirror| selectors.is_empty() || is_selected(&mirror.id));
     if args.json {
         say(&serde_json::to_string_pretty(&status)?);
     } else {

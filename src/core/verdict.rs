@@ -627,6 +627,13 @@ mod tests {
     }
 
     #[test]
+    fn what_rrsync_does_not_understand_is_done_without_fine_times() {
+        let stderr = "/usr/bin/rrsync error: invalid rsync-command syntax or options\n";
+        let outcome = verdict(StepKind::FirstContact, &[], 12, stderr).outcome;
+        assert!(matches!(outcome, Outcome::Incapable(Capability::Nanoseconds, _)), "{outcome:?}");
+    }
+
+    #[test]
     fn hard_case_12_what_vanished_meanwhile_is_done() {
         let stderr =
             "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";

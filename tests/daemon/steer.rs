@@ -204,13 +204,18 @@ fn a_push_under_way_to_a_mirror_that_is_removed_ends_with_it() {
 #[test]
 fn what_can_t_be_done_is_said() {
     let daemon = Daemon::new().local("one").start();
+    daemon.wait_for_mirror("one", "in sync", is("in-sync"));
     let output = daemon.verb(&["reload", "--dry-run", "--json"]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["mirrors"]["kept"][0], "site@one");
-    for verb in ["pause", "resume", "walk"] {
+    let of = |selector: &str| text(&daemon.verb(&["status", selector]).stdout);
+    assert!(of("site@one").contains("1 of 1 in sync"), "{}", of("site@one"));
+    for verb in ["status", "pause", "resume", "walk"] {
         let unknown = daemon.verb(&[verb, "nothing"]);
         assert_eq!(unknown.status.code(), Some(64), "{}", text(&unknown.stderr));
-        assert_eq!(daemon.verb(&[verb]).status.code(), Some(64), "a selector is needed");
+        let is_needed = verb != "status";
+        let without = daemon.verb(&[verb]).status.code();
+        assert_eq!(without, Some(if is_needed { 64 } else { 0 }), "a selector is needed");
     }
 }
 
