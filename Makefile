@@ -3,7 +3,7 @@ CARGO ?= cargo
 # In memory where that is to be had: it is the programs that are compared, and not a disk.
 BENCH_DIR ?= $(shell [ -d /dev/shm ] && echo /dev/shm || echo /tmp)
 
-.PHONY: all setup demo test test-page soak bench fmt lint doc install
+.PHONY: all setup demo test test-page soak bench fmt lint doc build install
 
 all: test
 
@@ -56,8 +56,12 @@ share = $(DESTDIR)$(PREFIX)/share
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # The program, its pages, completions and unit. `make install DESTDIR=/tmp/package PREFIX=/usr` for a package.
-install:
+build:
 	$(CARGO) build --release --locked --quiet
+
+# What `make build` has made: whoever installs need not have cargo.
+install:
+	@test -x target/release/mirrorball || { echo "make build first" >&2; exit 1; }
 	install -d $(bin) $(unit) $(share)/man/man1 $(share)/bash-completion/completions \
 		$(share)/zsh/site-functions $(share)/fish/vendor_completions.d $(share)/doc/mirrorball \
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d
