@@ -693,7 +693,10 @@ impl World {
         let life = self.collator_life;
         let listing = Duration::from_micros(self.random.below(100_000) + 1);
         self.at(self.now + listing, Event::Listing(life));
-        let rest = Duration::from_micros(self.random.below(500_000) + 1);
+        // As long as a first walk and pushes after it, now and then.
+        let is_long = self.begun.is_some() && self.random.one_in(2);
+        let longest = if is_long { 10_000_000 } else { 500_000 };
+        let rest = Duration::from_micros(self.random.below(longest) + 1);
         self.at(self.now + listing + rest, Event::Watched(life));
     }
 
