@@ -561,10 +561,13 @@ fn hard_case_16_what_is_held_is_counted_once_and_withdrawn_though_a_push_was_rep
     log.hold(at(1), &mirror(0), &held(&["a", "b"], Kinds::WENT));
     // By the whole root, when nothing that broke off can land any more.
     log.hold(at(9), &mirror(0), &held(&[""], Kinds::SUBTREE));
-    assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 2);
-    seal(&mut log, 10, &["a", "b"]);
+    let count = |log: &ChangeLog| log.standing(&mirror(0), 9).unwrap().held_deletions;
+    assert_eq!(count(&log), 2);
+    log.hold(at(9), &mirror(0), &held(&["c", "d"], Kinds::WENT));
+    assert_eq!(count(&log), 4, "these came since");
+    seal(&mut log, 10, &["a", "b", "c", "d"]);
     let again = log.take(at(10), &mirror(0), Lane::Fresh).unwrap();
-    assert_eq!(taken_paths(&again), [".", "a", "b"]);
+    assert_eq!(taken_paths(&again), [".", "a", "b", "c", "d"]);
     log.applied(at(10), &mirror(0), again.ticket, &Outcome::Done);
     assert_eq!(log.standing(&mirror(0), 9).unwrap().held_deletions, 0);
 }

@@ -418,20 +418,15 @@ impl Handler<NewPlan> for TransferActor {
                 stays
             });
             self.transport.let_go(&id.root);
-            for running in self.live.hooks.remove(id).into_iter().flatten().filter_map(|it| it.run)
-            {
-                ctx.cancel_future(running);
-            }
+            self.give_up_hooks(id, ctx);
             self.core.remove_mirror(id);
         }
         let has_other_hooks = |id: &&MirrorId| {
             old.get(id).is_some_and(|old| mirrors.get(id).is_some_and(|new| old.hooks != new.hooks))
         };
         for id in old.keys().filter(|id| stays(id)).filter(has_other_hooks) {
-            for running in self.live.hooks.remove(id).into_iter().flatten().filter_map(|it| it.run)
-            {
-                ctx.cancel_future(running);
-            }
+            self.give_up_hooks(id, ctx);
+            self.core.handle_hook(id, None);
         }
         let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);
         mirrors.keys().filter(is_new).for_each(|id| self.core.add_mirror(id));

@@ -136,8 +136,8 @@ pub(super) fn ending() -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(Refused { error: "The daemon is ending".into() })
 }
 
-/// What selectors mean; everything, if there is none.
-fn selection(api: &Api, texts: &[String]) -> Result<Vec<Selector>, Box<HttpResponse>> {
+/// The mirrors that selectors mean; all, if there is none.
+pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box<HttpResponse>> {
     let plan = api.plan.get();
     let selectors: Result<Vec<Selector>, String> = texts.iter().map(|text| text.parse()).collect();
     let selectors = match selectors {
@@ -145,19 +145,10 @@ fn selection(api: &Api, texts: &[String]) -> Result<Vec<Selector>, Box<HttpRespo
         Ok(selectors) => selectors,
         Err(error) => return Err(Box::new(HttpResponse::BadRequest().json(Refused { error }))),
     };
-    match selectors.iter().find(|selector| !selector.is_known(&plan)) {
-        None => Ok(selectors),
-        Some(unknown) => {
-            let error = format!("No mirror is selected by {unknown}; `status` names them all");
-            Err(Box::new(HttpResponse::NotFound().json(Refused { error })))
-        }
+    if let Some(unknown) = selectors.iter().find(|selector| !selector.is_known(&plan)) {
+        let error = format!("No mirror is selected by {unknown}; `status` names them all");
+        return Err(Box::new(HttpResponse::NotFound().json(Refused { error })));
     }
-}
-
-/// The mirrors that selectors mean; all, if there is none.
-pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box<HttpResponse>> {
-    let selectors = selection(api, texts)?;
-    let plan = api.plan.get();
     let mirrors = plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
     let is_selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
     Ok(mirrors.filter(is_selected).cloned().collect())

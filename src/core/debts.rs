@@ -287,9 +287,7 @@ impl Debts {
         }
         self.held_since.get_or_insert(now);
         // Counted once more, by a push that was repeated.
-        let is_known = held.paths.iter().all(|(path, _)| {
-            self.held.contains_key(path) || path.ancestors().any(|it| self.held.contains_key(&it))
-        });
+        let is_known = held.paths.iter().all(|(path, _)| self.held.contains_key(path));
         // Or counted as a whole, with what was counted one by one.
         let is_whole = held.paths.iter().all(|(path, _)| path.is_root());
         self.held_count = if is_known || is_whole {

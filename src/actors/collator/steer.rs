@@ -95,7 +95,9 @@ impl CollatorActor {
         });
         let excluded = self.filter.excludes(path, is_directory);
         // Nothing is sent of what is kept out, whatever lies there.
-        let mirrors = if excluded { Vec::new() } else { self.core.whereabouts(path) }.into_iter();
+        let mirrors =
+            if excluded { Vec::new() } else { self.core.whereabouts(path, found.is_some()) }
+                .into_iter();
         let mirror = |(id, whereabouts)| MirrorExplanation { id, whereabouts, note: None };
         Explanation {
             root: self.root.id.clone(),

@@ -58,6 +58,12 @@ impl OverseerActor {
         });
         let filters = filters(&plan)?;
         let rules = write_rules(&plan)?;
+        let stays = |id: &&MirrorId| !changes.mirrors.stopped.contains(id);
+        let paused: BTreeSet<MirrorId> = self.paused.iter().filter(stays).cloned().collect();
+        if paused != self.paused {
+            self.keep_paused(&paused)?;
+            self.paused = paused;
+        }
         for id in changes.roots.stopped.iter().chain(&changes.roots.changed) {
             if let Some(actors) = self.roots.remove(id) {
                 tell_actor(&actors.watcher, Leave);

@@ -14,7 +14,7 @@ use crate::types::outcome::Held;
 pub(super) struct RunningHook {
     rule: Hook,
     /// Ends the command when it is cancelled.
-    pub(super) run: Option<SpawnHandle>,
+    run: Option<SpawnHandle>,
     /// Somebody comes back for it.
     is_armed: bool,
     error: Option<String>,
@@ -41,6 +41,14 @@ impl TransferActor {
         let pushed = Pushed::by(batch, held);
         hooks.iter_mut().for_each(|hook| hook.rule.handle_pushed(pushed.clone()));
         (0..hooks.len()).for_each(|index| self.run_hook(id, index, ctx));
+    }
+
+    /// Those of a Mirror that is not what it was, or has others now: what runs is ended.
+    pub(super) fn give_up_hooks(&mut self, id: &MirrorId, ctx: &mut Context<Self>) {
+        let hooks = self.live.hooks.remove(id).into_iter().flatten();
+        for run in hooks.filter_map(|hook| hook.run) {
+            ctx.cancel_future(run);
+        }
     }
 
     /// Runs one, or comes back when it may be run.

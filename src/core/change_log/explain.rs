@@ -18,8 +18,13 @@ impl ChangeLog {
         Some((epoch, self.epochs.get(&epoch)?.first_change))
     }
 
-    /// How a path stands on a Mirror.
-    pub fn whereabouts(&self, id: &MirrorId, path: &RelPath) -> Option<Whereabouts> {
+    /// How a path, which is there or not, stands on a Mirror.
+    pub fn whereabouts(
+        &self,
+        id: &MirrorId,
+        path: &RelPath,
+        is_found: bool,
+    ) -> Option<Whereabouts> {
         let debts = self.mirrors.get(id)?;
         let names = || std::iter::once(path.clone()).chain(path.ancestors());
         // What is said of a directory is said of what is in it, if that is meant as a whole.
@@ -28,7 +33,8 @@ impl ChangeLog {
         if let Some(stuck) = names().find_map(stuck) {
             return Some(Whereabouts::Stuck(stuck.reason.clone()));
         }
-        if names().any(|name| debts.held.contains_key(&name)) {
+        // What is there is not what is to be deleted around it.
+        if !is_found && names().any(|name| debts.held.contains_key(&name)) {
             return Some(Whereabouts::Held);
         }
         if debts.walk_owed.is_some() {

@@ -24,12 +24,12 @@ impl Collator {
         }
     }
 
-    /// How a path stands on each Mirror.
-    pub fn whereabouts(&self, path: &RelPath) -> Vec<(MirrorId, Whereabouts)> {
+    /// How a path, which is there or not, stands on each Mirror.
+    pub fn whereabouts(&self, path: &RelPath, is_found: bool) -> Vec<(MirrorId, Whereabouts)> {
         let is_open = self.open.is_held(path) || self.open.covers(path);
         let ids = self.log.mirrors();
         let whereabouts = |id: &MirrorId| {
-            let known = self.log.whereabouts(id, path)?;
+            let known = self.log.whereabouts(id, path, is_found)?;
             let is_there = known == Whereabouts::There;
             Some((id.clone(), if is_open && is_there { Whereabouts::Pending } else { known }))
         };
