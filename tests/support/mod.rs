@@ -93,7 +93,12 @@ pub struct Daemon {
 impl Daemon {
     /// A root `source`, without mirrors yet.
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("mb-").tempdir().unwrap();
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// The same, with everything below this directory.
+    pub fn within(place: &Path) -> Self {
+        let dir = tempfile::Builder::new().prefix("mb-").tempdir_in(place).unwrap();
         std::fs::create_dir(dir.path().join("source")).unwrap();
         Self {
             dir,
