@@ -64,7 +64,7 @@ impl Bench {
         };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
-            rate: None,
+            pace: Default::default(),
             lacks: Default::default(),
             step: step.clone(),
             source: source::open(&root.source).unwrap(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::prelude::*;
+use chrono::SecondsFormat;
 use tokio::sync::oneshot;
 
 use crate::actors::kit::Clock;
@@ -101,7 +102,9 @@ impl BoardActor {
     fn root_status(&self, id: &RootId) -> RootStatus {
         let reported = self.roots.get(id);
         let report = reported.map(|reported| &reported.report);
-        let source = self.plan.roots[id].source.as_os_str();
+        let plan = &self.plan.roots[id];
+        let source = plan.source.as_os_str();
+        let next = plan.walk_at.as_ref().and_then(|times| times.next_after(&self.clock.wall().0));
         RootStatus {
             id: id.clone(),
             source: Escaped(std::os::unix::ffi::OsStrExt::as_bytes(source)).to_string(),
@@ -111,6 +114,7 @@ impl BoardActor {
             open_paths: report.map_or(0, |report| report.open_paths as u64),
             held_files: report.map_or(0, |report| report.held_files as u64),
             directories: reported.map_or(0, |reported| reported.directories as u64),
+            next_walk: next.map(|at| at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true)),
         }
     }
 
@@ -158,6 +162,7 @@ impl BoardActor {
             repeats_in_seconds: standing
                 .and_then(|standing| standing.repeats_at)
                 .map(|at| (at - now).as_secs_f64()),
+            quiet_until: host.quiet_until.map(|at| self.clock.date(at)),
             hook_error: host.hook_error.clone(),
             last_error: host.last_error.clone(),
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
@@ -190,6 +195,8 @@ fn state(
         MirrorState::Walking
     } else if host.pushing {
         MirrorState::Pushing
+    } else if host.quiet_until.is_some() {
+        MirrorState::Quiet
     } else if host.retry_at.is_some() || stuck {
         MirrorState::Retrying
     } else if !host.reached {

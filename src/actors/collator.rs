@@ -6,6 +6,7 @@ mod keep;
 mod make;
 mod renames;
 mod steer;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,6 +82,8 @@ struct Live {
     report: bool,
     /// The next look at the source.
     look: Option<SpawnHandle>,
+    /// The next walk at a set time.
+    walk: Option<SpawnHandle>,
     /// The next check of each Mirror.
     checks: BTreeMap<MirrorId, SpawnHandle>,
 }
@@ -248,6 +251,7 @@ impl Actor for CollatorActor {
         }
         if self.kit.mode == Mode::Live {
             self.arm_checks(ctx);
+            self.arm_walks(ctx);
         }
         self.turn(ctx, |_, _| ());
         self.report();

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Local, Timelike};
 use slog::Logger;
 use tokio::time::Instant;
 
@@ -69,6 +70,16 @@ impl Clock {
     pub fn unix_seconds(&self) -> u64 {
         let wall = self.wall_start + self.start.elapsed();
         wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// What a clock on the wall shows here, and how long until its next full minute.
+    #[expect(clippy::disallowed_methods, reason = "it may be adjusted while the daemon runs")]
+    pub fn wall(&self) -> (DateTime<Local>, Duration) {
+        let time = DateTime::<Local>::from(SystemTime::now());
+        let passed = Duration::from_secs(time.second().into())
+            + Duration::from_millis(time.timestamp_subsec_millis().into());
+        // A little later, so that it has begun.
+        (time, Duration::from_millis(60_010).saturating_sub(passed))
     }
 
     /// The same on the wall's clock as of the start: for people, RFC 3339.

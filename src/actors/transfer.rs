@@ -1,6 +1,7 @@
 //! One Host's transfer actor: the shell around [`crate::core::host::Host`].
 
 mod hooks;
+mod times;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::core::mirror::PushId;
 use crate::core::push::RunningPush;
 use crate::core::steps::Manner;
 use crate::core::{steps, verdict};
+use crate::transport::pace::{Pace, Throttle};
 use crate::transport::{Job, Transport};
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::limits::COMPARED_BYTES_A_SECOND;
@@ -37,6 +39,7 @@ use crate::types::outcome::{Blame, Outcome, PushEnd};
 use crate::types::plan::{HostPlan, MirrorPlan, Plan};
 use crate::types::source_dir::{SourceDir, WeakSourceDir};
 use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
+use crate::types::timetable::Bandwidth;
 
 /// Brings changes to one Host.
 pub struct TransferActor {
@@ -47,6 +50,9 @@ pub struct TransferActor {
     log: Logger,
     ends: HostMemory,
     transport: Rc<dyn Transport>,
+    bandwidth: Bandwidth,
+    /// What its runs share; none where nothing is ever limited.
+    throttle: Option<Rc<Throttle>>,
     mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>>,
     rules: BTreeMap<RootId, PathBuf>,
     roots: BTreeMap<RootId, RootLink>,
@@ -63,6 +69,8 @@ struct Live {
     wake: Option<Moment>,
     /// The board is to be told.
     report: bool,
+    /// The next look at the clock on the wall.
+    minute: Option<SpawnHandle>,
     running: BTreeMap<PushId, Running>,
     /// Of each Mirror, in the order of its Plan.
     hooks: BTreeMap<MirrorId, Vec<RunningHook>>,
@@ -92,6 +100,8 @@ impl TransferActor {
             timeout: host.timeout,
             log: kit.log.new(o!("host" => host.id.to_string())),
             transport: (kit.transports)(host),
+            throttle: host.bandwidth.is_limited().then(Rc::default),
+            bandwidth: host.bandwidth.clone(),
             mirrors,
             rules: rules.clone(),
             roots: BTreeMap::new(),
@@ -175,10 +185,13 @@ impl TransferActor {
         };
         let weak = ctx.address().downgrade();
         let lacks = self.core.remote_end().lacks.clone();
-        let rate = (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate);
+        let pace = Pace {
+            moved: (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate),
+            sent: self.throttle.clone(),
+        };
         let job = Job {
             step: step.clone(),
-            rate,
+            pace,
             lacks,
             source: running.source.clone(),
             mirror: self.mirrors[&running.rule.push.mirror].clone(),
@@ -297,7 +310,7 @@ impl Actor for TransferActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
         if !self.is_leaving {
-            self.turn(ctx, |_, _| ());
+            self.heed_time(ctx);
         }
     }
 }
@@ -366,7 +379,7 @@ impl Handler<Verify> for TransferActor {
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),
-            rate: None,
+            pace: Pace { moved: None, sent: self.throttle.clone() },
             lacks: self.core.remote_end().lacks.clone(),
             source,
             mirror: mirror.clone(),
@@ -433,7 +446,7 @@ impl Handler<NewPlan> for TransferActor {
         self.roots.retain(|id, _| plan.roots.contains_key(id));
         self.sources.retain(|id, _| plan.roots.contains_key(id));
         (self.mirrors, self.rules, self.kit.plan) = (mirrors, rules, plan);
-        self.turn(ctx, |_, _| ());
+        self.heed_time(ctx);
     }
 }
 

@@ -66,7 +66,7 @@ pub struct MirrorArgs {
     /// Give up a peer that is silent for this long
     #[arg(long, value_name = "TIME")]
     timeout: Option<String>,
-    /// Bytes a second for each push, such as 10MiB/s
+    /// Bytes a second to each target's host, such as 10MiB/s
     #[arg(long, value_name = "RATE")]
     bandwidth: Option<String>,
     /// One more option for rsync, such as --rsync-option=--compress
@@ -163,8 +163,7 @@ fn plan(args: &MirrorArgs, matches: &ArgMatches, state_dir: &Path) -> Result<Pla
             host: Some(name.clone()),
             path: Some(target.path),
             delete: Some(delete),
-            rsync: RsyncOptions::default(),
-            hooks: Vec::new(),
+            ..Mirror::default()
         });
         hosts.insert(name, target.host);
     }

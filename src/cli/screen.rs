@@ -54,6 +54,7 @@ pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
                 | MirrorState::Walking
                 | MirrorState::Retrying
                 | MirrorState::Paused
+                | MirrorState::Quiet
                 | MirrorState::Halted => {
                     in_sync.remove(&mirror.id);
                 }
@@ -230,7 +231,9 @@ pub(super) fn state_colour(state: MirrorState) -> Color {
     match state {
         MirrorState::InSync => Color::Green,
         MirrorState::Walking | MirrorState::Pushing => Color::Cyan,
-        MirrorState::Waiting | MirrorState::Retrying | MirrorState::Paused => Color::Yellow,
+        MirrorState::Waiting | MirrorState::Retrying | MirrorState::Paused | MirrorState::Quiet => {
+            Color::Yellow
+        }
         MirrorState::Halted => Color::Red,
     }
 }

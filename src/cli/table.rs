@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Local};
+
 use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
 
 /// Less room says nothing of what happens.
@@ -57,6 +59,14 @@ fn what_happens(mirror: &MirrorStatus) -> String {
     if mirror.held_deletions > 0 {
         let count = count(mirror.held_deletions, "deletion", "deletions");
         parts.push(format!("{count} held: mirrorball approve {}", mirror.id));
+    }
+    if let Some(until) =
+        mirror.quiet_until.as_deref().filter(|_| mirror.state == MirrorState::Quiet)
+    {
+        let local = DateTime::parse_from_rfc3339(until).map(|at| at.with_timezone(&Local));
+        let until =
+            local.map_or_else(|_| until.to_string(), |at| at.format("%a %H:%M").to_string());
+        parts.push(format!("nothing is begun before {until}"));
     }
     if let Some(error) = &mirror.last_error {
         // The log and the JSON have it whole.
@@ -145,9 +155,10 @@ pub fn by_attention(a: &MirrorStatus, b: &MirrorStatus) -> Ordering {
         MirrorState::Retrying => 1,
         MirrorState::Waiting => 2,
         MirrorState::Paused => 3,
-        MirrorState::Walking => 4,
-        MirrorState::Pushing => 5,
-        MirrorState::InSync => 6,
+        MirrorState::Quiet => 4,
+        MirrorState::Walking => 5,
+        MirrorState::Pushing => 6,
+        MirrorState::InSync => 7,
     };
     rank(a).cmp(&rank(b)).then(b.lag_seconds.total_cmp(&a.lag_seconds)).then(a.id.cmp(&b.id))
 }
@@ -215,6 +226,7 @@ mod tests {
             last_check: None,
             last_error: None,
             repeats_in_seconds: None,
+            quiet_until: None,
             hook_error: None,
             retry_in_seconds: None,
             last_success: None,

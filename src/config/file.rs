@@ -140,8 +140,10 @@ pub enum Host {
 pub struct HostLimits {
     /// rsync runs at once; default 2.
     pub pushes: Option<i64>,
-    /// Such as `10MiB/s`, for each run; default: unlimited.
+    /// Such as `10MiB/s`, for all runs together; default: unlimited.
     pub bandwidth: Option<String>,
+    /// Other bandwidths, or `unlimited`, by time: `{"Mon-Fri 08:00-18:00": "2MiB/s"}`.
+    pub timetable: BTreeMap<String, String>,
     /// A peer that is silent for this long is given up; default `60s`.
     pub timeout: Option<String>,
 }
@@ -182,6 +184,8 @@ pub struct Root {
     pub verify_every: Option<String>,
     /// `IfNeeded` (default) or `Always`: whether each start compares everything.
     pub walk: Option<WalkMode>,
+    /// When each mirror is compared whole, by size and time, in cron's notation: `"30 3 * * Sun"`; default: never.
+    pub walk_at: Option<String>,
     /// Commands after each push to any of its mirrors.
     pub hooks: Vec<Hook>,
     /// Where to.
@@ -226,6 +230,8 @@ pub struct Mirror {
     pub delete: Option<DeleteMode>,
     /// rsync's own options, over those of the host.
     pub rsync: RsyncOptions,
+    /// When nothing is begun there, such as `["Mon-Fri 08:00-18:00"]`; changes collect until then.
+    pub quiet: Vec<String>,
     /// Commands after each of its pushes, besides those of the root.
     pub hooks: Vec<Hook>,
 }

@@ -8,6 +8,7 @@ pub mod read;
 pub mod resolve;
 pub mod rules;
 pub mod survey;
+pub mod times;
 
 use std::path::{Path, PathBuf};
 

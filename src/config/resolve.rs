@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::fault::{Report, suggestion};
 use crate::config::file::{self, File};
-use crate::config::{overlap, rules};
+use crate::config::{overlap, rules, times};
 use crate::transport::options::refusal;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::plan::{
@@ -75,7 +75,7 @@ pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
         walks_max: at_least_one(file.limits.walks_max, 2, "limits.walks_max", report),
         verify_rate: {
             let text = file.limits.verify_rate.as_deref().unwrap_or("32MiB/s");
-            bandwidth(text, "limits.verify_rate".into(), report).unwrap_or(u64::MAX)
+            times::rate(text, "limits.verify_rate", report).unwrap_or(u64::MAX)
         },
         hosts,
         roots,
@@ -136,11 +136,7 @@ fn resolve_host(name: &str, host: &file::Host, report: &mut Report) -> (HostPlan
         id: name.into(),
         kind,
         pushes: at_least_one(common.limits.pushes, 2, &format!("{key}.limits.pushes"), report),
-        bandwidth: common
-            .limits
-            .bandwidth
-            .as_deref()
-            .and_then(|text| bandwidth(text, format!("{key}.limits.bandwidth"), report)),
+        bandwidth: times::bandwidth(common.limits, &format!("{key}.limits"), report),
         timeout: {
             let key = format!("{key}.limits.timeout");
             let timeout = duration(common.limits.timeout.as_deref(), "60s", &key, report);
@@ -200,6 +196,7 @@ fn resolve_root(
             path: target_path(mirror.path.as_deref(), &host.kind, &key, report),
             delete: mirror.delete.unwrap_or(DeleteMode::Always),
             rsync: defaults.overridden_by(&mirror.rsync),
+            quiet: times::quiet(&mirror.quiet, &key, report),
             hooks: hooks(&root.hooks, &root_key, &host.kind, report)
                 .into_iter()
                 .chain(hooks(&mirror.hooks, &key, &host.kind, report))
@@ -250,6 +247,7 @@ fn resolve_root(
             }
         },
         walk: root.walk.unwrap_or_default(),
+        walk_at: times::set_times(root.walk_at.as_deref(), &format!("{key}.walk_at"), report),
         verify_every: root.verify_every.as_deref().map(|text| {
             let key = format!("{key}.verify_every");
             let every = duration(Some(text), "7d", &key, report);
@@ -446,18 +444,6 @@ fn retry(retry: &file::Retry, key: &str, report: &mut Report) -> RetryPlan {
         report.fault(format!("{key}.retry.max"), "Expected no less than `first`");
     }
     RetryPlan { first, max }
-}
-
-fn bandwidth(text: &str, key: String, report: &mut Report) -> Option<u64> {
-    let parsed = text.strip_suffix("/s").unwrap_or(text).trim().parse::<bytesize::ByteSize>();
-    match parsed {
-        Ok(size) if size.as_u64() >= 1024 => Some(size.as_u64()),
-        _ => {
-            let expected = "Expected bytes a second, at least 1KiB/s, such as \"10MiB/s\"";
-            report.fault(key, format!("{expected}, found {text:?}"));
-            None
-        }
-    }
 }
 
 fn duration(text: Option<&str>, default: &str, key: &str, report: &mut Report) -> Duration {

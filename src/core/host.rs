@@ -254,6 +254,16 @@ impl Host {
         }
     }
 
+    /// On these Mirrors nothing is to be begun before those moments. What runs may end.
+    pub fn handle_quiet(&mut self, now: Moment, quiet: &BTreeMap<MirrorId, Moment>) {
+        for (id, mirror) in &mut self.mirrors {
+            if mirror.rest_until(quiet.get(id).copied()) {
+                self.effects.push_back(Effect::Report);
+            }
+        }
+        self.pump(now);
+    }
+
     /// A command after a push has ended; the error says why it failed.
     pub fn handle_hook(&mut self, id: &MirrorId, error: Option<String>) {
         if let Some(mirror) = self.mirrors.get_mut(id) {

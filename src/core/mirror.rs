@@ -1,5 +1,7 @@
 //! One Mirror as its host sees it: what it wants, what runs, when it may be tried again.
 
+use std::time::Duration;
+
 use crate::core::backoff::{Backoff, seed_of};
 use crate::core::directory::Directory;
 use crate::types::change::{Lane, Ticket};
@@ -7,6 +9,9 @@ use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
 use crate::types::plan::RetryPlan;
 use crate::types::runs::Runs;
+
+/// A wall's clock is read to the minute: an end that differs by less is the same.
+const QUIET_STEP: Duration = Duration::from_secs(90);
 
 /// Names one run of work on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +62,8 @@ pub struct MirrorReport {
     pub pushing: bool,
     /// A person wants nothing sent there for now.
     pub paused: bool,
+    /// Nothing is begun there before.
+    pub quiet_until: Option<Moment>,
     /// Why nothing is sent there before a person says so, or it is back.
     pub halted: Option<String>,
     /// When it is tried again, after a failure.
@@ -107,7 +114,7 @@ impl Mirror {
 
     /// The lane that may be asked for now, if any.
     pub fn eligible(&self, now: Moment, walk_allowed: bool) -> Option<Lane> {
-        if self.report.paused || self.blocked_until.is_some_and(|until| until > now) {
+        if self.rests() || self.blocked_until.is_some_and(|until| until > now) {
             return None;
         }
         let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
@@ -120,12 +127,29 @@ impl Mirror {
 
     /// When a lane that wants work but is blocked becomes free.
     pub fn unblocks_at(&self) -> Option<Moment> {
-        if self.report.paused {
+        if self.rests() {
             return None;
         }
         let lanes = [&self.fresh, &self.walk];
         let waits = |state: &&LaneState| state.wanted && state.activity == Activity::Idle;
         lanes.iter().any(waits).then_some(self.blocked_until)?
+    }
+
+    /// Nothing is to be begun before this moment; none: at any time. Returns whether that is news.
+    pub fn rest_until(&mut self, until: Option<Moment>) -> bool {
+        let apart = |old: Moment, new: Moment| (old - new).max(new - old);
+        let same = match (self.report.quiet_until, until) {
+            (Some(old), Some(new)) => apart(old, new) < QUIET_STEP,
+            (old, new) => old == new,
+        };
+        if !same {
+            self.report.quiet_until = until;
+        }
+        !same
+    }
+
+    fn rests(&self) -> bool {
+        self.report.paused || self.report.quiet_until.is_some()
     }
 
     /// The collator is being asked.

@@ -49,8 +49,12 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
         kind(old) == kind(new)
     };
     let mirrors = parts(&mirrors(old), &mirrors(new), |id, a, b| {
-        // What is run after pushes says nothing of what the mirror holds.
-        let held = |mirror: &MirrorPlan| MirrorPlan { hooks: Vec::new(), ..mirror.clone() };
+        // What is run after pushes, and when it is left alone, says nothing of what the mirror holds.
+        let held = |mirror: &MirrorPlan| MirrorPlan {
+            hooks: Vec::new(),
+            quiet: Vec::new(),
+            ..mirror.clone()
+        };
         held(a) == held(b) && is_same_way(&id.host) && roots.kept.contains(&id.root)
     });
     let settings = [
@@ -64,9 +68,9 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
     Difference { hosts, roots, mirrors, at_next_start }
 }
 
-/// A Root without its Mirrors.
+/// A Root without its Mirrors, and without when they are walked: that needs no new watching.
 fn itself(root: &RootPlan) -> RootPlan {
-    RootPlan { mirrors: Vec::new(), ..root.clone() }
+    RootPlan { mirrors: Vec::new(), walk_at: None, ..root.clone() }
 }
 
 fn mirrors(plan: &Plan) -> BTreeMap<MirrorId, &MirrorPlan> {

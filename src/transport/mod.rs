@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::transport::pace::Pace;
 use crate::types::ids::RootId;
 use crate::types::outcome::Capability;
 use crate::types::plan::{HookPlan, MirrorPlan};
@@ -60,8 +61,8 @@ pub struct Job {
     pub rules: Option<PathBuf>,
     /// Told how far a Walk has come, 0 to 1.
     pub on_progress: Rc<dyn Fn(f32)>,
-    /// Bytes a second that it may read and write here; none: as fast as it can.
-    pub rate: Option<u64>,
+    /// How fast it may be.
+    pub pace: Pace,
     /// What the other end can't do.
     pub lacks: BTreeSet<Capability>,
     /// The running process, while there is one.

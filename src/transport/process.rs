@@ -57,8 +57,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(leader) = self.leader else { return };
-        // A group that is gone already is what was wanted.
+        // A group that is gone already is what was wanted; one that was stopped hears nothing.
         let _ = kill_process_group(leader, Signal::TERM);
+        let _ = kill_process_group(leader, Signal::CONT);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 tokio::time::sleep(KILL_WAIT).await;
@@ -193,18 +194,21 @@ fn exit_of(status: ExitStatus) -> Exit {
     }
 }
 
-/// Bytes that a process has read and written since its start, of any kind: a sign of life.
-pub fn bytes_moved(process: u32) -> Option<u64> {
+/// Bytes that a process has read and written since its start, of any kind and to whomever: a sign of life.
+pub fn bytes_moved(process: u32) -> Option<Moved> {
     let text = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
     let count =
-        |line: &str| line.split_once(": ").and_then(|(_, number)| number.parse::<u64>().ok());
-    Some(text.lines().take(2).filter_map(count).sum())
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some(Moved { read: count("rchar:")?, written: count("wchar:")? })
 }
 
-/// Bytes that a process has written since its start, to whomever.
-pub fn bytes_written(process: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
+/// Bytes since a process's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Read.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
 }
 
 #[cfg(test)]

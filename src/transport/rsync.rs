@@ -19,7 +19,7 @@ use crate::transport::output::Output;
 use crate::transport::process::{self, Ended, Group, Spec};
 use crate::transport::ssh::Master;
 use crate::transport::warm::{Warm, What};
-use crate::transport::{Job, Transport, pace};
+use crate::transport::{Job, Transport};
 use crate::types::ids::RootId;
 use crate::types::limits::FOLD_CHILDREN_MIN;
 use crate::types::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
@@ -155,10 +155,7 @@ async fn attend(
             }
         }
     };
-    let ended = match job.rate {
-        None => run.await,
-        Some(rate) => pace::paced(run, job.process.clone(), rate, host.timeout / 4).await,
-    };
+    let ended = job.pace.keep(run, &job.process, host.timeout / 4).await;
     job.process.set(None);
     (ended, output)
 }
@@ -192,7 +189,7 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
         delete_first: false,
         renamed: None,
     };
-    let job = Job { step, rate: None, ..job };
+    let job = Job { step, ..job };
     let spec = spec(host, &job, rsh);
     warm.keep(what(&spec, host, &job), &spec);
 }

@@ -144,6 +144,7 @@ impl Warm {
 mod tests {
     use super::*;
     use crate::types::plan::RetryPlan;
+    use crate::types::timetable::Bandwidth;
 
     fn warm_of(name: &str, linger: u32) -> Warm {
         let kind =
@@ -153,7 +154,7 @@ mod tests {
             id: name.into(),
             kind,
             pushes: 2,
-            bandwidth: None,
+            bandwidth: Bandwidth::default(),
             timeout: second,
             retry: RetryPlan { first: second, max: second },
             warm: second * linger,

@@ -17,3 +17,4 @@ pub mod snapshot;
 pub mod source_dir;
 pub mod status;
 pub mod step;
+pub mod timetable;

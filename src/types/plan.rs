@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::rel_path::RelPath;
 use crate::types::rsync_options::RsyncOptions;
+use crate::types::timetable::{Bandwidth, SetTimes, Window};
 
 /// Everything the daemon is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,8 +84,8 @@ pub struct HostPlan {
     pub kind: HostKind,
     /// rsync runs at once on this host.
     pub pushes: usize,
-    /// Bytes a second for each run; none: unlimited.
-    pub bandwidth: Option<u64>,
+    /// For all its runs together.
+    pub bandwidth: Bandwidth,
     /// A peer that is silent for this long is given up.
     pub timeout: Duration,
     /// Pauses between tries.
@@ -186,6 +187,8 @@ pub struct RootPlan {
     pub watch: WatchMode,
     /// Whether every start compares everything.
     pub walk: WalkMode,
+    /// When each Mirror owes a Walk, besides; none: never.
+    pub walk_at: Option<SetTimes>,
     /// How often each Mirror is compared whole, contents included; none: never.
     pub verify_every: Option<Duration>,
     /// Where to.
@@ -282,6 +285,8 @@ pub struct MirrorPlan {
     pub delete: DeleteMode,
     /// rsync's own options.
     pub rsync: RsyncOptions,
+    /// When nothing is begun there.
+    pub quiet: Vec<Window>,
     /// What is run after its pushes, those of its Root first.
     pub hooks: Vec<HookPlan>,
 }

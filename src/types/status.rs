@@ -67,6 +67,8 @@ pub struct RootStatus {
     pub held_files: u64,
     /// Watched directories.
     pub directories: u64,
+    /// When all its mirrors are walked next, as set by `walk_at`, RFC 3339.
+    pub next_walk: Option<String>,
 }
 
 /// Where a Root stands.
@@ -122,6 +124,8 @@ pub struct MirrorStatus {
     /// When everything, or some of it, is pushed once more, since what was on its way when a push broke off, or the
     /// daemon, may still land: it is not called in sync before.
     pub repeats_in_seconds: Option<f64>,
+    /// Until when nothing is begun there, RFC 3339; none: now is no quiet time of it.
+    pub quiet_until: Option<String>,
     /// Why the last command after a push failed, until none does.
     pub hook_error: Option<String>,
     /// When it is tried again.
@@ -178,6 +182,8 @@ pub enum MirrorState {
     Retrying,
     /// A person wants nothing sent there for now.
     Paused,
+    /// It lacks something, which waits for the end of its quiet time.
+    Quiet,
     /// Stopped for safety.
     Halted,
 }
@@ -199,13 +205,14 @@ impl RootState {
 
 impl MirrorState {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Waiting,
         Self::Walking,
         Self::Pushing,
         Self::InSync,
         Self::Retrying,
         Self::Paused,
+        Self::Quiet,
         Self::Halted,
     ];
 
@@ -218,6 +225,7 @@ impl MirrorState {
             Self::InSync => "in-sync",
             Self::Retrying => "retrying",
             Self::Paused => "paused",
+            Self::Quiet => "quiet",
             Self::Halted => "halted",
         }
     }

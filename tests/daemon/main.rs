@@ -28,6 +28,7 @@ mod rescans;
 mod restart;
 mod safety;
 mod steer;
+mod times;
 mod trouble;
 mod volumes;
 mod warm;

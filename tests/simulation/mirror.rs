@@ -60,7 +60,12 @@ pub fn list(source: &Source, step: &Step) -> Listing {
             entries.insert(path.clone(), *node);
         }
     };
-    let roots = if step.kind.is_walk() { vec![RelPath::root()] } else { step.paths.clone() };
+    let roots = match step.kind {
+        // Filtered, so that it brings nothing along.
+        StepKind::RootItself => Vec::new(),
+        kind if kind.is_walk() => vec![RelPath::root()],
+        _ => step.paths.clone(),
+    };
     let hidden_names = roots.iter().filter(|path| hidden(path)).cloned().collect();
     for path in roots {
         take(&path);

@@ -51,6 +51,7 @@ impl Handler<NewPlan> for CollatorActor {
             self.begin_checks(ctx, id);
         }
         self.root = root;
+        self.arm_walks(ctx);
         self.turn(ctx, |_, _| ());
         self.report();
     }

@@ -217,3 +217,38 @@ fn work_that_nobody_here_asked_for_is_given_back() {
     });
     assert!(given_back, "{effects:?}");
 }
+
+#[test]
+fn in_its_quiet_time_nothing_is_begun_and_afterwards_everything() {
+    let mut host = walked(2, &["a", "b"]);
+    let quiet = |until| BTreeMap::from([(id("a"), at(until))]);
+    host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+    let under_way = start(&mut host, at(1), "a", Lane::Fresh);
+    host.handle_quiet(at(2), &quiet(600));
+    host.handle_nudge(at(3), &id("a"), Lane::Fresh);
+    host.handle_nudge(at(3), &id("a"), Lane::Walk);
+    host.handle_nudge(at(3), &id("b"), Lane::Fresh);
+    assert_eq!(takes(&mut host), [("b".into(), Lane::Fresh)], "others go on");
+    ended(&mut host, at(4), under_way, Outcome::Done);
+    assert_eq!((takes(&mut host), host.poll_timeout(at(4))), (vec![], None));
+    let until = |host: &Host| host.report()[0].1.quiet_until;
+    host.handle_quiet(at(61), &quiet(601));
+    assert_eq!(until(&host), Some(at(600)), "a minute's rounding is no news");
+    host.handle_quiet(at(600), &BTreeMap::new());
+    assert_eq!((takes(&mut host).len(), until(&host)), (1, None));
+}
+
+#[test]
+fn a_failed_push_is_tried_again_when_the_quiet_time_is_over_and_not_before() {
+    let mut host = walked(2, &["a"]);
+    host.handle_nudge(at(1), &id("a"), Lane::Fresh);
+    let push = start(&mut host, at(1), "a", Lane::Fresh);
+    host.handle_quiet(at(1), &BTreeMap::from([(id("a"), at(600))]));
+    ended(&mut host, at(2), push, again(Blame::Mirror));
+    drain(&mut host);
+    assert_eq!(host.poll_timeout(at(2)), None);
+    host.handle_timeout(at(100));
+    assert_eq!(takes(&mut host), []);
+    host.handle_quiet(at(600), &BTreeMap::new());
+    assert_eq!(takes(&mut host), [("a".into(), Lane::Fresh)]);
+}
