@@ -62,11 +62,11 @@ build:
 # What `make build` has made: whoever installs need not have cargo.
 install:
 	@test -x target/release/mirrorball || { echo "make build first" >&2; exit 1; }
-	install -d $(bin) $(unit) $(share)/man/man1 $(share)/bash-completion/completions \
+	install -d $(bin) $(unit) $(share)/man $(share)/bash-completion/completions \
 		$(share)/zsh/site-functions $(share)/fish/vendor_completions.d $(share)/doc/mirrorball \
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m 755 target/release/mirrorball $(bin)/mirrorball
-	target/release/mirrorball man --directory $(share)/man/man1
+	target/release/mirrorball man --directory $(share)/man
 	target/release/mirrorball completions bash > $(share)/bash-completion/completions/mirrorball
 	target/release/mirrorball completions zsh > $(share)/zsh/site-functions/_mirrorball
 	target/release/mirrorball completions fish > $(share)/fish/vendor_completions.d/mirrorball.fish

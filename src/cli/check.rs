@@ -1,5 +1,7 @@
 //! `check`: everything that is wrong with a configuration, at once.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::cli::exit_code::ExitCode;
@@ -12,6 +14,9 @@ use crate::config::{self, survey};
 pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// The configuration file, in place of `--config`
+    #[arg(conflicts_with = "config")]
+    file: Option<PathBuf>,
     /// Treat warnings as faults
     #[arg(long)]
     deny_warnings: bool,
@@ -19,7 +24,8 @@ pub struct CheckArgs {
 
 /// Exits with 78 if anything is wrong.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (plan, mut report) = config::load(&args.config.config)?;
+    let file = args.file.as_ref().unwrap_or(&args.config.config);
+    let (plan, mut report) = config::load(file)?;
     survey::survey(&plan, &mut report);
     let warnings = report.warning_lines();
     if args.deny_warnings {
@@ -31,7 +37,7 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mirrors: usize = plan.roots.values().map(|root| root.mirrors.len()).sum();
     say(&format!(
         "{}: good: {}, {}, {}",
-        args.config.config.display(),
+        file.display(),
         count(plan.roots.len() as u64, "root", "roots"),
         count(plan.hosts.len() as u64, "host", "hosts"),
         count(mirrors as u64, "mirror", "mirrors"),

@@ -42,7 +42,9 @@ where
     let _lock = lock(&plan.state_dir)?;
     let plan = Arc::new(plan);
     // Bound before anything starts, so that a second daemon fails before it does harm.
-    let listener = plan.control.socket.as_deref().map(server::bind).transpose()?;
+    let group = plan.control.group;
+    let listener = plan.control.socket.as_deref();
+    let listener = listener.map(|socket| server::bind(socket, group)).transpose()?;
     let system = System::new();
     let socket = plan.control.socket.clone();
     let ended = system.block_on(async {
@@ -56,7 +58,7 @@ where
             config,
         };
         if let Some(listener) = listener {
-            actix_rt::spawn(server::serve(listener, &api)?);
+            actix_rt::spawn(server::serve(listener, &api, group.is_some())?);
         }
         if let Some(address) = plan.control.listen {
             actix_rt::spawn(server::serve_reading(address, &api)?);

@@ -192,7 +192,7 @@ fn plan(args: &MirrorArgs, matches: &ArgMatches, state_dir: &Path) -> Result<Pla
     };
     let file = File {
         state_dir: Some(text(state_dir)?),
-        control: Control { socket: optional(&args.socket)?, listen: None },
+        control: Control { socket: optional(&args.socket)?, ..Control::default() },
         hosts,
         roots: BTreeMap::from([(name, root)]),
         ..File::default()

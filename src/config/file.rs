@@ -1,17 +1,20 @@
 //! The configuration as written: one struct for each RON struct, words and numbers not yet understood.
+//!
+//! What is said here of a field is what the reference and the manual page say, see [`crate::config::reference`].
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::types::plan::{DeleteMode, HookSide, LogFormat, LogLevel, WalkMode};
 use crate::types::rsync_options::RsyncOptions;
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename = "Config")]
 pub struct File {
-    /// Where the daemon keeps what is its own; default `/var/lib/mirrorball`.
+    /// What the daemon keeps: lock, filter files, ssh sockets, checkpoints. Default `/var/lib/mirrorball`.
     pub state_dir: Option<String>,
     /// How the daemon can be talked to.
     pub control: Control,
@@ -19,48 +22,55 @@ pub struct File {
     pub log: Log,
     /// Bounds over all hosts.
     pub limits: GlobalLimits,
-    /// Hosts by name.
+    /// Hosts by name: `{"web1": Rsyncd(…), "web2": Ssh(…), "disk": Local}`.
     pub hosts: BTreeMap<String, Host>,
-    /// Roots by name.
+    /// Roots by name: `{"site": Root(…)}`.
     pub roots: BTreeMap<String, Root>,
 }
 
 /// How the daemon can be talked to.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Control {
-    /// Unix socket; default `/run/mirrorball/control.sock`.
+    /// The unix socket that the commands use. Default `/run/mirrorball/control.sock`.
     pub socket: Option<String>,
-    /// TCP address and port for reading only; default: none.
+    /// The group that may use the socket, by name or number: it gets mode 0660. Default: only the daemon's own user and
+    /// root, mode 0600.
+    pub group: Option<String>,
+    /// TCP address for reading only, such as `127.0.0.1:8731`: the page, `/metrics`, `/events`, `/status`, `/healthz` and
+    /// `/readyz`. Asked for by an address or as localhost, and by no other name. Whoever reaches it sees names and errors;
+    /// bind it to loopback, or put something in front that asks who comes. Default: off.
     pub listen: Option<String>,
 }
 
 /// What is logged.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `Error`, `Warning`, `Info` (default), `Debug` or `Trace`.
+    /// `Error`, `Warning`, `Info`, `Debug` or `Trace`; `-v` raises it. Default `Info`.
+    #[schema(value_type = Option<String>)]
     pub level: Option<LogLevel>,
-    /// `Terminal` (default) or `Json`.
+    /// `Terminal`, or `Json`: an object a line. Default `Terminal`.
+    #[schema(value_type = Option<String>)]
     pub format: Option<LogFormat>,
-    /// Where it is written; default: standard error.
+    /// Appended to. Default: standard error.
     pub file: Option<String>,
 }
 
 /// Bounds over all hosts.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename = "Limits")]
 pub struct GlobalLimits {
-    /// rsync runs at once; default 32.
+    /// rsync runs at once; a run that moves no byte for two seconds does not count. Default 32.
     pub pushes_max: Option<i64>,
-    /// Walks at once; default 2.
+    /// Of these, walks of whole trees. Default 2.
     pub walks_max: Option<i64>,
-    /// How fast a check reads, see `verify_every`; default `32MiB/s`.
+    /// How fast a check reads here, see `verify_every`. Default `32MiB/s`.
     pub verify_rate: Option<String>,
 }
 
 /// A host, by the way it is reached.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Host {
     /// An rsync daemon.
@@ -68,64 +78,67 @@ pub enum Host {
         /// Name or address.
         #[serde(default)]
         address: Option<String>,
-        /// TCP port; default 873.
+        /// TCP port. Default 873.
         #[serde(default)]
         port: Option<i64>,
         /// Whom to log in as.
         #[serde(default)]
         user: Option<String>,
-        /// File that holds the password, readable by nobody else.
+        /// File that holds the password; nobody else may read it.
         #[serde(default)]
         password_file: Option<String>,
         /// Bounds for this host.
         #[serde(default)]
         limits: HostLimits,
-        /// Pauses between tries.
+        /// Pauses after failures.
         #[serde(default)]
         retry: Retry,
-        /// How long connections are kept after the last push; default `60s`.
+        /// How long the ssh connection, and an rsync that is connected ahead of time, are kept after the last push; `0s`:
+        /// neither. Default `60s`.
         #[serde(default)]
         warm: Option<String>,
         /// rsync's own options.
         #[serde(default)]
         rsync: RsyncOptions,
     },
-    /// An ssh login.
+    /// A login with rsync on the other side. Nobody is asked anything: the host's key must be known.
     Ssh {
         /// `[user@]host`.
         #[serde(default)]
         address: Option<String>,
-        /// TCP port; default: as ssh's own configuration says, or 22.
+        /// TCP port. Default: as ssh's own configuration says.
         #[serde(default)]
         port: Option<i64>,
-        /// Private key file.
+        /// Private key file. Default: as ssh's own configuration says.
         #[serde(default)]
         identity: Option<String>,
-        /// File of known host keys.
+        /// File of known host keys. Default: as ssh's own configuration says.
         #[serde(default)]
         known_hosts: Option<String>,
         /// Bounds for this host.
         #[serde(default)]
         limits: HostLimits,
-        /// Pauses between tries.
+        /// Pauses after failures.
         #[serde(default)]
         retry: Retry,
-        /// How long connections are kept after the last push; default `60s`.
+        /// How long the ssh connection, and an rsync that is connected ahead of time, are kept after the last push; `0s`:
+        /// neither. Default `60s`.
         #[serde(default)]
         warm: Option<String>,
         /// rsync's own options.
         #[serde(default)]
         rsync: RsyncOptions,
     },
-    /// This machine.
+    /// A directory of this machine.
     Local {
         /// Bounds for this host.
         #[serde(default)]
         limits: HostLimits,
-        /// Pauses between tries.
+        /// Pauses after failures.
         #[serde(default)]
         retry: Retry,
-        /// How long connections are kept after the last push; default `60s`.
+        /// How long the ssh connection, and an rsync that is connected ahead of time, are kept after the last push; `0s`:
+        /// neither. Default `60s`.
         #[serde(default)]
         warm: Option<String>,
         /// rsync's own options.
@@ -135,57 +148,62 @@ pub enum Host {
 }
 
 /// Bounds for one host.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename = "Limits")]
 pub struct HostLimits {
-    /// rsync runs at once; default 2.
+    /// rsync runs at once on this host; one place is kept for fresh changes, so that they pass walks and files of 16 MiB
+    /// and more. Default 2.
     pub pushes: Option<i64>,
-    /// Such as `10MiB/s`, for all runs together; default: unlimited.
+    /// For all runs on this host together, such as `10MiB/s`. Default: unlimited.
     pub bandwidth: Option<String>,
-    /// Other bandwidths, or `unlimited`, by time: `{"Mon-Fri 08:00-18:00": "2MiB/s"}`.
+    /// Other bandwidths, or `unlimited`, by the time of the week where the daemon runs:
+    /// `{"Mon-Fri 08:00-18:00": "2MiB/s"}`. Runs that are under way keep to it too.
     pub timetable: BTreeMap<String, String>,
-    /// A peer that is silent for this long is given up; default `60s`.
+    /// A peer that is silent for this long is given up. Default `60s`.
     pub timeout: Option<String>,
 }
 
-/// Pauses between tries.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Pauses after failures: growing, for ever, with jitter.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    /// Before the second try; default `1s`.
+    /// Before the second try. Default `1s`.
     pub first: Option<String>,
-    /// The longest; default `5m`.
+    /// The longest. Default `5m`.
     pub max: Option<String>,
 }
 
 /// A watched tree.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Root {
-    /// Absolute path.
+    /// Absolute path of the tree.
     pub source: Option<String>,
-    /// What is mirrored, first match wins.
+    /// What is mirrored; the first that matches decides. What is excluded is neither sent nor deleted: files on a mirror
+    /// that match stay, with their directory. Excluded directories are not watched.
     pub filters: Vec<Filter>,
-    /// Quiet time before an epoch is sealed; default `50ms`.
+    /// Quiet time before changes are pushed. Default `50ms`.
     pub settle: Option<String>,
-    /// The longest that a change waits for quiet; default `1s`.
+    /// The longest that a change waits for quiet. Default `1s`.
     pub max_age: Option<String>,
-    /// A file that stays open is pushed when quiet for this long; default `2s`.
+    /// A file that stays open is pushed when nobody has written to it for this long. Default `2s`.
     pub open_quiet: Option<String>,
-    /// A file that is written all the time is pushed this often; default `60s`.
+    /// A file that is written all the time is pushed this often. Default `60s`.
     pub open_max: Option<String>,
-    /// Deletions of one push before all of them are held; default: half of what is known, at least 1,000.
+    /// Deletions of one push before all of them are held. Default: half of what is known, at least 1,000.
     pub max_delete: Option<i64>,
     /// A name that must be in the source, or nothing is mirrored.
     pub marker: Option<String>,
-    /// `Auto` (default), `Inotify`, `Fanotify` or `Rescan("30s")`: how changes are found.
+    /// How changes are found. Default `Auto`.
     pub watch: Option<Watch>,
-    /// How often each mirror is compared whole, contents included, and repaired; default: never.
-    pub verify_every: Option<String>,
-    /// `IfNeeded` (default) or `Always`: whether each start compares everything.
+    /// `IfNeeded`, or `Always`: each start compares everything, and no checkpoint is kept. Default `IfNeeded`.
+    #[schema(value_type = Option<String>)]
     pub walk: Option<WalkMode>,
-    /// When each mirror is compared whole, by size and time, in cron's notation: `"30 3 * * Sun"`; default: never.
+    /// When each mirror is compared whole, by size and time, and repaired: in cron's notation, such as `30 3 * * Sun`.
+    /// Default: never.
     pub walk_at: Option<String>,
+    /// How often each mirror is compared whole, contents included, and repaired, such as `7d`. Default: never.
+    pub verify_every: Option<String>,
     /// Commands after each push to any of its mirrors.
     pub hooks: Vec<Hook>,
     /// Where to.
@@ -193,20 +211,20 @@ pub struct Root {
 }
 
 /// How changes are found.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub enum Watch {
-    /// By inotify, else by fanotify where that is allowed, else by looking.
+    /// By inotify; where its limit does not suffice, by fanotify, if that is allowed; else by looking.
     Auto,
-    /// By inotify alone.
+    /// By inotify alone, also on file systems that other machines may change.
     Inotify,
-    /// By fanotify: one mark for the whole file system. Needs `CAP_SYS_ADMIN` and `CAP_DAC_READ_SEARCH`.
+    /// By one mark on each whole file system. Needs `CAP_SYS_ADMIN` and `CAP_DAC_READ_SEARCH`.
     Fanotify,
-    /// By looking through everything, this often.
+    /// By looking through everything, this often, with no watches at all.
     Rescan(String),
 }
 
 /// A filter rule, in rsync's pattern language.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub enum Filter {
     /// What matches is mirrored.
     Include(String),
@@ -219,33 +237,37 @@ pub enum Filter {
 }
 
 /// One mirror of a root.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mirror {
     /// Name of a host.
     pub host: Option<String>,
-    /// Where there: `module/path` for a daemon, else a path.
+    /// Where there: `module/path` for an rsync daemon, else a path.
     pub path: Option<String>,
-    /// `Always` (default), `Never`, `OnWalk` or `OnPush`.
+    /// Which deletions are mirrored: `Always`, `Never`, `OnWalk` (only what a walk finds) or `OnPush` (only what the
+    /// kernel told). Default `Always`.
+    #[schema(value_type = Option<String>)]
     pub delete: Option<DeleteMode>,
     /// rsync's own options, over those of the host.
     pub rsync: RsyncOptions,
-    /// When nothing is begun there, such as `["Mon-Fri 08:00-18:00"]`; changes collect until then.
+    /// When nothing is begun there, by the time of the week where the daemon runs, such as `["Mon-Fri 08:00-18:00"]`.
+    /// Changes collect, and are pushed when it is over.
     pub quiet: Vec<String>,
     /// Commands after each of its pushes, besides those of the root.
     pub hooks: Vec<Hook>,
 }
 
 /// A command after a push.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hook {
-    /// The program and its arguments.
+    /// The program and its arguments, such as `["nginx", "-s", "reload"]`. No shell of ours looks at them.
     pub run: Vec<String>,
-    /// `Here` (default) or, over the mirror's ssh, `Host`.
+    /// `Here`, or `Host`: over the mirror's ssh. Default `Here`.
+    #[schema(value_type = Option<String>)]
     pub on: Option<HookSide>,
-    /// Not more often than this; default `1s`.
+    /// From one start to the next, at least. Default `1s`.
     pub every: Option<String>,
-    /// Ended after this; default `60s`.
+    /// It is ended then. Default `60s`.
     pub timeout: Option<String>,
 }

@@ -5,6 +5,7 @@ pub mod file;
 pub mod overlap;
 pub mod places;
 pub mod read;
+pub mod reference;
 pub mod resolve;
 pub mod rules;
 pub mod survey;

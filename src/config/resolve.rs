@@ -42,6 +42,7 @@ pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
         }
         parsed.ok()
     });
+    let group = file.control.group.as_deref().and_then(|group| group_of(group, report));
     if file.roots.is_empty() {
         report.fault("roots", "No root is given, so there is nothing to mirror");
     }
@@ -65,7 +66,7 @@ pub fn resolve(file: &File, report: &mut Report) -> Option<Plan> {
         .collect();
     let plan = Plan {
         state_dir,
-        control: ControlPlan { socket: Some(socket), listen },
+        control: ControlPlan { socket: Some(socket), group, listen },
         log: LogPlan {
             level: file.log.level.unwrap_or(LogLevel::Info),
             format: file.log.format.unwrap_or(LogFormat::Terminal),
@@ -287,6 +288,21 @@ fn hooks(hooks: &[file::Hook], key: &str, host: &HostKind, report: &mut Report) 
         });
     }
     resolved
+}
+
+/// A group's number.
+fn group_of(group: &str, report: &mut Report) -> Option<u32> {
+    if let Ok(number) = group.parse() {
+        return Some(number);
+    }
+    let found = nix::unistd::Group::from_name(group);
+    let why = match found {
+        Ok(Some(found)) => return Some(found.gid.as_raw()),
+        Ok(None) => format!("There is no group {group:?}"),
+        Err(error) => format!("The group {group:?} can't be looked up: {error}"),
+    };
+    report.fault("control.group", why);
+    None
 }
 
 fn source_of(source: Option<&str>, key: &str, report: &mut Report) -> PathBuf {

@@ -1,12 +1,14 @@
 //! The listening side: who may connect.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Next, from_fn};
+use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use anyhow::{Context as _, bail};
 use rustix::fs::Mode;
@@ -17,8 +19,9 @@ use crate::control::watch;
 /// The user at the other end of a unix socket.
 struct Peer(Option<u32>);
 
-/// Binds the control socket, for this user alone. One that a dead daemon left is replaced.
-pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+/// Binds the control socket, for this user alone, or for a group too, by its number. One that a dead daemon left is
+/// replaced.
+pub fn bind(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     let shown = path.display();
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)
@@ -34,15 +37,23 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     let before = rustix::process::umask(Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
-    listener.with_context(|| format!("Cannot listen at the socket {shown}"))
+    let listener = listener.with_context(|| format!("Cannot listen at the socket {shown}"))?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group))
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o660)))
+            .with_context(|| {
+                format!("Cannot give {shown} to the group {group}; the daemon's user must be in it")
+            })?;
+    }
+    Ok(listener)
 }
 
-/// Serves everything on the unix socket.
-pub fn serve(listener: UnixListener, api: &Api) -> anyhow::Result<Server> {
+/// Serves everything on the unix socket. Where it is a group's, the kernel sees to who may connect.
+pub fn serve(listener: UnixListener, api: &Api, is_groups: bool) -> anyhow::Result<Server> {
     let data = web::Data::new(api.clone());
     let server = HttpServer::new(move || {
         App::new()
-            .wrap(from_fn(owner_only))
+            .wrap(Condition::new(!is_groups, from_fn(owner_only)))
             .app_data(data.clone())
             .configure(watch::read_only)
             .configure(api::acting)

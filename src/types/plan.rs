@@ -36,6 +36,8 @@ pub struct Plan {
 pub struct ControlPlan {
     /// The unix socket; none for a foreground mirror that nobody asked to have one.
     pub socket: Option<PathBuf>,
+    /// The group, by number, that may use it too; none: only the daemon's own user and root.
+    pub group: Option<u32>,
     /// TCP address for reading only.
     pub listen: Option<SocketAddr>,
 }
@@ -52,7 +54,9 @@ pub struct LogPlan {
 }
 
 /// Severity, as in slog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+)]
 pub enum LogLevel {
     /// Something is lost or broken until a person acts.
     Error,
@@ -67,7 +71,7 @@ pub enum LogLevel {
 }
 
 /// For people or for machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum LogFormat {
     /// Lines with colours where a terminal reads them.
     Terminal,
@@ -211,7 +215,7 @@ pub enum WatchMode {
 }
 
 /// When a Mirror is walked at a start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum WalkMode {
     /// When it is not known to hold the checkpoint of the last run.
     #[default]
@@ -305,7 +309,7 @@ pub struct HookPlan {
 }
 
 /// Where a command is run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum HookSide {
     /// On this machine.
     #[default]
@@ -315,7 +319,7 @@ pub enum HookSide {
 }
 
 /// Which deletions reach a mirror.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum DeleteMode {
     /// All.
     Always,

@@ -1,11 +1,12 @@
 //! rsync's own options that a host or a mirror may set, by rsync's long names.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 macro_rules! options {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
         /// rsync's own options. What is none follows from `archive`, or is rsync's default.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
         #[serde(default, deny_unknown_fields, rename = "Rsync")]
         pub struct RsyncOptions {
             $($(#[$doc])* pub $name: Option<$type>,)*

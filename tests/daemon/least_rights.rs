@@ -76,10 +76,15 @@ fn pages_and_completions_are_there_for_every_verb() {
     let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(verbs.contains(&"explain") && verbs.len() > 15, "{verbs:?}");
     for verb in verbs.iter().filter(|verb| **verb != "help") {
-        let page = fs::read_to_string(dir.path().join(format!("mirrorball-{verb}.1"))).unwrap();
+        let page =
+            fs::read_to_string(dir.path().join(format!("man1/mirrorball-{verb}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{verb}");
     }
-    assert!(dir.path().join("mirrorball.1").exists());
+    assert!(dir.path().join("man1/mirrorball.1").exists());
+    let page = fs::read_to_string(dir.path().join("man5/mirrorball.ron.5")).unwrap();
+    for field in ["timetable", "quiet", "walk_at", "password_file"] {
+        assert!(page.contains(field), "{field}");
+    }
     for shell in ["bash", "zsh", "fish"] {
         let script = Command::new(binary()).args(["completions", shell]).output().unwrap();
         let script = text(&script.stdout);
