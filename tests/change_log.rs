@@ -903,6 +903,37 @@ fn a_large_file_that_failed_is_not_taken_for_brought_by_the_push_that_left_it() 
 }
 
 #[test]
+fn what_failed_is_brought_by_whatever_is_pushed_there_before_its_time() {
+    let mut log = walked();
+    log.owe_walk(at(1), &mirror(0));
+    seal(&mut log, 1, &["big"]);
+    let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    let (path, kinds) = (RelPath::root(), Kinds::SUBTREE);
+    let failed = Failed { path, kinds, reason: "something odd".into() };
+    log.applied(at(2), &mirror(0), walk.ticket, &Outcome::Partly(vec![failed]));
+    let fresh = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    log.set_aside(at(2), &mirror(0), fresh.ticket, &[("big".into(), Kinds::CONTENT)]);
+    log.applied(at(2), &mirror(0), fresh.ticket, &Outcome::Done);
+    let large = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+    seal_kinds(&mut log, 2, &["big"], Kinds::ATTRS);
+    // The time of the directory around it is set once more, where much more is owed.
+    log.applied(at(2), &mirror(0), large.ticket, &Outcome::Done);
+    let again = log.take(at(2), &mirror(0), Lane::Fresh).unwrap();
+    let (_, kinds) = again.entries.iter().find(|(path, _)| path.is_root()).unwrap();
+    assert!(kinds.contains(Kinds::SUBTREE), "{again:?}");
+    // The same for what a person lets go.
+    let mut log = walked();
+    seal(&mut log, 1, &["bad"]);
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    log.applied(at(1), &mirror(0), taken.ticket, &fail(&"bad".into()));
+    let paths = vec![("bad".into(), Kinds::WENT)];
+    log.hold(at(1), &mirror(0), &Held { count: 1, paths, from_empty_root: false });
+    log.approve(at(1), &mirror(0));
+    let again = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    assert_eq!(again.entries, [("bad".into(), Kinds::WENT | Kinds::CONTENT)]);
+}
+
+#[test]
 fn large_files_are_left_to_a_walk_that_is_owed_but_for_their_content() {
     let mut log = walked();
     set_aside(&mut log, 1, "big");

@@ -481,15 +481,15 @@ impl ChangeLog {
             .map(|path| (path.clone(), self.entries[path].kinds))
             .collect();
         let mut tried = BTreeSet::new();
-        for (path, stuck) in &debts.stuck {
-            if dirty_again(&entries, path) || stuck.retry_at <= now {
-                *entries.entry(path.clone()).or_default() |= stuck.kinds;
-                tried.insert(path.clone());
-            }
-        }
         if debts.walk_owed.is_none() {
             for (path, kinds) in &debts.rewritten {
                 *entries.entry(path.clone()).or_default() |= *kinds;
+                tried.insert(path.clone());
+            }
+        }
+        for (path, stuck) in &debts.stuck {
+            if dirty_again(&entries, path) || stuck.retry_at <= now {
+                *entries.entry(path.clone()).or_default() |= stuck.kinds;
                 tried.insert(path.clone());
             }
         }
@@ -503,6 +503,10 @@ impl ChangeLog {
                 *entries.entry(path.clone()).or_default() |= *kinds;
                 tried.insert(path.clone());
             }
+        }
+        // What is tried for one reason is owed no more for any other.
+        for path in &tried {
+            *entries.entry(path.clone()).or_default() |= debts.owed_at(path);
         }
         for (from, to) in debts.links_to_push(|path| entries.contains_key(path)) {
             *entries.entry(from).or_default() |= Kinds::WENT | Kinds::SUBTREE | Kinds::CONTENT;

@@ -242,6 +242,13 @@ impl Debts {
         self.walk_owed.is_none() && self.linked.iter().any(waits)
     }
 
+    /// What it owes at this path, whatever for, the log aside.
+    pub fn owed_at(&self, path: &RelPath) -> Kinds {
+        let stuck = self.stuck.get(path).map(|stuck| stuck.kinds);
+        let others = [&self.rewritten, &self.held].map(|them| them.get(path).copied());
+        others.into_iter().chain([stuck]).flatten().collect()
+    }
+
     /// For a person, or for the next try of what failed there.
     fn has_to_wait(&self, path: &RelPath) -> bool {
         let waits = |path: &RelPath| {
