@@ -17,10 +17,24 @@ use crate::types::limits::ANSWER_BYTES_MAX;
 
 /// The daemon can't be talked to.
 #[derive(Debug, thiserror::Error)]
-#[error("Cannot reach mirrorball at {}: {why}; is it running? (--socket or --config names another one)", socket.display())]
+#[error("Cannot reach mirrorball at {}: {why}; {remedy}", socket.display())]
 pub struct Unreachable {
     socket: PathBuf,
     why: String,
+    remedy: &'static str,
+}
+
+impl Unreachable {
+    fn new(socket: &Path, why: impl std::fmt::Display) -> Self {
+        let remedy = "is it running? (--socket or --config names another one)";
+        Self { socket: socket.to_path_buf(), why: why.to_string(), remedy }
+    }
+
+    /// It may be there, but not for this user.
+    fn refused(socket: &Path, why: impl std::fmt::Display) -> Self {
+        let remedy = "it is there for its own user, for root, and for the group `control.group`";
+        Self { remedy, ..Self::new(socket, why) }
+    }
 }
 
 /// A daemon's socket.
@@ -84,14 +98,13 @@ async fn exchange(
     route: &str,
     body: Vec<u8>,
 ) -> anyhow::Result<Vec<u8>> {
-    let unreachable = |error: &dyn std::fmt::Display| Unreachable {
-        socket: socket.to_path_buf(),
-        why: error.to_string(),
-    };
-    let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(&error))?;
+    let broke_off = |error| Unreachable::new(socket, format!("its answer broke off: {error}"));
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Unreachable::refused(socket, error),
+        _ => Unreachable::new(socket, error),
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
     tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
@@ -99,18 +112,21 @@ async fn exchange(
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))?;
-    let answer = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+    let answer = sender.send_request(request).await.map_err(broke_off)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
         .collect()
         .await
-        .map_err(|error| anyhow::anyhow!("The daemon's answer broke off: {error}"))?
+        .map_err(|error| Unreachable::new(socket, format!("its answer broke off: {error}")))?
         .to_bytes()
         .to_vec();
     if status.is_success() {
         return Ok(body);
     }
-    Err(refusal(status, &body))
+    Err(match refusal(status, &body) {
+        error if status == StatusCode::FORBIDDEN => Unreachable::refused(socket, error).into(),
+        error => error,
+    })
 }
 
 /// The daemon did not understand what was asked, such as a selector that selects nothing.

@@ -23,6 +23,7 @@ mod least_rights;
 mod looking;
 mod mirror_directory;
 mod page;
+mod refusals;
 mod renames;
 mod rescans;
 mod restart;
