@@ -128,8 +128,7 @@ fn each_command_ends_when_the_daemon_dies_meanwhile() {
     for command in COMMANDS {
         let mut daemon = Daemon::new().local("local").start();
         daemon.flush("");
-        // It takes no notice any more, but the kernel takes connections for it.
-        daemon.signal(Signal::STOP);
+        freeze(&daemon);
         let asker = Command::new(binary())
             .args(command)
             .arg("--socket")
@@ -144,6 +143,20 @@ fn each_command_ends_when_the_daemon_dies_meanwhile() {
         assert_eq!(code(&output), 69, "{command:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains("Cannot reach mirrorball"), "{command:?}");
     }
+}
+
+/// It takes no notice any more, but the kernel takes connections for it.
+fn freeze(daemon: &Daemon) {
+    daemon.signal(Signal::STOP);
+    let is_frozen = |thread: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        // One that has ended is still, too.
+        stat.is_empty() || stat.contains(") T ")
+    };
+    let threads = format!("/proc/{}/task", daemon.process_id());
+    wait_for("all threads to stop", || {
+        fs::read_dir(&threads).unwrap().all(is_frozen).then_some(())
+    });
 }
 
 /// Whether a process is connected to something.
@@ -217,7 +230,7 @@ fn each_route_ends_when_the_daemon_dies_meanwhile() {
     let mut daemon = Daemon::new().local("local").start();
     daemon.flush("");
     let mut streams: Vec<UnixStream> = Vec::new();
-    daemon.signal(Signal::STOP);
+    freeze(&daemon);
     for (method, path) in routes() {
         let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();
         let request =
