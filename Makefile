@@ -3,7 +3,7 @@ CARGO ?= cargo
 # In memory where that is to be had: it is the programs that are compared, and not a disk.
 BENCH_DIR ?= $(shell [ -d /dev/shm ] && echo /dev/shm || echo /tmp)
 
-.PHONY: all setup demo test test-page soak bench fmt lint doc build install
+.PHONY: all setup demo test test-page test-package soak bench fmt lint doc build install deb
 
 all: test
 
@@ -22,6 +22,17 @@ test: setup fmt lint doc
 	else \
 		echo "Not tested over fanotify: that needs CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"; \
 	fi
+	@if command -v cargo-deb >/dev/null && command -v dpkg >/dev/null && unshare --mount true 2>/dev/null; then \
+		tests/package; \
+	else \
+		echo "The package is not tested: that needs cargo-deb, dpkg and root (make test-package)"; \
+	fi
+
+# A Debian package, installed, started, upgraded and removed in a copy of this system that is thrown away; `make test` does it
+# too where cargo-deb is.
+test-package: setup
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	tests/package
 
 # The page in a real browser; `make test` does it too where there is one.
 test-page: setup
@@ -74,3 +85,10 @@ install:
 	install -m 644 contrib/sysctl.d/60-mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
 	install -m 644 contrib/sysusers.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 644 README.md CHANGELOG.md config/*.ron docs/*.md contrib/prometheus/alerts.yml $(share)/doc/mirrorball/
+
+# target/debian/mirrorball_*.deb, of what `make install` installs. Needs cargo-deb; REVISION=2 for a second one.
+REVISION ?= 1
+deb: build
+	rm -rf target/package
+	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
+	$(CARGO) deb --quiet --no-build --no-strip --deb-revision=$(REVISION)
