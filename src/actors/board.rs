@@ -1,6 +1,6 @@
 //! The board: the newest Status with a revision number; whoever looks on is woken when it differs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -9,20 +9,20 @@ use tokio::sync::oneshot;
 
 use crate::actors::kit::Clock;
 use crate::actors::message::{
-    ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan, RootReported,
-    StatusSince, Who,
+    ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan, RecentRuns,
+    RootReported, RunEnded, StatusSince, Who,
 };
 use crate::core::change_log::Standing;
 use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::limits::LOOKERS_MAX;
+use crate::types::limits::{LOOKERS_MAX, RECENT_RUNS_MAX};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::outcome::RemoteEnd;
 use crate::types::plan::{MirrorPlan, Plan};
 use crate::types::status::{
-    CheckStatus, ConfigStatus, HostStatus, MirrorState, MirrorStatus, RootState, RootStatus,
-    Status, StuckPath,
+    CheckStatus, ConfigStatus, HostStatus, MirrorState, MirrorStatus, RecentRun, RootState,
+    RootStatus, Status, StuckPath,
 };
 
 /// Puts together what collators and transfers report.
@@ -36,6 +36,7 @@ pub struct BoardActor {
     roots: BTreeMap<RootId, RootReported>,
     hosts: BTreeMap<MirrorId, MirrorReport>,
     ends: BTreeMap<HostId, RemoteEnd>,
+    recent: BTreeMap<MirrorId, VecDeque<RecentRun>>,
     restarts: BTreeMap<HostId, u64>,
     restarts_total: u64,
     waiting: Vec<(u64, oneshot::Sender<Arc<Status>>)>,
@@ -53,6 +54,7 @@ impl BoardActor {
             roots: BTreeMap::new(),
             hosts: BTreeMap::new(),
             ends: BTreeMap::new(),
+            recent: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restarts_total: 0,
             waiting: Vec::new(),
@@ -242,6 +244,33 @@ impl Handler<HostReported> for BoardActor {
     }
 }
 
+impl Handler<RunEnded> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: RunEnded, _: &mut Self::Context) {
+        let RunEnded { mirror, at, ran } = message;
+        let run = RecentRun {
+            at: self.clock.date(at),
+            kind: if ran.is_walk { "walk" } else { "push" }.into(),
+            end: ran.end.name().into(),
+            seconds: ran.took.as_secs_f64(),
+            paths: ran.entries,
+            bytes_sent: ran.bytes_sent,
+            why: ran.why,
+        };
+        let recent = self.recent.entry(mirror).or_default();
+        recent.push_front(run);
+        recent.truncate(RECENT_RUNS_MAX);
+    }
+}
+
+impl Handler<RecentRuns> for BoardActor {
+    type Result = MessageResult<RecentRuns>;
+    fn handle(&mut self, message: RecentRuns, _: &mut Self::Context) -> Self::Result {
+        let recent = self.recent.get(&message.mirror);
+        MessageResult(recent.map(|runs| runs.iter().cloned().collect()).unwrap_or_default())
+    }
+}
+
 impl Handler<NewPlan> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: NewPlan, _: &mut Self::Context) {
@@ -252,6 +281,7 @@ impl Handler<NewPlan> for BoardActor {
         let mirrors: BTreeSet<&MirrorId> = mirrors.map(|mirror| &mirror.id).collect();
         let is_new = |id: &MirrorId| message.renewed.contains(id);
         self.hosts.retain(|id, _| mirrors.contains(id) && !is_new(id));
+        self.recent.retain(|id, _| mirrors.contains(id));
         self.roots.retain(|id, _| plan.roots.contains_key(id));
         for root in self.roots.values_mut() {
             root.report.mirrors.retain(|(id, ..)| !is_new(id));

@@ -4,8 +4,8 @@ use actix::Recipient;
 
 use crate::actors::message::{
     ActorGone, Applied, BatchReady, Begun, Changed, Degraded, Drained, Explore, Fence,
-    HostReported, LetGo, RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew,
-    WatchLost, Watching, WorkWaits,
+    HostReported, LetGo, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen,
+    WatchAnew, WatchLost, Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -71,6 +71,8 @@ pub struct BoardLink {
     pub root: Recipient<RootReported>,
     /// How a Host's Mirrors stand.
     pub host: Recipient<HostReported>,
+    /// A run has ended.
+    pub ran: Recipient<RunEnded>,
 }
 
 /// From everybody to the overseer.

@@ -22,8 +22,9 @@ use crate::types::moment::Moment;
 use crate::types::outcome::{Budget, PushEnd, RemoteEnd};
 use crate::types::plan::Plan;
 use crate::types::rel_path::RelPath;
+use crate::types::runs::Ran;
 use crate::types::source_dir::{SourceDir, Volume};
-use crate::types::status::Status;
+use crate::types::status::{RecentRun, Status, StuckPath};
 use crate::types::step::Differences;
 
 /// Watcher to collator: one kernel read's changes. `exploring`: some directories are not watched yet.
@@ -251,6 +252,35 @@ pub struct HostReported {
     pub end: RemoteEnd,
     /// How its Mirrors stand.
     pub mirrors: Vec<(MirrorId, MirrorReport)>,
+}
+
+/// Transfer to board: a run has ended. Lost: it is not looked at.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct RunEnded {
+    /// Where.
+    pub mirror: MirrorId,
+    /// When.
+    pub at: Moment,
+    /// How.
+    pub ran: Ran,
+}
+
+/// Anybody to board: the last runs of this Mirror, the newest first.
+#[derive(Message, Debug)]
+#[rtype(result = "Vec<RecentRun>")]
+pub struct RecentRuns {
+    /// Which.
+    pub mirror: MirrorId,
+}
+
+/// Anybody to overseer, and overseer to collators: all paths of this Mirror that fail. The error says why that can't be
+/// told.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Vec<StuckPath>, String>")]
+pub struct StuckPaths {
+    /// Which.
+    pub mirror: MirrorId,
 }
 
 /// Overseer to board: an actor died and was started anew. Lost: a count is too low.

@@ -97,6 +97,7 @@ pub fn start(
             board: BoardLink {
                 root: to_board.clone().recipient(),
                 host: to_board.clone().recipient(),
+                ran: to_board.clone().recipient(),
             },
             overseer: OverseerLink {
                 gone: ctx.address().recipient(),

@@ -18,7 +18,7 @@ use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
     Applied, Approve, BatchReady, Drain, Drained, HostReported, Leave, LetGo, MeetRoot, NewPlan,
-    Pause, Ping, Progressed, TakeBatch, Verify, Who, Work, WorkWaits,
+    Pause, Ping, Progressed, RunEnded, TakeBatch, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -293,6 +293,10 @@ impl Shell for TransferActor {
             }
             Effect::Drained => {
                 tell(&self.kit.overseer.drained, Drained { host: self.host.clone() });
+            }
+            Effect::Ran(mirror, ran) => {
+                let at = self.kit.clock.now();
+                tell(&self.kit.board.ran, RunEnded { mirror, at, ran });
             }
             Effect::Report => self.live.report = true,
         }

@@ -72,12 +72,42 @@ pub fn from_plan(plan: &LogPlan, verbose: u8) -> anyhow::Result<Log> {
 pub fn to_stderr(level_plan: LogLevel, format: LogFormat, verbose: u8) -> Log {
     let level = level(level_plan, verbose);
     match format {
+        LogFormat::Terminal if is_journal() => {
+            let decorator = slog_term::PlainSyncDecorator::new(io::stderr());
+            let format = slog_term::FullFormat::new(decorator);
+            build(format.use_custom_header_print(journal_header).build(), level)
+        }
         LogFormat::Terminal => {
             let decorator = slog_term::TermDecorator::new().stderr().build();
             build(slog_term::FullFormat::new(decorator).build(), level)
         }
         LogFormat::Json => build(slog_json::Json::default(io::stderr()), level),
     }
+}
+
+/// Whether standard error leads to journald: see `$JOURNAL_STREAM` in `systemd.exec(5)`.
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let found = rustix::fs::fstat(io::stderr());
+    found.is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// journald knows the time; the level it takes from the line's beginning, see `sd-daemon(3)`.
+fn journal_header(
+    _: &dyn slog_term::ThreadSafeTimestampFn<Output = io::Result<()>>,
+    line: &mut dyn slog_term::RecordDecorator,
+    record: &slog::Record<'_>,
+    _: bool,
+) -> io::Result<bool> {
+    let priority = match record.level() {
+        Level::Critical => 2,
+        Level::Error => 3,
+        Level::Warning => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    write!(line, "<{priority}>{}", record.msg())?;
+    Ok(true)
 }
 
 /// A log whose last lines somebody shows.

@@ -14,6 +14,7 @@ pub mod reload;
 pub mod run;
 pub mod screen;
 pub mod select;
+pub mod show;
 pub mod status;
 pub mod stop;
 pub mod systemd;
@@ -52,6 +53,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Say where each mirror stands
     Status(status::StatusArgs),
+    /// Say everything about one mirror: where it stands, what fails, what was run lately
+    Show(show::ShowArgs),
     /// Wait until everything that changed before now is on the mirrors
     Flush(flush::FlushArgs),
     /// Let held deletions go, and take halted roots and mirrors as they are now
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Verb::Run(config) => run::run(&config, args.verbose),
         Verb::Check(check) => check::check(&check),
         Verb::Status(status) => status::status(&status),
+        Verb::Show(show) => show::show(&show),
         Verb::Flush(flush) => flush::flush(&flush),
         Verb::Approve(mirrors) => select::act(&mirrors, "/approve"),
         Verb::Pause(mirrors) => select::act(&mirrors, "/pause"),

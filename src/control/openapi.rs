@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::control::{api, explain, reload, steer, watch};
+use crate::control::{api, details, explain, reload, steer, watch};
 
 /// Everything on the control socket. What is tagged `reading` is on `control.listen` too.
 #[derive(OpenApi)]
@@ -18,6 +18,7 @@ use crate::control::{api, explain, reload, steer, watch};
         watch::measured,
         watch::ready,
         watch::status,
+        details::mirror,
         api::approve,
         explain::explain,
         api::flush,

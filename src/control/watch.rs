@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::actors::message::{Counted, Ping, StatusSince};
 use crate::control::api::{Api, Refused, ending};
-use crate::control::metrics;
+use crate::control::{details, metrics};
 use crate::types::limits::{EVENT_HEARTBEAT, EVENT_PAUSE};
 use crate::types::status::{MirrorStatus, RootState, Status};
 
@@ -29,6 +29,7 @@ pub fn read_only(config: &mut web::ServiceConfig) {
         .route("/events", web::get().to(events))
         .route("/healthz", web::get().to(health))
         .route("/metrics", web::get().to(measured))
+        .route("/mirrors/{id}", web::get().to(details::mirror))
         .route("/readyz", web::get().to(ready))
         .route("/status", web::get().to(status));
 }

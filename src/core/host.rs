@@ -15,6 +15,7 @@ use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::moment::Moment;
 use crate::types::outcome::{Blame, Budget, Capability, Failed, Outcome, PushEnd, RemoteEnd};
 use crate::types::plan::RetryPlan;
+use crate::types::runs::Ran;
 
 /// The Mirrors of one Host.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ struct Started {
     /// Whether the Root holds anything.
     holds_anything: bool,
     is_walk: bool,
+    entries: u64,
 }
 
 /// What the host wants done.
@@ -56,6 +58,8 @@ pub enum Effect {
     Applied(MirrorId, Ticket, PushEnd),
     /// Something new is known of the host's rsync: keep it for the next start.
     Learned(RemoteEnd),
+    /// To be looked at.
+    Ran(MirrorId, Ran),
     /// The report has changed.
     Report,
     /// For the log.
@@ -203,7 +207,8 @@ impl Host {
         self.next_push += 1;
         let (holds_anything, is_walk) = (batch.full, batch.walk);
         mirror.start(lane, push, ticket, is_walk);
-        let started = Started { mirror: id.clone(), since: now, holds_anything, is_walk };
+        let entries = if is_walk { 0 } else { batch.len() as u64 };
+        let started = Started { mirror: id.clone(), since: now, holds_anything, is_walk, entries };
         self.started.insert(push, started);
         self.effects.push_back(Effect::Start(Push {
             id: push,
@@ -317,14 +322,18 @@ impl Host {
     /// A run has ended.
     pub fn handle_ended(&mut self, now: Moment, push: PushId, end: PushEnd) {
         let Some(started) = self.started.remove(&push) else { return };
-        let Started { mirror: id, since, holds_anything, is_walk } = started;
+        let Started { mirror: id, since, holds_anything, is_walk, entries } = started;
         let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
         let Some((lane, ticket)) = mirror.running(push) else { return };
         mirror.finish(lane);
         mirror.report.bytes_sent += end.bytes_sent;
         let report = &mut mirror.report;
         let runs = if is_walk { &mut report.walk_runs } else { &mut report.push_runs };
-        runs.note(end.outcome.run_end(), now - since);
+        let (run_end, took) = (end.outcome.run_end(), now - since);
+        runs.note(run_end, took);
+        let (bytes_sent, why) = (end.bytes_sent, end.outcome.why());
+        let ran = Ran { is_walk, entries, end: run_end, took, bytes_sent, why };
+        self.effects.push_back(Effect::Ran(id.clone(), ran));
         if end.protocol.is_some_and(|protocol| self.end.meet(protocol)) {
             self.effects.push_back(Effect::Learned(self.end.clone()));
             let warning = self.end.warning();
@@ -340,10 +349,10 @@ impl Host {
                 self.handle_success(now, &id, is_walk, None);
             }
             Outcome::Partly(failed) => {
-                self.handle_success(now, &id, is_walk, Some(describe(failed)));
+                self.handle_success(now, &id, is_walk, Some(Failed::describe(failed)));
             }
             Outcome::DeletionsSkipped(failed) => {
-                let why = format!("Nothing was deleted, because {}", describe(failed));
+                let why = format!("Nothing was deleted, because {}", Failed::describe(failed));
                 self.handle_success(now, &id, is_walk, Some(why));
             }
             Outcome::Unattributed(why) => {
@@ -534,16 +543,6 @@ impl Rule for Host {
 
 fn wants_anything(mirror: &Mirror) -> bool {
     mirror.eligible(Moment::default() + std::time::Duration::MAX, true).is_some()
-}
-
-fn describe(failed: &[Failed]) -> String {
-    match failed {
-        [] => "something could not be read".into(),
-        [one] => format!("{}: {}", one.path, one.reason),
-        [first, rest @ ..] => {
-            format!("{} paths fail, the first is {}: {}", rest.len() + 1, first.path, first.reason)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -182,6 +182,9 @@ pub const EARLY_WALK_MAX: u64 = 500_000;
 /// Paths that a hook is told by name; more are told as everything.
 pub const HOOK_PATHS_MAX: usize = 10_000;
 
+/// Runs of a Mirror that are remembered to be looked at.
+pub const RECENT_RUNS_MAX: usize = 20;
+
 /// Who waits for the next status at the same time.
 pub const LOOKERS_MAX: usize = 1_000;
 

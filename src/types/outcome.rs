@@ -27,6 +27,20 @@ pub struct Failed {
     pub reason: String,
 }
 
+impl Failed {
+    /// Some of them, for people: the first, and how many.
+    pub fn describe(failed: &[Self]) -> String {
+        match failed {
+            [] => "something could not be read".into(),
+            [one] => format!("{}: {}", one.path, one.reason),
+            [first, rest @ ..] => {
+                let count = rest.len() + 1;
+                format!("{count} paths fail, the first is {}: {}", first.path, first.reason)
+            }
+        }
+    }
+}
+
 /// How a Push, or one Step of it, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -56,6 +70,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What went wrong, for people; none if nothing did.
+    pub fn why(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            Self::Partly(failed) | Self::DeletionsSkipped(failed) => Some(Failed::describe(failed)),
+            Self::Unattributed(why)
+            | Self::Halt(why)
+            | Self::Full(why)
+            | Self::Incapable(_, why)
+            | Self::Again { why, .. } => Some(why.clone()),
+        }
+    }
+
     /// As it is counted.
     pub fn run_end(&self) -> RunEnd {
         match self {

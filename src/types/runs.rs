@@ -11,6 +11,23 @@ pub struct Runs {
     pub durations: Durations,
 }
 
+/// One run that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ran {
+    /// A Walk, rather than a Push of changes.
+    pub is_walk: bool,
+    /// What it was about; 0 for a Walk.
+    pub entries: u64,
+    /// How it ended.
+    pub end: RunEnd,
+    /// How long it took.
+    pub took: Duration,
+    /// Bytes that rsync says it sent.
+    pub bytes_sent: u64,
+    /// What went wrong, for people.
+    pub why: Option<String>,
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEnd {

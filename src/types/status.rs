@@ -146,6 +146,36 @@ pub struct MirrorStatus {
     pub restarts: u64,
 }
 
+/// Everything about one mirror.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorDetails {
+    /// As the status has it.
+    pub mirror: MirrorStatus,
+    /// All paths that fail.
+    pub stuck: Vec<StuckPath>,
+    /// What was run lately, the newest first.
+    pub recent: Vec<RecentRun>,
+}
+
+/// A push or a walk that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecentRun {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// `push` or `walk`.
+    pub kind: String,
+    /// `done`, `partly`, `mirror-failed` or `host-failed`.
+    pub end: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Paths that it was about; 0 for a walk.
+    pub paths: u64,
+    /// Bytes that rsync says it sent.
+    pub bytes_sent: u64,
+    /// What went wrong.
+    pub why: Option<String>,
+}
+
 /// What a check of a mirror's contents found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckStatus {

@@ -204,6 +204,46 @@ fn the_log_can_be_a_file_of_json() {
 }
 
 #[test]
+fn a_log_that_journald_reads_has_levels_and_no_times() {
+    use std::os::linux::fs::MetadataExt;
+    let mut daemon = Daemon::new().local("local");
+    fs::write(daemon.path("log"), "").unwrap();
+    let log = fs::metadata(daemon.path("log")).unwrap();
+    let stream = format!("{}:{}", log.st_dev(), log.st_ino());
+    daemon = daemon.environment("JOURNAL_STREAM", &stream).start();
+    daemon.flush("");
+    daemon.verb(&["stop"]);
+    daemon.wait();
+    let log = daemon.log();
+    assert!(log.starts_with("<6>mirrorball "), "{log}");
+    assert!(log.contains("\n<7>Running rsync, "), "{log}");
+}
+
+#[test]
+fn show_names_all_that_fails_and_what_was_run_lately() {
+    let daemon = Daemon::new().local("local").start();
+    daemon.flush("");
+    // Files that can't take their names' places.
+    for number in 0..25 {
+        let theirs = daemon.path(&format!("local/f{number}"));
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("x"), "x").unwrap();
+        fs::write(daemon.source().join(format!("f{number}")), "f").unwrap();
+    }
+    daemon.wait_for_mirror("local", "all of them", |mirror| mirror["stuck_total"] == 25);
+    let shown = daemon.verb(&["show", "site@local", "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["stuck"].as_array().unwrap().len(), 25);
+    assert_eq!(shown["mirror"]["stuck"].as_array().unwrap().len(), 20, "a status has some");
+    let recent = shown["recent"].as_array().unwrap();
+    assert_eq!((&recent[0]["kind"], &recent[0]["end"]), (&"push".into(), &"partly".into()));
+    assert!(recent.iter().any(|run| run["kind"] == "walk" && run["end"] == "done"), "{recent:#?}");
+    let shown = text(&daemon.verb(&["show", "site@local"]).stdout);
+    assert!(shown.contains("f24: could not make way"), "{shown}");
+    assert!(shown.contains("push, partly, "), "{shown}");
+}
+
+#[test]
 fn verify_names_what_differs_and_changes_nothing() {
     let server = Rsyncd::start();
     let daemon = Daemon::new().root_options("filters: [Exclude(\"*.keep\")],").local("local");

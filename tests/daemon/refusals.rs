@@ -12,9 +12,10 @@ use rustix::process::Signal;
 use crate::support::{Daemon, NOBODY, binary, is_root, text, wait_for};
 
 /// Each command that asks a daemon.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 14] = [
     &["status"],
     &["status", "--json"],
+    &["show", "site@local"],
     &["flush"],
     &["approve", "--all"],
     &["pause", "--all"],
@@ -49,7 +50,8 @@ fn what_a_command_does_not_know_is_refused_and_nothing_is_done() {
     let daemon = Daemon::new().local("local").start();
     daemon.flush("");
     let takes_selectors = |command: &&&[&str]| {
-        !matches!(command[0], "explain" | "reload" | "stop") && !command.contains(&"--json")
+        !matches!(command[0], "show" | "explain" | "reload" | "stop")
+            && !command.contains(&"--json")
     };
     for command in COMMANDS.iter().filter(takes_selectors) {
         let output = daemon.verb(&[command[0], "site@nobody"]);
@@ -66,6 +68,7 @@ fn what_a_command_does_not_know_is_refused_and_nothing_is_done() {
         assert_eq!(code(&daemon.verb(&wrong)), 64, "{wrong:?}");
     }
     assert_eq!(code(&daemon.verb(&["explain", "/nowhere"])), 64);
+    assert_eq!(code(&daemon.verb(&["show", "site@nobody"])), 64);
     assert_eq!(daemon.mirror_status("local")["state"], "in-sync");
 }
 

@@ -476,6 +476,7 @@ impl World {
             }
             host::Effect::Learned(_)
             | host::Effect::Report
+            | host::Effect::Ran(..)
             | host::Effect::Note(_)
             | host::Effect::Drained => (),
         }

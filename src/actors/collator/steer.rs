@@ -4,13 +4,14 @@ use actix::prelude::*;
 
 use super::{CollatorActor, Live};
 use crate::actors::memory::Memory;
-use crate::actors::message::{Explain, Leave, NewPlan, Ping, Walk};
+use crate::actors::message::{Explain, Leave, NewPlan, Ping, StuckPaths, Walk};
 use crate::actors::shell::Shell;
 use crate::core::collator::Collator;
 use crate::types::explanation::{DecidingRule, Explanation, MirrorExplanation};
 use crate::types::ids::MirrorId;
 use crate::types::name::Escaped;
 use crate::types::rel_path::RelPath;
+use crate::types::status::StuckPath;
 use crate::watch::presence::{Found, Looker};
 
 impl Handler<NewPlan> for CollatorActor {
@@ -109,6 +110,14 @@ impl CollatorActor {
             change: self.core.last_change(self.kit.clock.now(), path),
             mirrors: mirrors.map(mirror).collect(),
         }
+    }
+}
+
+impl Handler<StuckPaths> for CollatorActor {
+    type Result = Result<Vec<StuckPath>, String>;
+    fn handle(&mut self, message: StuckPaths, _: &mut Self::Context) -> Self::Result {
+        let stuck = self.core.stuck(&message.mirror).into_iter();
+        Ok(stuck.map(|(path, reason)| StuckPath { path: path.to_string(), reason }).collect())
     }
 }
 

@@ -13,7 +13,7 @@ use slog::info;
 use super::{OverseerActor, filters, write_rules};
 use crate::actors::memory::replace;
 use crate::actors::message::{
-    Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, Walk, WalkAll,
+    Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, StuckPaths, Walk, WalkAll,
 };
 use crate::actors::send::tell_actor;
 use crate::core::reload::{Difference, difference};
@@ -21,6 +21,7 @@ use crate::types::explanation::Explanation;
 use crate::types::ids::MirrorId;
 use crate::types::limits::PING_WAIT;
 use crate::types::plan::Plan;
+use crate::types::status::StuckPath;
 
 /// A line for each paused Mirror.
 fn paused_path(plan: &Plan) -> PathBuf {
@@ -168,6 +169,17 @@ impl Handler<Explain> for OverseerActor {
     type Result = ResponseFuture<Result<Explanation, String>>;
     fn handle(&mut self, message: Explain, _: &mut Self::Context) -> Self::Result {
         let collator = self.roots.get(&message.root).map(|root| root.collator.clone());
+        Box::pin(async move {
+            let Some(collator) = collator else { return Err("the root has no actor now".into()) };
+            collator.send(message).await.map_err(|error| error.to_string())?
+        })
+    }
+}
+
+impl Handler<StuckPaths> for OverseerActor {
+    type Result = ResponseFuture<Result<Vec<StuckPath>, String>>;
+    fn handle(&mut self, message: StuckPaths, _: &mut Self::Context) -> Self::Result {
+        let collator = self.roots.get(&message.mirror.root).map(|root| root.collator.clone());
         Box::pin(async move {
             let Some(collator) = collator else { return Err("the root has no actor now".into()) };
             collator.send(message).await.map_err(|error| error.to_string())?

@@ -5,6 +5,7 @@ use crate::core::change_log::Standing;
 use crate::types::change::Epoch;
 use crate::types::ids::MirrorId;
 use crate::types::limits::STUCK_SHOWN_MAX;
+use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
 
 /// How a Root and its Mirrors stand.
@@ -25,6 +26,11 @@ pub struct RootReport {
 }
 
 impl Collator {
+    /// All paths of a Mirror that fail, each with the reason.
+    pub fn stuck(&self, id: &MirrorId) -> Vec<(RelPath, String)> {
+        self.log.standing(id, usize::MAX).map(|standing| standing.stuck).unwrap_or_default()
+    }
+
     /// How everything stands.
     pub fn report(&self) -> RootReport {
         let (state, reason) = match &self.phase {

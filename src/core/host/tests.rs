@@ -22,7 +22,7 @@ fn host(pushes: usize, roots: &[&str]) -> Host {
 
 fn drain(host: &mut Host) -> Vec<Effect> {
     let effects = std::iter::from_fn(|| host.poll_effect());
-    effects.filter(|effect| *effect != Effect::Report).collect()
+    effects.filter(|it| !matches!(it, Effect::Report | Effect::Ran(..))).collect()
 }
 
 fn takes(host: &mut Host) -> Vec<(String, Lane)> {
