@@ -45,6 +45,13 @@ const WAITS: Waits = Waits {
     open_max: Duration::from_secs(60),
 };
 
+/// What lands of what broke off.
+#[derive(Clone, Copy, Debug)]
+enum Landing {
+    Whole,
+    Mode,
+}
+
 /// What happens at some time. Numbers in front name the life of the actor it is for: what is for one that
 /// has died is lost.
 enum Event {
@@ -66,7 +73,7 @@ enum Event {
     Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
     Listed(usize, u64, PushId, Step),
     Ran(usize, u64, PushId, Step, Listing, Fault),
-    Lands(usize, u64, RelPath, Node),
+    Lands(usize, u64, RelPath, Node, Landing),
 }
 
 struct Actor {
@@ -324,12 +331,21 @@ impl World {
             Event::Ran(host, life, push, step, listing, fault) if life == self.hosts[host].life => {
                 self.ran(host, push, &step, &listing, fault);
             }
-            Event::Lands(host, deaths, path, node) => {
+            Event::Lands(host, deaths, path, node, landing) => {
                 // Who knew what had broken off has died: only a difference in size or time is found now.
                 if deaths != self.collator_deaths && self.has_stamp_of(host, &path, node) {
                     return;
                 }
                 let tree = self.mirrors[host].disk();
+                // Who had found the same content there touches no more than what belongs to it.
+                let node = match (landing, tree.get(&path)) {
+                    (Landing::Whole, _) => node,
+                    (Landing::Mode, Some(Node::File { content, stamp, .. })) => {
+                        let Node::File { mode, .. } = node else { return };
+                        Node::File { content: *content, stamp: *stamp, mode }
+                    }
+                    (Landing::Mode, _) => return,
+                };
                 let has_place = path.parent().is_some_and(|parent| {
                     parent.is_root() || tree.get(&parent) == Some(&Node::Directory)
                 });
@@ -608,10 +624,16 @@ impl World {
             matches!(node, Node::File { .. }) && before.get(*path) != Some(*node)
         });
         if let Some((path, node)) = changed {
+            let content = |node: Option<&Node>| match node {
+                Some(Node::File { content, .. }) => Some(*content),
+                _ => None,
+            };
+            let is_same = content(before.get(path)) == content(Some(node));
+            let landing = if is_same { Landing::Mode } else { Landing::Whole };
             let within = Duration::from_millis(self.random.below(LIFE.as_millis() as u64 - 1000));
             self.at(
                 self.now + within,
-                Event::Lands(host, self.collator_deaths, path.clone(), *node),
+                Event::Lands(host, self.collator_deaths, path.clone(), *node, landing),
             );
         }
     }
