@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::cli::{DEFAULT_CONFIG, DaemonArg};
 use crate::config;
-use crate::control::api::Refused;
+use crate::control::refusal::Refused;
 use crate::types::limits::ANSWER_BYTES_MAX;
 
 /// The daemon can't be talked to.

@@ -16,6 +16,7 @@ use crate::actors::board::BoardActor;
 use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop, Verify};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
+use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::selector::Selector;
 use crate::control::{explain, reload, steer};
 use crate::types::change::Epoch;
@@ -104,13 +105,6 @@ pub struct Flushed {
     pub laggards: Vec<String>,
 }
 
-/// An answer that says what went wrong.
-#[derive(Deserialize, Serialize, ToSchema)]
-pub struct Refused {
-    /// What.
-    pub error: String,
-}
-
 /// Routes that act.
 pub fn acting(config: &mut web::ServiceConfig) {
     config
@@ -132,22 +126,17 @@ pub(super) async fn stop(api: Data<Api>) -> HttpResponse {
     HttpResponse::Accepted().finish()
 }
 
-pub(super) fn ending() -> HttpResponse {
-    HttpResponse::ServiceUnavailable().json(Refused { error: "The daemon is ending".into() })
-}
-
 /// The mirrors that selectors mean; all, if there is none.
-pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box<HttpResponse>> {
+pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Refusal> {
     let plan = api.plan.get();
     let selectors: Result<Vec<Selector>, String> = texts.iter().map(|text| text.parse()).collect();
-    let selectors = match selectors {
-        Ok(selectors) if selectors.is_empty() => vec![Selector::All],
-        Ok(selectors) => selectors,
-        Err(error) => return Err(Box::new(HttpResponse::BadRequest().json(Refused { error }))),
-    };
+    let mut selectors = selectors.map_err(Refusal::malformed)?;
+    if selectors.is_empty() {
+        selectors.push(Selector::All);
+    }
     if let Some(unknown) = selectors.iter().find(|selector| !selector.is_known(&plan)) {
         let error = format!("No mirror is selected by {unknown}; `status` names them all");
-        return Err(Box::new(HttpResponse::NotFound().json(Refused { error })));
+        return Err(Refusal::not_found(error));
     }
     let mirrors = plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
     let is_selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
@@ -155,30 +144,24 @@ pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Box
 }
 
 #[utoipa::path(post, path = "/approve", tag = "acting", request_body = Selected, responses((status = 202, description = "Held deletions go, what is halted is taken as it is"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn approve(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
-    let mirrors = match selected(&api, &request.selectors) {
-        Ok(mirrors) => mirrors,
-        Err(refusal) => return *refusal,
-    };
+pub(super) async fn approve(api: Data<Api>, request: Json<Selected>) -> Answer {
+    let mirrors = selected(&api, &request.selectors)?;
     tell_actor(&api.overseer, ApproveAll { mirrors });
-    HttpResponse::Accepted().finish()
+    Ok(HttpResponse::Accepted().finish())
 }
 
 #[utoipa::path(post, path = "/verify", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "Each mirror compared, contents included, and nothing changed"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn verify(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+pub(super) async fn verify(api: Data<Api>, request: Json<Selected>) -> Answer {
     compare(&api, &request, true).await
 }
 
 #[utoipa::path(post, path = "/plan", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "What a walk would create, change and delete; nothing is done"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn plan(api: Data<Api>, request: Json<Selected>) -> HttpResponse {
+pub(super) async fn plan(api: Data<Api>, request: Json<Selected>) -> Answer {
     compare(&api, &request, false).await
 }
 
-async fn compare(api: &Api, request: &Selected, contents: bool) -> HttpResponse {
-    let mirrors = match selected(api, &request.selectors) {
-        Ok(mirrors) => mirrors,
-        Err(refusal) => return *refusal,
-    };
+async fn compare(api: &Api, request: &Selected, contents: bool) -> Answer {
+    let mirrors = selected(api, &request.selectors)?;
     // All at once: bounds on walks hold here too.
     let verified = mirrors.into_iter().map(async |mirror| {
         let answer = api.overseer.send(Verify { mirror: mirror.clone(), contents }).await;
@@ -189,22 +172,19 @@ async fn compare(api: &Api, request: &Selected, contents: bool) -> HttpResponse 
         }
     });
     let verified: Vec<Verified> = futures_util::future::join_all(verified).await;
-    HttpResponse::Ok().json(verified)
+    Ok(HttpResponse::Ok().json(verified))
 }
 
 #[utoipa::path(post, path = "/flush", tag = "acting", request_body = Flush, responses((status = 200, body = Flushed, description = "Everything is there, or the time is over"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse {
-    let mirrors: BTreeSet<MirrorId> = match selected(&api, &request.selectors) {
-        Ok(mirrors) => mirrors.into_iter().collect(),
-        Err(refusal) => return *refusal,
-    };
+pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> Answer {
+    let mirrors: BTreeSet<MirrorId> = selected(&api, &request.selectors)?.into_iter().collect();
     let selected = |id: &MirrorId| mirrors.contains(id);
     let roots: BTreeSet<RootId> = mirrors.iter().map(|id| id.root.clone()).collect();
     let roots: Vec<RootId> = roots.into_iter().collect();
     let timeout = Duration::from_millis(request.timeout_ms);
     if !(0.0..=100.0).contains(&request.quorum_percent) {
         let error = format!("A quorum is 0 to 100 percent, and not {}", request.quorum_percent);
-        return HttpResponse::BadRequest().json(Refused { error });
+        return Err(Refusal::malformed(error));
     }
     // As many as make the part whole.
     let wanted = mirrors.len() as f64 * request.quorum_percent / 100.0;
@@ -214,16 +194,11 @@ pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> HttpResponse 
     let barrier = barrier(&api, selected, may_lag, roots, &mut marks);
     let done = tokio::time::timeout(timeout, barrier).await.is_ok();
     if done && may_lag == 0 {
-        return HttpResponse::Ok().json(Flushed { done, laggards: Vec::new() });
+        return Ok(HttpResponse::Ok().json(Flushed { done, laggards: Vec::new() }));
     }
-    match api.board.send(StatusSince { revision: 0 }).await {
-        Ok(status) => {
-            let marks = marks.unwrap_or_default();
-            let laggards = laggards(&status, selected, &marks).map(describe).collect();
-            HttpResponse::Ok().json(Flushed { done, laggards })
-        }
-        Err(_) => ending(),
-    }
+    let status = api.board.send(StatusSince { revision: 0 }).await?;
+    let laggards = laggards(&status, selected, &marks.unwrap_or_default()).map(describe).collect();
+    Ok(HttpResponse::Ok().json(Flushed { done, laggards }))
 }
 
 /// Returns when everything that changed before the call is on all selected mirrors but so many. `marks` are the

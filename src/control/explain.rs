@@ -4,12 +4,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::actors::message::{Explain, StatusSince};
-use crate::control::api::{Api, Refused, ending};
+use crate::control::api::Api;
+use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::types::explanation::Explanation;
 use crate::types::ids::RootId;
 use crate::types::plan::Plan;
@@ -24,28 +26,25 @@ pub struct ExplainRequest {
 }
 
 #[utoipa::path(post, path = "/explain", tag = "acting", request_body = ExplainRequest, responses((status = 200, body = Vec<Explanation>, description = "One for each root around the path"), (status = 404, body = Refused, description = "It lies in no root"), (status = 409, body = Refused, description = "The root is not watched now"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn explain(api: Data<Api>, request: Json<ExplainRequest>) -> HttpResponse {
+pub(super) async fn explain(api: Data<Api>, request: Json<ExplainRequest>) -> Answer {
     let path = Path::new(std::ffi::OsStr::from_bytes(&request.path));
     let plan = api.plan.get();
     let places = places(&plan, path);
     if places.is_empty() {
         let error = format!("{} lies in no root; `status` names them all", path.display());
-        return HttpResponse::NotFound().json(Refused { error });
+        return Err(Refusal::not_found(error));
     }
-    let Ok(status) = api.board.send(StatusSince { revision: 0 }).await else { return ending() };
+    let status = api.board.send(StatusSince { revision: 0 }).await?;
     let mut explanations = Vec::new();
     for (root, path) in places {
-        let mut explanation = match api.overseer.send(Explain { root, path }).await {
-            Ok(Ok(explanation)) => explanation,
-            Ok(Err(error)) => return HttpResponse::Conflict().json(Refused { error }),
-            Err(_) => return ending(),
-        };
+        let explained = api.overseer.send(Explain { root, path }).await?;
+        let mut explanation = explained.map_err(|why| Refusal::new(StatusCode::CONFLICT, why))?;
         for mirror in &mut explanation.mirrors {
             mirror.note = status.mirrors.iter().find(|it| it.id == mirror.id).and_then(note);
         }
         explanations.push(explanation);
     }
-    HttpResponse::Ok().json(explanations)
+    Ok(HttpResponse::Ok().json(explanations))
 }
 
 /// Roots may lie in each other.

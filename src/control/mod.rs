@@ -5,6 +5,7 @@ pub mod details;
 pub mod explain;
 pub mod metrics;
 pub mod openapi;
+pub mod refusal;
 pub mod reload;
 pub mod selector;
 pub mod server;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use slog::error;
@@ -11,7 +12,8 @@ use utoipa::ToSchema;
 use crate::actors::message::{ConfigRefused, Reload};
 use crate::actors::send::tell_actor;
 use crate::config;
-use crate::control::api::{Api, Refused};
+use crate::control::api::Api;
+use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::core::reload::Difference;
 
 /// `POST /reload`: the configuration file is read again, and what differs is applied.
@@ -27,11 +29,10 @@ pub struct ReloadRequest {
 pub struct NotReloaded(String);
 
 #[utoipa::path(post, path = "/reload", tag = "acting", request_body = ReloadRequest, responses((status = 200, body = Difference, description = "What has changed, or would"), (status = 422, body = Refused, description = "A bad configuration; the old one stays"), (status = 400, body = Refused, description = "Malformed")))]
-pub(super) async fn reload(api: Data<Api>, request: Json<ReloadRequest>) -> HttpResponse {
-    match apply(&api, request.dry).await {
-        Ok(difference) => HttpResponse::Ok().json(difference),
-        Err(NotReloaded(error)) => HttpResponse::UnprocessableEntity().json(Refused { error }),
-    }
+pub(super) async fn reload(api: Data<Api>, request: Json<ReloadRequest>) -> Answer {
+    let refusal = |NotReloaded(why)| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, why);
+    let difference = apply(&api, request.dry).await.map_err(refusal)?;
+    Ok(HttpResponse::Ok().json(difference))
 }
 
 /// Reads the configuration file again and applies what differs, or, if it is `dry`, only says what that would be.

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::middleware::{Condition, Next, from_fn};
-use actix_web::{App, Error, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpServer, web};
 use anyhow::{Context as _, bail};
 use rustix::fs::Mode;
 
-use crate::control::api::{self, Api, Refused};
+use crate::control::api::{self, Api};
+use crate::control::refusal::{self, Refusal};
 use crate::control::watch;
 
 /// The user at the other end of a unix socket.
@@ -55,6 +57,7 @@ pub fn serve(listener: UnixListener, api: &Api, is_groups: bool) -> anyhow::Resu
         App::new()
             .wrap(Condition::new(!is_groups, from_fn(owner_only)))
             .app_data(data.clone())
+            .configure(refusal::configure)
             .configure(watch::read_only)
             .configure(api::acting)
     })
@@ -74,7 +77,11 @@ pub fn serve(listener: UnixListener, api: &Api, is_groups: bool) -> anyhow::Resu
 pub fn serve_reading(address: SocketAddr, api: &Api) -> anyhow::Result<Server> {
     let data = web::Data::new(api.clone());
     let server = HttpServer::new(move || {
-        App::new().wrap(from_fn(known_host)).app_data(data.clone()).configure(watch::read_only)
+        App::new()
+            .wrap(from_fn(known_host))
+            .app_data(data.clone())
+            .configure(refusal::configure)
+            .configure(watch::read_only)
     })
     .workers(1)
     .disable_signals()
@@ -112,6 +119,5 @@ async fn known_host(
 }
 
 fn refuse(request: ServiceRequest, why: &str) -> ServiceResponse {
-    let answer = HttpResponse::Forbidden().json(Refused { error: why.into() });
-    request.into_response(answer)
+    request.error_response(Refusal::new(StatusCode::FORBIDDEN, why))
 }

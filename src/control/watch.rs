@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::actors::message::{Counted, Ping, StatusSince};
-use crate::control::api::{Api, Refused, ending};
+use crate::control::api::Api;
+use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::{details, metrics};
 use crate::types::limits::{EVENT_HEARTBEAT, EVENT_PAUSE};
 use crate::types::status::{MirrorStatus, RootState, Status};
@@ -47,46 +48,33 @@ pub(super) async fn dashboard() -> HttpResponse {
 }
 
 #[utoipa::path(get, path = "/status", tag = "reading", params(("since" = Option<u64>, Query, description = "Answer when the revision is another; at once without it")), responses((status = 200, body = Status, description = "Where everything stands")))]
-pub(super) async fn status(api: Data<Api>, since: Query<Since>) -> HttpResponse {
-    match api.board.send(StatusSince { revision: since.since }).await {
-        Ok(status) => HttpResponse::Ok().json(&*status),
-        Err(_) => ending(),
-    }
+pub(super) async fn status(api: Data<Api>, since: Query<Since>) -> Answer {
+    let status = api.board.send(StatusSince { revision: since.since }).await?;
+    Ok(HttpResponse::Ok().json(&*status))
 }
 
 #[utoipa::path(get, path = "/metrics", tag = "reading", responses((status = 200, content_type = "application/openmetrics-text", description = "Everything that is counted")))]
-pub(super) async fn measured(api: Data<Api>) -> HttpResponse {
-    let Ok(facts) = api.board.send(Counted).await else { return ending() };
-    match metrics::text(facts) {
-        Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
-        Err(error) => {
-            let error = format!("The metrics can't be written: {error}");
-            HttpResponse::InternalServerError().json(Refused { error })
-        }
-    }
+pub(super) async fn measured(api: Data<Api>) -> Answer {
+    let text = metrics::text(api.board.send(Counted).await?);
+    let failed = |error| Refusal::failed(format!("The metrics can't be written: {error}"));
+    Ok(HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text.map_err(failed)?))
 }
 
 /// Whether every actor answers.
 #[utoipa::path(get, path = "/healthz", tag = "reading", responses((status = 200, description = "Every part of the daemon answers"), (status = 503, body = Refused, description = "One does not")))]
-pub(super) async fn health(api: Data<Api>) -> HttpResponse {
-    match api.overseer.send(Ping).await {
-        Ok(Ok(())) => HttpResponse::Ok().body("ok\n"),
-        Ok(Err(error)) => HttpResponse::ServiceUnavailable().json(Refused { error }),
-        Err(_) => ending(),
-    }
+pub(super) async fn health(api: Data<Api>) -> Answer {
+    api.overseer.send(Ping).await?.map_err(Refusal::unavailable)?;
+    Ok(HttpResponse::Ok().body("ok\n"))
 }
 
 /// Whether every root is watched.
 #[utoipa::path(get, path = "/readyz", tag = "reading", responses((status = 200, description = "Every root is watched"), (status = 503, body = Refused, description = "One is not")))]
-pub(super) async fn ready(api: Data<Api>) -> HttpResponse {
-    let Ok(status) = api.board.send(StatusSince { revision: 0 }).await else { return ending() };
+pub(super) async fn ready(api: Data<Api>) -> Answer {
+    let status = api.board.send(StatusSince { revision: 0 }).await?;
     let is_ready = |state| matches!(state, RootState::Watching | RootState::Degraded);
     match status.roots.iter().find(|root| !is_ready(root.state)) {
-        None => HttpResponse::Ok().body("ok\n"),
-        Some(root) => {
-            let error = format!("{} is {}", root.id, root.state.name());
-            HttpResponse::ServiceUnavailable().json(Refused { error })
-        }
+        None => Ok(HttpResponse::Ok().body("ok\n")),
+        Some(root) => Err(Refusal::unavailable(format!("{} is {}", root.id, root.state.name()))),
     }
 }
 

@@ -211,6 +211,8 @@ fn each_route_refuses_nonsense_and_another_method() {
     let ask = |method: &str, path: &str, body: &str| {
         let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();
         let head = asked(&mut stream, method, path, body);
+        let says_why = head.contains("\ncontent-type: application/json\r");
+        assert!(!head.starts_with("HTTP/1.1 400") || says_why, "{method} {path}: {head}");
         head.split(' ').nth(1).unwrap_or_default().parse::<u16>().unwrap()
     };
     let routes = routes();
