@@ -68,8 +68,8 @@ pub struct CollatorActor {
     /// How often some were lost.
     losses: u64,
     live: Live,
-    /// Mirrors that the Plan did not know any more, or not as they were: what was on its way there may still land.
-    given_up: BTreeSet<MirrorId>,
+    /// Mirrors that the Plan did not know any more, or not as they were: until when what was on its way there may land.
+    given_up: BTreeMap<MirrorId, Moment>,
     /// The Plan does not know it any more.
     is_leaving: bool,
     _notice: DeathNotice,
@@ -143,7 +143,7 @@ impl CollatorActor {
             entries_now: None,
             shared: SharedBatch::default(),
             live: Live::default(),
-            given_up: BTreeSet::new(),
+            given_up: BTreeMap::new(),
             is_leaving: false,
             _notice: DeathNotice::new(who, life, &kit.overseer.gone),
             kit: kit.clone(),

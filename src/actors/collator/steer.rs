@@ -10,6 +10,7 @@ use crate::core::collator::Collator;
 use crate::types::explanation::{DecidingRule, Explanation, MirrorExplanation};
 use crate::types::ids::MirrorId;
 use crate::types::name::Escaped;
+use crate::types::plan::Plan;
 use crate::types::rel_path::RelPath;
 use crate::types::status::StuckPath;
 use crate::watch::presence::{Found, Looker};
@@ -33,18 +34,22 @@ impl Handler<NewPlan> for CollatorActor {
         self.hosts.retain(|id, _| plan.hosts.contains_key(id));
         self.forget_shared(ctx);
         self.turn(ctx, |core, _| gone.iter().for_each(|id| core.remove_mirror(id)));
-        self.given_up.extend(gone.into_iter().cloned());
+        let now = self.kit.clock.now();
+        // Who was started before lives as long as was agreed then.
+        let life = |plan: &Plan, id: &MirrorId| plan.hosts.get(&id.host).map(|it| it.timeout * 2);
+        self.given_up.retain(|_, until| *until > now);
+        self.given_up.extend(
+            gone.into_iter().map(|id| (id.clone(), now + life(&before, id).unwrap_or_default())),
+        );
         for mirror in &root.mirrors {
-            let (id, host) = (&mirror.id, &plan.hosts[&mirror.id.host]);
-            // Who was started before lives as long as was agreed then.
-            let timeout =
-                before.hosts.get(&id.host).map_or(host.timeout, |it| it.timeout.max(host.timeout));
-            let (retry, life) = (host.retry, timeout * 2);
+            let (id, retry) = (&mirror.id, plan.hosts[&mirror.id.host].retry);
+            let life = life(&before, id).max(life(&plan, id)).unwrap_or_default();
             if old.contains(id) && stays(id) {
                 self.core.set_terms(id, retry, life);
                 continue;
             }
-            self.core.add_mirror(self.kit.clock.now(), id, retry, life, self.given_up.remove(id));
+            let is_renewed = self.given_up.remove(id).is_some();
+            self.core.add_mirror(now, id, retry, life, is_renewed);
             self.core.handle_directory(id, self.memory.directory(id));
             if mirror.rsync.fsync == Some(true) {
                 self.core.trust_writes(id);
