@@ -5,14 +5,14 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::support::servers::{Rsyncd, free_port};
+use crate::support::servers::{Rsyncd, free_port, untried};
 use crate::support::{Daemon, wait_for};
 
 /// A daemon that listens, with a mirror that is in sync and one that is down.
 fn listening() -> (Daemon, u16) {
     let mut server = Rsyncd::start();
     let port = free_port();
-    let daemon = Daemon::new().local("one").mirror("down", &server.ron(), "m/site", "");
+    let daemon = Daemon::new().local("one").mirror("down", &untried(&server.ron()), "m/site", "");
     server.stop();
     daemon.write_config();
     let config = std::fs::read_to_string(daemon.config_path()).unwrap();

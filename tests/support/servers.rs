@@ -96,6 +96,13 @@ pub fn rsyncd_ron(port: u16) -> String {
     )
 }
 
+/// The same host, which is not tried again while a test looks at it.
+pub fn untried(ron: &str) -> String {
+    let quick = "first: \"100ms\", max: \"1s\"";
+    assert!(ron.contains(quick), "{ron}");
+    ron.replace(quick, "first: \"1h\", max: \"1h\"")
+}
+
 /// An ssh server that lets this user in by a key of its own.
 pub struct Sshd {
     pub dir: tempfile::TempDir,
