@@ -934,6 +934,21 @@ fn what_failed_is_brought_by_whatever_is_pushed_there_before_its_time() {
 }
 
 #[test]
+fn what_was_written_to_is_not_forgotten_by_a_walk_that_judges_what_had_failed_there() {
+    let mut log = walked();
+    seal_kinds(&mut log, 1, &["f"], Kinds::ATTRS);
+    let taken = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
+    let denied = Failed { path: "f".into(), kinds: Kinds::ATTRS, reason: "denied".into() };
+    log.applied(at(1), &mirror(0), taken.ticket, &Outcome::Partly(vec![denied]));
+    log.owe_walk(at(2), &mirror(0));
+    seal(&mut log, 2, &["f"]);
+    let walk = log.take(at(3), &mirror(0), Lane::Walk).unwrap();
+    log.applied(at(4), &mirror(0), walk.ticket, &Outcome::Done);
+    let after = log.take(at(4), &mirror(0), Lane::Fresh).expect("a walk does not see it");
+    assert_eq!(after.entries, [("f".into(), Kinds::CONTENT)]);
+}
+
+#[test]
 fn large_files_are_left_to_a_walk_that_is_owed_but_for_their_content() {
     let mut log = walked();
     set_aside(&mut log, 1, "big");

@@ -386,7 +386,8 @@ impl Debts {
     pub fn settle_stuck(&mut self, now: Moment, running: &Running, failed: &[Failed]) {
         self.release_held(|path| running.tried.contains(path));
         self.approved &= !running.approved;
-        if self.walk_owed.is_none() {
+        // What only its content tells is judged by no Walk.
+        if self.walk_owed.is_none() && !running.is_walk {
             self.rewritten.retain(|path, _| !running.tried.contains(path));
         }
         // What broke off meanwhile is due later.
@@ -399,9 +400,11 @@ impl Debts {
             }
         }
         let still: BTreeSet<&RelPath> = failed.iter().map(|f| &f.path).collect();
-        for path in running.tried.iter().filter(|path| !still.contains(path)) {
-            self.stuck.remove(path);
-        }
+        let is_over = |path: &RelPath, stuck: &Stuck| {
+            let is_judged = !running.is_walk || !stuck.kinds.contains(Kinds::CONTENT);
+            is_judged && running.tried.contains(path) && !still.contains(path)
+        };
+        self.stuck.retain(|path, stuck| !is_over(path, stuck));
         for Failed { path, kinds, reason } in failed {
             let retry = self.retry;
             let stuck = self.stuck.entry(path.clone()).or_insert_with(|| Stuck {
