@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use chrono::{DateTime, Local};
 use futures_util::StreamExt;
 use slog::{Logger, info, o, warn};
 
@@ -82,8 +83,9 @@ struct Live {
     report: bool,
     /// The next look at the source.
     look: Option<SpawnHandle>,
-    /// The next walk at a set time.
-    walk: Option<SpawnHandle>,
+    /// The next look at the clock on the wall, and what it showed last.
+    minute: Option<SpawnHandle>,
+    seen: Option<DateTime<Local>>,
     /// The next check of each Mirror.
     checks: BTreeMap<MirrorId, SpawnHandle>,
 }
@@ -251,7 +253,7 @@ impl Actor for CollatorActor {
         }
         if self.kit.mode == Mode::Live {
             self.arm_checks(ctx);
-            self.arm_walks(ctx);
+            self.heed_time(ctx);
         }
         self.turn(ctx, |_, _| ());
         self.report();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::transport::process::bytes_moved;
+use crate::transport::process::{bytes_moved, is_stopped};
 use crate::types::limits::{LARGE_WALK_ENTRIES_MIN, STALL_AFTER};
 
 /// Places for runs. Clones share them; whoever waits longest is served first.
@@ -69,7 +69,8 @@ impl Slots {
                 ended = &mut run => return ended,
                 () = tokio::time::sleep(STALL_AFTER) => {
                     let now = process.get().and_then(bytes_moved);
-                    if now == moved {
+                    // One that is held back moves nothing either, and is not stuck.
+                    if now == moved && !process.get().is_some_and(is_stopped) {
                         places = None;
                     }
                     moved = now;

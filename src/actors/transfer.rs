@@ -32,6 +32,7 @@ use crate::core::steps::Manner;
 use crate::core::{steps, verdict};
 use crate::transport::pace::{Pace, Throttle};
 use crate::transport::{Job, Transport};
+use crate::types::change::Lane;
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::limits::COMPARED_BYTES_A_SECOND;
 use crate::types::moment::Moment;
@@ -51,8 +52,8 @@ pub struct TransferActor {
     ends: HostMemory,
     transport: Rc<dyn Transport>,
     bandwidth: Bandwidth,
-    /// What its runs share; none where nothing is ever limited.
-    throttle: Option<Rc<Throttle>>,
+    /// What its runs share.
+    throttle: Rc<Throttle>,
     mirrors: BTreeMap<MirrorId, Arc<MirrorPlan>>,
     rules: BTreeMap<RootId, PathBuf>,
     roots: BTreeMap<RootId, RootLink>,
@@ -100,7 +101,7 @@ impl TransferActor {
             timeout: host.timeout,
             log: kit.log.new(o!("host" => host.id.to_string())),
             transport: (kit.transports)(host),
-            throttle: host.bandwidth.is_limited().then(Rc::default),
+            throttle: Rc::default(),
             bandwidth: host.bandwidth.clone(),
             mirrors,
             rules: rules.clone(),
@@ -185,10 +186,10 @@ impl TransferActor {
         };
         let weak = ctx.address().downgrade();
         let lacks = self.core.remote_end().lacks.clone();
-        let pace = Pace {
-            moved: (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate),
-            sent: self.throttle.clone(),
-        };
+        let may_last = step.kind.is_walk() || running.rule.push.lane == Lane::Walk;
+        let moved = (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate);
+        let pace = Pace { moved, ..self.pace(may_last) };
+        let Some(running) = self.live.running.get_mut(&id) else { return };
         let job = Job {
             step: step.clone(),
             pace,
@@ -383,7 +384,7 @@ impl Handler<Verify> for TransferActor {
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),
-            pace: Pace { moved: None, sent: self.throttle.clone() },
+            pace: self.pace(true),
             lacks: self.core.remote_end().lacks.clone(),
             source,
             mirror: mirror.clone(),
@@ -444,6 +445,9 @@ impl Handler<NewPlan> for TransferActor {
         for id in old.keys().filter(|id| stays(id)).filter(has_other_hooks) {
             self.give_up_hooks(id, ctx);
             self.core.handle_hook(id, None);
+        }
+        if let Some(host) = plan.hosts.get(&self.host) {
+            self.bandwidth = host.bandwidth.clone();
         }
         let is_new = |id: &&MirrorId| !old.contains_key(id) || !stays(id);
         mirrors.keys().filter(is_new).for_each(|id| self.core.add_mirror(id));

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
+use actix_web::http::uri::Authority;
+use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 use anyhow::{Context as _, bail};
@@ -109,9 +110,11 @@ async fn known_host(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let host = request.connection_info().host().to_string();
+    // What a proxy says of the name may be said by anybody.
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().authority().map(Authority::as_str).or(named).unwrap_or_default();
     let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
-    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if is_address || name == "localhost" {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }

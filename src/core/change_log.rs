@@ -269,7 +269,9 @@ impl ChangeLog {
         } else if debts.walk.as_ref().is_some_and(|running| running.ticket == ticket) {
             let running = debts.walk.take().expect("checked just now");
             // One that failed is tried when the next is due, and not again and again.
-            debts.check_owed &= !running.check;
+            if running.check.is_some() && debts.check_owed <= running.check {
+                debts.check_owed = None;
+            }
             if let Some(fresh) = &mut debts.fresh {
                 fresh.overtaken = true;
             }
@@ -375,7 +377,7 @@ impl ChangeLog {
     pub fn wants_walk(&self, now: Moment, id: &MirrorId) -> bool {
         let is_wanted = |debts: &Debts| {
             let is_due = debts.walk_waits() && debts.walk_after <= now;
-            let is_whole = is_due || (debts.check_owed && debts.walk.is_none());
+            let is_whole = is_due || (debts.check_owed.is_some() && debts.walk.is_none());
             debts.wants_large() || (debts.fresh.is_none() && is_whole)
         };
         self.mirrors.get(id).is_some_and(is_wanted)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::core::change_log::{ChangeLog, Taken};
 use crate::core::checkpoint::{self, Checkpoint};
+use crate::core::debts::Depth;
 use crate::core::directory::Directory;
 use crate::core::open_epoch::{OpenEpoch, Waits};
 use crate::core::rule::Rule;
@@ -263,7 +264,8 @@ impl Collator {
             self.log.applied(now, id, ticket, &end.outcome);
             return;
         };
-        let (is_walk, is_check, covered) = (running.is_walk, running.check, running.to);
+        let (is_walk, covered) = (running.is_walk, running.to);
+        let is_check = running.check == Some(Depth::Contents);
         let links = self.log.links(id, ticket);
         self.log.applied(now, id, ticket, &end.outcome);
         let known = self.log.directory(id);

@@ -22,8 +22,8 @@ pub struct Debts {
     pub cursor: Epoch,
     /// Since when it owes a Walk.
     pub walk_owed: Option<Moment>,
-    /// It is to be compared whole, contents included, though it is not in doubt.
-    pub check_owed: bool,
+    /// It is to be compared whole, though it is not in doubt.
+    pub check_owed: Option<Depth>,
     /// Its host would have begun with that, but for a push under way: the next push waits once.
     pub check_refused: bool,
     /// When its turn for a Walk comes.
@@ -77,6 +77,15 @@ pub struct Debts {
 /// An old name, and the new one whose files it may share on the mirror.
 pub type Link = (RelPath, RelPath);
 
+/// What a Mirror that is not in doubt is compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Sizes and times.
+    Times,
+    /// Contents too.
+    Contents,
+}
+
 /// A large file that is owed.
 #[derive(Clone, Copy, Debug)]
 pub struct Large {
@@ -113,7 +122,6 @@ pub struct Echo {
 }
 
 /// Work that was handed out.
-#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug)]
 pub struct Running {
     /// What the end of this work must name.
@@ -130,8 +138,8 @@ pub struct Running {
     pub overtaken: bool,
     /// Whether it may delete whatever has to go.
     pub approved: bool,
-    /// Whether it is a Walk that compares contents.
-    pub check: bool,
+    /// How it compares, if it is a Walk of a Mirror that is not in doubt.
+    pub check: Option<Depth>,
     /// Renames that it makes use of, or puts right.
     pub links: BTreeSet<Link>,
     /// The large files that this is a push of, in the Walks' place; empty for anything else.
@@ -164,7 +172,7 @@ impl Debts {
         Self {
             cursor,
             walk_owed: Some(now),
-            check_owed: false,
+            check_owed: None,
             check_refused: false,
             walk_after: now,
             lately: VecDeque::new(),

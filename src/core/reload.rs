@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::types::ids::{HostId, MirrorId, RootId};
 use crate::types::plan::{HostPlan, MirrorPlan, Plan, RootPlan};
+use crate::types::timetable::Bandwidth;
 
 /// What a new Plan starts, stops, changes and leaves alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,7 +43,7 @@ impl<T> Default for Parts<T> {
 
 /// Compares two Plans.
 pub fn difference(old: &Plan, new: &Plan) -> Difference {
-    let hosts = parts(&old.hosts, &new.hosts, |_, a, b| a == b);
+    let hosts = parts(&old.hosts, &new.hosts, |_, a, b| connected(a) == connected(b));
     let roots = parts(&old.roots, &new.roots, |_, a, b| itself(a) == itself(b));
     let is_same_way = |id: &HostId| {
         let kind = |plan: &Plan| plan.hosts.get(id).map(|host: &HostPlan| host.kind.clone());
@@ -66,6 +67,11 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
     let at_next_start = settings.into_iter().filter(|(_, differs)| *differs);
     let at_next_start = at_next_start.map(|(name, _)| name.to_string()).collect();
     Difference { hosts, roots, mirrors, at_next_start }
+}
+
+/// A Host but for how much it may be sent, which its runs heed as they go.
+fn connected(host: &HostPlan) -> HostPlan {
+    HostPlan { bandwidth: Bandwidth::default(), ..host.clone() }
 }
 
 /// A Root without its Mirrors, and without when they are walked: that needs no new watching.

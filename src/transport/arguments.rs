@@ -42,7 +42,7 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     add("--no-motd");
     add(&format!("--timeout={}", host.timeout.as_secs().max(1)));
     // What is less, for a while or since others run too, is seen to from outside.
-    if let Some(bandwidth) = host.bandwidth.max() {
+    if let Some(bandwidth) = job.pace.told {
         // In units of 1024 bytes; 0 would mean unlimited.
         add(&format!("--bwlimit={}", bandwidth.div_ceil(1024).max(1)));
     }

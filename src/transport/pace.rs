@@ -12,11 +12,17 @@ use tokio::time::{Instant, sleep};
 
 use crate::transport::process::{Moved, bytes_moved};
 
-/// How often it is looked at: at most what is moved meanwhile is too much.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How soon it is looked at while it is held back: what is moved meanwhile is too much.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// And while it is not: not longer than what it may save up.
+const LOOK_INTERVAL_MAX: Duration = BURST;
 
 /// What was not used is kept for so long, so that a short run is as fast as it can be.
 const BURST: Duration = Duration::from_millis(250);
+
+/// Each pause lets at most about so much through, on its way through the kernel's buffers.
+const LET_THROUGH_MAX: u64 = 4 << 20;
 
 /// How fast a run may be.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +31,8 @@ pub struct Pace {
     pub moved: Option<u64>,
     /// What it may send; none: never limited.
     pub sent: Option<Rc<Throttle>>,
+    /// Bytes a second that rsync itself is told to keep to, from its start to its end; none: any.
+    pub told: Option<u64>,
 }
 
 /// Bytes a second that the runs of a host may send together, now.
@@ -38,6 +46,14 @@ impl Throttle {
     /// From now on; none: as fast as they can. Returns whether that is new.
     pub fn set(&self, rate: Option<u64>) -> bool {
         self.rate.replace(rate) != rate
+    }
+
+    /// What a run that begins now is told to keep to itself. One that may last is told no less than will ever hold
+    /// (`most`), if pauses can hold it back to what holds now, none of which is longer than `patience`.
+    pub fn told(&self, most: Option<u64>, may_last: bool, patience: Duration) -> Option<u64> {
+        let now = self.rate.get()?;
+        let can_be_held_back = now as f64 * patience.as_secs_f64() >= LET_THROUGH_MAX as f64;
+        if may_last && can_be_held_back { most } else { Some(now) }
     }
 
     fn share(&self) -> Option<u64> {
@@ -61,6 +77,23 @@ impl Drop for Sharing {
     }
 }
 
+/// A group that was stopped. Dropped, it goes on.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(group: Pid) -> Self {
+        // One that has ended meanwhile needs neither.
+        let _ = kill_process_group(group, Signal::STOP);
+        Self(group)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.0, Signal::CONT);
+    }
+}
+
 impl Pace {
     /// Runs to the end, stopping the process's group whenever it is ahead. What the other side reads follows, since it
     /// waits for our list. A process that has written nothing for `patience` is left alone until it does, nor is it ever
@@ -78,22 +111,23 @@ impl Pace {
         let mut run = pin!(run);
         let (mut moved, mut sent) = (Allowance::default(), Allowance::default());
         let (mut written, mut spoke, mut looked) = (0, Instant::now(), Instant::now());
+        let mut interval = LOOK_INTERVAL;
         loop {
             tokio::select! {
                 biased;
                 ended = &mut run => return ended,
-                () = sleep(LOOK_INTERVAL) => (),
+                () = sleep(interval) => (),
             }
+            interval = (interval * 2).min(LOOK_INTERVAL_MAX);
             let Some((id, now)) = process.get().and_then(|id| Some((id, bytes_moved(id)?))) else {
                 continue;
             };
             let Moved { read, written: now } = now;
             let passed = looked.elapsed();
             looked = Instant::now();
-            let ahead = [
-                moved.ahead(read + now, self.moved, passed),
-                sent.ahead(now, self.sent.as_deref().and_then(Throttle::share), passed),
-            ];
+            let share = self.sent.as_deref().and_then(Throttle::share);
+            let ahead =
+                [moved.ahead(read + now, self.moved, passed), sent.ahead(now, share, passed)];
             // The other side waits only so long for a word, and a long file is read without one.
             if now != written {
                 (written, spoke) = (now, looked);
@@ -102,15 +136,14 @@ impl Pace {
             if ahead.is_zero() || spoke.elapsed() > patience {
                 continue;
             }
+            interval = LOOK_INTERVAL;
             let Some(group) = Pid::from_raw(id.cast_signed()) else { continue };
-            // One that has ended meanwhile needs neither.
-            let _ = kill_process_group(group, Signal::STOP);
+            let _stopped = Stopped::new(group);
             tokio::select! {
                 biased;
                 ended = &mut run => return ended,
                 () = sleep(ahead) => (),
             }
-            let _ = kill_process_group(group, Signal::CONT);
         }
     }
 }
@@ -173,11 +206,52 @@ mod tests {
             let throttle = Rc::new(Throttle::default());
             throttle.set(Some(1 << 20));
             for sent in [None, Some(throttle.clone())] {
-                let ended = writer(&Pace { moved: Some(1 << 20), sent }).await;
+                let ended = writer(&Pace { moved: Some(1 << 20), sent, told: None }).await;
                 assert_eq!(ended.exit, Exit::Code(0));
             }
             assert_eq!(throttle.runs.get(), 0);
         });
+    }
+
+    #[test]
+    fn a_rate_is_kept_by_one_run_and_by_two_together() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        let throttle = Rc::new(Throttle::default());
+        throttle.set(Some(8 << 20));
+        let run = || {
+            let process: Rc<Cell<Option<u32>>> = Rc::default();
+            let (seen, throttle) = (process.clone(), throttle.clone());
+            let arguments = ["if=/dev/zero", "bs=16k", "count=512"].map(Into::into).into();
+            let spec = Spec { program: "dd".into(), arguments, ..Spec::default() };
+            async move {
+                let pace = Pace { sent: Some(throttle), ..Pace::default() };
+                let run = process::run(spec, |id| seen.set(id), |_| ());
+                pace.keep(run, &process, 9 * SECOND).await
+            }
+        };
+        // No machine is too fast for what must take a second each; half of that is saved up, or let through.
+        for runs in [1, 2] {
+            let begin = Instant::now();
+            local.block_on(&runtime, async {
+                let runs: Vec<_> = (0..runs).map(|_| tokio::task::spawn_local(run())).collect();
+                for run in runs {
+                    assert_eq!(run.await.unwrap().exit, Exit::Code(0));
+                }
+            });
+            assert!(begin.elapsed() > SECOND * runs / 2, "{runs}: {:?}", begin.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_run_that_may_last_is_held_back_from_outside_where_that_can_be_done() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.told(None, true, SECOND), None);
+        throttle.set(Some(8 << 20));
+        assert_eq!(throttle.told(None, true, SECOND), None);
+        assert_eq!(throttle.told(None, false, SECOND), Some(8 << 20), "a short one");
+        throttle.set(Some(1 << 20));
+        assert_eq!(throttle.told(None, true, SECOND), Some(1 << 20), "too slow for pauses");
     }
 
     #[test]

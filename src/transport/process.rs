@@ -202,6 +202,13 @@ pub fn bytes_moved(process: u32) -> Option<Moved> {
     Some(Moved { read: count("rchar:")?, written: count("wchar:")? })
 }
 
+/// Whether a process was stopped, by us or by somebody else.
+pub fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Its name, in parentheses, may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 /// Bytes since a process's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {

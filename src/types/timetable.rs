@@ -71,6 +71,11 @@ impl FromStr for Window {
         let (from, to) = times.split_once('-').ok_or_else(fault)?;
         let from = minute_of(from).filter(|from| *from < DAY_MINUTES).ok_or_else(fault)?;
         let to = minute_of(to).ok_or_else(fault)?;
+        if to == from {
+            return Err(format!(
+                "{text:?} begins and ends at once; a whole day is \"00:00-24:00\""
+            ));
+        }
         let minutes = if to > from { to - from } else { to + DAY_MINUTES - from };
         Ok(Self { days, from, minutes })
     }
@@ -146,8 +151,8 @@ impl Bandwidth {
 pub struct SetTimes(Cron);
 
 impl SetTimes {
-    /// The first time after this one; none if there is none in the years to come. A time that a change of the clocks
-    /// leaves out is made up for; one that comes twice counts once.
+    /// The first time after this one. Where a change of the clocks leaves out a single time of a day, that is made up for;
+    /// one that comes twice counts once. Of several times a day those that are left out are.
     pub fn next_after<Z: TimeZone>(&self, time: &DateTime<Z>) -> Option<DateTime<Z>> {
         self.0.find_next_occurrence(time, false).ok()
     }
@@ -163,7 +168,12 @@ impl FromStr for SetTimes {
             "Expected times in cron's notation, such as \"30 3 * * *\" for each day at 03:30";
         let cron =
             parser.parse(text).map_err(|why| format!("{expected}, found {text:?}: {why}"))?;
-        Ok(Self(cron))
+        let times = Self(cron);
+        // Looking for what never comes takes long, and would be done again and again.
+        if times.next_after(&DateTime::UNIX_EPOCH).is_none() {
+            return Err(format!("{expected}, found {text:?}, which never comes"));
+        }
+        Ok(times)
     }
 }
 
@@ -221,6 +231,7 @@ mod tests {
             "Foo 08:00-18:00",
             "Mon-",
             "+1:00-02:00",
+            "08:00-08:00",
         ] {
             assert!(text.parse::<Window>().is_err(), "{text}");
         }
@@ -263,7 +274,7 @@ mod tests {
         let next = times.next_after(&saturday).unwrap();
         assert_eq!(next.to_rfc3339(), "2026-11-22T03:30:00+00:00");
         assert_eq!(times.next_after(&next).unwrap().to_rfc3339(), "2026-11-29T03:30:00+00:00");
-        for text in ["", "30 3 * *", "0 30 3 * * *", "61 * * * *", "daily"] {
+        for text in ["", "30 3 * *", "0 30 3 * * *", "61 * * * *", "daily", "0 0 30 2 *"] {
             assert!(text.parse::<SetTimes>().is_err(), "{text}");
         }
     }

@@ -148,6 +148,10 @@ fn over_tcp_nothing_can_be_done_and_no_page_from_elsewhere_may_read() {
     }
     let (code, ..) = ask(port, "GET /status", "evil.example.org");
     assert_eq!(code, 403, "a page whose name was made to lead here");
+    for said in ["x-forwarded-host: localhost", "forwarded: host=localhost"] {
+        let (code, ..) = ask(port, "GET /status", &format!("evil.example.org\r\n{said}"));
+        assert_eq!(code, 403, "{said}, as that page may say");
+    }
     let (code, head, body) = get(port, "/");
     assert_eq!(code, 200);
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");

@@ -852,6 +852,7 @@ impl World {
                 self.hide(path);
             }
             9 => self.kill_daemon(),
+            10 if self.random.one_in(2) => self.collator.handle_walk_due(self.now, &id(host)),
             10 => self.collator.handle_check_due(self.now, &id(host)),
             7 if self.memory[host] != Directory::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),

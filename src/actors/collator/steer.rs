@@ -57,7 +57,7 @@ impl Handler<NewPlan> for CollatorActor {
             self.begin_checks(ctx, id);
         }
         self.root = root;
-        self.arm_walks(ctx);
+        self.heed_time(ctx);
         self.turn(ctx, |_, _| ());
         self.report();
     }

@@ -9,6 +9,7 @@ use slog::info;
 use super::TransferActor;
 use crate::actors::kit::Mode;
 use crate::actors::shell::Shell;
+use crate::transport::pace::Pace;
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
 use crate::types::timetable::{WeekMinute, minutes_left};
@@ -19,34 +20,47 @@ impl TransferActor {
     pub(super) fn heed_time(&mut self, ctx: &mut Context<Self>) {
         let (time, left) = self.kit.clock.wall();
         let minute = WeekMinute::of(&time);
-        let rate = self.bandwidth.at(minute);
-        if let Some(throttle) = &self.throttle
-            && throttle.set(rate)
-        {
-            let rate = rate.map(|rate| format!("{}/s", bytesize::ByteSize::b(rate)));
-            info!(self.log, "Bandwidth"; "rate" => rate.as_deref().unwrap_or("unlimited"));
-        }
-        let now = self.kit.clock.now();
-        let quiet = |(id, windows): (&MirrorId, &Vec<_>)| {
-            let minutes = minutes_left(windows, minute)?;
-            let full = Duration::from_secs(60) * u32::from(minutes.saturating_sub(1));
-            Some((id.clone(), now + left + full))
-        };
-        let windows = || self.mirrors.iter().map(|(id, mirror)| (id, &mirror.quiet));
-        let quiet: BTreeMap<MirrorId, Moment> = match self.kit.mode {
-            Mode::Live => windows().filter_map(quiet).collect(),
-            // Whoever asks for one pass wants it now.
-            Mode::Once => BTreeMap::new(),
-        };
-        let is_timed = windows().any(|(_, windows)| !windows.is_empty())
-            || !self.bandwidth.timetable.is_empty();
+        self.heed_bandwidth(minute);
+        let quiet = self.quiet(minute, left);
+        // Before whatever else is due.
+        self.core.handle_quiet(self.kit.clock.now(), &quiet);
+        self.turn(ctx, |_, _| ());
         if let Some(old) = self.live.minute.take() {
             ctx.cancel_future(old);
         }
-        if is_timed {
-            let again = ctx.run_later(left, Self::heed_time);
-            self.live.minute = Some(again);
+        let is_timed = !self.bandwidth.timetable.is_empty()
+            || self.mirrors.values().any(|mirror| !mirror.quiet.is_empty());
+        self.live.minute = is_timed.then(|| ctx.run_later(left, Self::heed_time));
+    }
+
+    /// How fast a run that begins now may be; `may_last`: it may see another time of the day.
+    pub(super) fn pace(&self, may_last: bool) -> Pace {
+        if !self.bandwidth.is_limited() {
+            return Pace::default();
         }
-        self.turn(ctx, |core, now| core.handle_quiet(now, &quiet));
+        let told = self.throttle.told(self.bandwidth.max(), may_last, self.timeout / 4);
+        Pace { moved: None, sent: Some(self.throttle.clone()), told }
+    }
+
+    fn heed_bandwidth(&self, minute: WeekMinute) {
+        let rate = self.bandwidth.at(minute);
+        if self.throttle.set(rate) {
+            let rate = rate.map(|rate| format!("{}/s", bytesize::ByteSize::b(rate)));
+            info!(self.log, "Bandwidth"; "rate" => rate.as_deref().unwrap_or("unlimited"));
+        }
+    }
+
+    /// Until when nothing is begun on which Mirrors; `left` of this minute are left.
+    fn quiet(&self, minute: WeekMinute, left: Duration) -> BTreeMap<MirrorId, Moment> {
+        // Whoever asks for one pass wants it now.
+        if self.kit.mode == Mode::Once {
+            return BTreeMap::new();
+        }
+        let end = self.kit.clock.now() + left;
+        let quiet = self.mirrors.iter().filter_map(|(id, mirror)| {
+            let minutes = minutes_left(&mirror.quiet, minute)?;
+            Some((id.clone(), end + Duration::from_secs(60) * u32::from(minutes - 1)))
+        });
+        quiet.collect()
     }
 }

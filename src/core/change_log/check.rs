@@ -1,22 +1,25 @@
-//! Checks: a Walk that compares contents, of a Mirror that is not in doubt.
+//! Checks: Walks of Mirrors that are not in doubt. Fresh changes don't wait for them.
 
 use super::ChangeLog;
+use crate::core::debts::Depth;
 use crate::types::change::Epoch;
 use crate::types::ids::MirrorId;
 use crate::types::rel_path::RelPath;
 
 impl ChangeLog {
-    /// Everything on this Mirror is to be compared, contents included, though nothing is in doubt.
-    pub fn owe_check(&mut self, id: &MirrorId) {
+    /// Everything on this Mirror is to be compared, though nothing is in doubt.
+    pub fn owe_check(&mut self, id: &MirrorId, depth: Depth) {
         if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.check_owed = true;
+            debts.check_owed = debts.check_owed.max(Some(depth));
         }
     }
 
     /// A check of this Mirror had to wait for a push: this once the push waits for it.
     pub(super) fn refused_check(&mut self, id: &MirrorId) -> bool {
         self.mirrors.get_mut(id).is_some_and(|debts| {
-            std::mem::take(&mut debts.check_refused) && debts.check_owed && debts.walk.is_none()
+            std::mem::take(&mut debts.check_refused)
+                && debts.check_owed.is_some()
+                && debts.walk.is_none()
         })
     }
 

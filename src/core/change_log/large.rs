@@ -17,7 +17,7 @@ impl Debts {
     /// Whether large files may be left to a push of their own: not while their place is taken, or will be. What
     /// failed waits on its own backoff, and is tried by whoever tries it.
     pub(super) fn may_set_aside(&self, tried: &BTreeSet<RelPath>) -> bool {
-        let is_free = !self.is_walked() && self.walk_owed.is_none() && !self.check_owed;
+        let is_free = !self.is_walked() && self.walk_owed.is_none() && self.check_owed.is_none();
         let has_room = self.large_files().count() < LARGE_FILES_MAX;
         is_free && has_room && !tried.iter().any(|path| self.stuck.contains_key(path))
     }
@@ -27,7 +27,7 @@ impl Debts {
         !self.large.is_empty()
             && self.walk.is_none()
             && self.walk_owed.is_none()
-            && !self.check_owed
+            && self.check_owed.is_none()
     }
 }
 

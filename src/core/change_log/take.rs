@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ChangeLog, Taken};
-use crate::core::debts::{Debts, Link, Running};
+use crate::core::debts::{Debts, Depth, Link, Running};
 use crate::types::change::{Epoch, Kinds, Lane, Ticket};
 use crate::types::ids::MirrorId;
 use crate::types::moment::Moment;
@@ -14,7 +14,7 @@ impl ChangeLog {
     /// same lane is void.
     pub fn take(&mut self, now: Moment, id: &MirrorId, lane: Lane) -> Option<Taken> {
         let debts = self.mirrors.get(id)?;
-        let is_whole = debts.walk_owed.is_some() || debts.check_owed;
+        let is_whole = debts.walk_owed.is_some() || debts.check_owed.is_some();
         let taken = match lane {
             Lane::Walk if is_whole => self.take_walk(now, id),
             Lane::Walk => self.take_large(id),
@@ -27,10 +27,10 @@ impl ChangeLog {
 
     fn take_walk(&mut self, now: Moment, id: &MirrorId) -> Option<Taken> {
         let debts = self.mirrors.get_mut(id)?;
-        let check = debts.walk_owed.is_none();
+        let check = debts.check_owed.filter(|_| debts.walk_owed.is_none());
         // A Push that began before the Walk could put old content over what the Walk brought.
-        if debts.fresh.is_some() || (!check && debts.walk_after > now) {
-            debts.check_refused = check;
+        if debts.fresh.is_some() || (check.is_none() && debts.walk_after > now) {
+            debts.check_refused = check.is_some();
             return None;
         }
         self.void_walk(id);
@@ -45,6 +45,7 @@ impl ChangeLog {
         let walk = Running { tried, is_walk: true, approved, check, echo_due, ..running };
         debts.walk = Some(walk);
         let taken = debts.taken(ticket, to);
+        let check = check == Some(Depth::Contents);
         Some(Taken { walk: true, check, suspicious: debts.suspicious, ..taken })
     }
 
@@ -103,7 +104,7 @@ impl Debts {
             is_walk: false,
             overtaken: false,
             approved: false,
-            check: false,
+            check: None,
             links: BTreeSet::new(),
             large: BTreeMap::new(),
             echo_due: None,

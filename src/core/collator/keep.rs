@@ -3,6 +3,7 @@
 use super::{Collator, Effect, Phase};
 use crate::core::change_log::Taken;
 use crate::core::checkpoint::{self, Checkpoint, Holders};
+use crate::core::debts::Depth;
 use crate::core::directory::Directory;
 use crate::types::batch::Dirty;
 use crate::types::change::{Change, Epoch, Kinds};
@@ -115,8 +116,16 @@ impl Collator {
 
     /// Everything on this Mirror is to be compared, contents included.
     pub fn handle_check_due(&mut self, now: Moment, id: &MirrorId) {
-        self.log.owe_check(id);
+        self.log.owe_check(id, Depth::Contents);
         self.nudge(now, id);
+    }
+
+    /// Everything on this Mirror is to be compared by size and time. One that is to be walked anyway is.
+    pub fn handle_walk_due(&mut self, now: Moment, id: &MirrorId) {
+        if !self.log.owes_walk(id) {
+            self.log.owe_check(id, Depth::Times);
+            self.nudge(now, id);
+        }
     }
 
     /// Whether the Mirrors were sent what the Root holds: nothing is left as it is for want of a volume.
