@@ -75,7 +75,7 @@ install:
 	@test -x target/release/mirrorball || { echo "make build first" >&2; exit 1; }
 	install -d $(bin) $(unit) $(share)/man $(share)/bash-completion/completions \
 		$(share)/zsh/site-functions $(share)/fish/vendor_completions.d $(share)/doc/mirrorball \
-		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d
+		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 755 target/release/mirrorball $(bin)/mirrorball
 	target/release/mirrorball man --directory $(share)/man
 	target/release/mirrorball completions bash > $(share)/bash-completion/completions/mirrorball
@@ -84,7 +84,8 @@ install:
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' contrib/mirrorball.service > $(unit)/mirrorball.service
 	install -m 644 contrib/sysctl.d/60-mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
 	install -m 644 contrib/sysusers.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
-	install -m 644 README.md CHANGELOG.md config/*.ron docs/*.md contrib/prometheus/alerts.yml $(share)/doc/mirrorball/
+	install -m 644 contrib/tmpfiles.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
+	install -m 644 README.md CHANGELOG.md config/*.ron docs/*.md contrib/prometheus/alerts.yml contrib/grafana/mirrorball.json $(share)/doc/mirrorball/
 
 # target/debian/mirrorball_*.deb, of what `make install` installs. Needs cargo-deb; REVISION=2 for a second one.
 REVISION ?= 1

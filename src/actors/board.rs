@@ -15,7 +15,7 @@ use crate::actors::message::{
 use crate::core::change_log::Standing;
 use crate::core::mirror::MirrorReport;
 use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::limits::{LOOKERS_MAX, RECENT_RUNS_MAX};
+use crate::types::limits::{LOOKERS_MAX, RECENT_RUNS_MAX, RECENT_WHY_MAX};
 use crate::types::moment::Moment;
 use crate::types::name::Escaped;
 use crate::types::outcome::RemoteEnd;
@@ -248,6 +248,10 @@ impl Handler<RunEnded> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: RunEnded, _: &mut Self::Context) {
         let RunEnded { mirror, at, ran } = message;
+        let mut mirrors = self.plan.roots.values().flat_map(|root| &root.mirrors);
+        if !mirrors.any(|it| it.id == mirror) {
+            return;
+        }
         let run = RecentRun {
             at: self.clock.date(at),
             kind: if ran.is_walk { "walk" } else { "push" }.into(),
@@ -255,7 +259,7 @@ impl Handler<RunEnded> for BoardActor {
             seconds: ran.took.as_secs_f64(),
             paths: ran.entries,
             bytes_sent: ran.bytes_sent,
-            why: ran.why,
+            why: ran.why.map(|why| why.chars().take(RECENT_WHY_MAX).collect()),
         };
         let recent = self.recent.entry(mirror).or_default();
         recent.push_front(run);
@@ -281,7 +285,7 @@ impl Handler<NewPlan> for BoardActor {
         let mirrors: BTreeSet<&MirrorId> = mirrors.map(|mirror| &mirror.id).collect();
         let is_new = |id: &MirrorId| message.renewed.contains(id);
         self.hosts.retain(|id, _| mirrors.contains(id) && !is_new(id));
-        self.recent.retain(|id, _| mirrors.contains(id));
+        self.recent.retain(|id, _| mirrors.contains(id) && !is_new(id));
         self.roots.retain(|id, _| plan.roots.contains_key(id));
         for root in self.roots.values_mut() {
             root.report.mirrors.retain(|(id, ..)| !is_new(id));

@@ -73,7 +73,7 @@ pub fn to_stderr(level_plan: LogLevel, format: LogFormat, verbose: u8) -> Log {
     let level = level(level_plan, verbose);
     match format {
         LogFormat::Terminal if is_journal() => {
-            let decorator = slog_term::PlainSyncDecorator::new(io::stderr());
+            let decorator = slog_term::PlainSyncDecorator::new(JournalLines(io::stderr()));
             let format = slog_term::FullFormat::new(decorator);
             build(format.use_custom_header_print(journal_header).build(), level)
         }
@@ -90,6 +90,28 @@ fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let found = rustix::fs::fstat(io::stderr());
     found.is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// Gives each line of a record its level: journald takes lines for themselves.
+struct JournalLines<W>(W);
+
+impl<W: Write> Write for JournalLines<W> {
+    /// One record, as the decorator writes it.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let level = record.get(..3).unwrap_or_default();
+        let mut lines = record.strip_suffix(b"\n").unwrap_or(record).split(|byte| *byte == b'\n');
+        let mut text = lines.next().unwrap_or_default().to_vec();
+        for line in lines {
+            text.extend([b"\n", level, line].concat());
+        }
+        text.push(b'\n');
+        self.0.write_all(&text)?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// journald knows the time; the level it takes from the line's beginning, see `sd-daemon(3)`.
@@ -133,4 +155,18 @@ where
 fn level(level: LogLevel, verbose: u8) -> Level {
     let levels = [Level::Error, Level::Warning, Level::Info, Level::Debug, Level::Trace];
     levels[(level as usize + usize::from(verbose)).min(levels.len() - 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_for_journald_has_the_level_of_its_record() {
+        let mut lines = JournalLines(Vec::new());
+        lines.write_all(b"<3>It is refused, why: one\n<0>two\n").unwrap();
+        lines.write_all(b"<6>good\n").unwrap();
+        let text = String::from_utf8(lines.0).unwrap();
+        assert_eq!(text, "<3>It is refused, why: one\n<3><0>two\n<6>good\n");
+    }
 }

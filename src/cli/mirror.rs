@@ -66,7 +66,7 @@ pub struct MirrorArgs {
     /// Give up a peer that is silent for this long
     #[arg(long, value_name = "TIME")]
     timeout: Option<String>,
-    /// Bytes a second to each target's host, such as 10MiB/s
+    /// Bytes a second to each target, such as 10MiB/s
     #[arg(long, value_name = "RATE")]
     bandwidth: Option<String>,
     /// One more option for rsync, such as --rsync-option=--compress

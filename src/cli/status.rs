@@ -10,7 +10,7 @@ use crate::cli::table::Naming;
 use crate::cli::{DaemonArg, say, table, top};
 use crate::control::selector::Selector;
 use crate::types::ids::MirrorId;
-use crate::types::status::Status;
+use crate::types::status::{MirrorState, Status};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ pub struct StatusArgs {
     /// Show it live, with keys to steer it
     #[arg(long, conflicts_with_all = ["json", "max_lag"])]
     watch: bool,
-    /// Exit with 1 if any mirror lags more than this
+    /// Exit with 1 if any mirror lags more than this, those in a quiet time aside
     #[arg(long, value_parser = humantime::parse_duration)]
     max_lag: Option<Duration>,
 }
@@ -55,7 +55,10 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         say(&table::text(&status, Naming::Mirror, terminal_width()));
     }
     let max_lag = args.max_lag.map(|lag| lag.as_secs_f64());
-    let lags = |max: f64| status.mirrors.iter().any(|mirror| mirror.lag_seconds > max);
+    let lags = |max: f64| {
+        let mut lagging = status.mirrors.iter().filter(|it| it.state != MirrorState::Quiet);
+        lagging.any(|mirror| mirror.lag_seconds > max)
+    };
     Ok(if max_lag.is_some_and(lags) { ExitCode::Failed } else { ExitCode::Ok })
 }
 

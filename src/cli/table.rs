@@ -124,7 +124,9 @@ pub fn elide(text: &str, width: usize) -> String {
 pub fn headline(status: &Status, naming: Naming) -> String {
     let total = status.mirrors.len();
     let in_sync = status.mirrors.iter().filter(|m| m.state == MirrorState::InSync).count();
-    let worst = status.mirrors.iter().max_by(|a, b| a.lag_seconds.total_cmp(&b.lag_seconds));
+    // What waits for its time is as it should be.
+    let lagging = status.mirrors.iter().filter(|m| m.state != MirrorState::Quiet);
+    let worst = lagging.max_by(|a, b| a.lag_seconds.total_cmp(&b.lag_seconds));
     let mut line = format!("{in_sync} of {total} in sync");
     if let Some(worst) = worst.filter(|worst| worst.state != MirrorState::InSync) {
         let lag = short_duration(worst.lag_seconds);

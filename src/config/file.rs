@@ -35,10 +35,10 @@ pub struct Control {
     /// The unix socket that the commands use. Default `/run/mirrorball/control.sock`.
     pub socket: Option<String>,
     /// The group that may use the socket, by name or number: it gets mode 0660. Default: only the daemon's own user and
-    /// root, mode 0600.
+    /// root, mode 0600. The daemon's user must be in it; its members may do everything that there is a command for.
     pub group: Option<String>,
-    /// TCP address for reading only, such as `127.0.0.1:8731`: the page, `/metrics`, `/events`, `/status`, `/healthz` and
-    /// `/readyz`. Asked for by an address or as localhost, and by no other name. Whoever reaches it sees names and errors;
+    /// TCP address for reading only, such as `127.0.0.1:8731`: the page, `/metrics`, `/events`, `/status`,
+    /// `/mirrors/{id}`, `/healthz` and `/readyz`. Asked for by an address or as localhost, and by no other name. Whoever reaches it sees names and errors;
     /// bind it to loopback, or put something in front that asks who comes. Default: off.
     pub listen: Option<String>,
 }
@@ -157,7 +157,8 @@ pub struct HostLimits {
     /// For all runs on this host together, such as `10MiB/s`. Default: unlimited.
     pub bandwidth: Option<String>,
     /// Other bandwidths, or `unlimited`, by the time of the week where the daemon runs:
-    /// `{"Mon-Fri 08:00-18:00": "2MiB/s"}`. Runs that are under way keep to it too.
+    /// `{"Mon-Fri 08:00-18:00": "2MiB/s"}`. Runs that are under way are held back by pauses, none longer than a quarter of
+    /// `timeout`: a rate that is less than 4 MiB in such a time is kept to by those that begin afterwards.
     pub timetable: BTreeMap<String, String>,
     /// A peer that is silent for this long is given up. Default `60s`.
     pub timeout: Option<String>,
@@ -200,7 +201,7 @@ pub struct Root {
     #[schema(value_type = Option<String>)]
     pub walk: Option<WalkMode>,
     /// When each mirror is compared whole, by size and time, and repaired: in cron's notation, such as `30 3 * * Sun`.
-    /// Default: never.
+    /// Fresh changes don't wait for it. Default: never.
     pub walk_at: Option<String>,
     /// How often each mirror is compared whole, contents included, and repaired, such as `7d`. Default: never.
     pub verify_every: Option<String>,
@@ -251,7 +252,7 @@ pub struct Mirror {
     /// rsync's own options, over those of the host.
     pub rsync: RsyncOptions,
     /// When nothing is begun there, by the time of the week where the daemon runs, such as `["Mon-Fri 08:00-18:00"]`.
-    /// Changes collect, and are pushed when it is over.
+    /// Changes collect, and are pushed when it is over. `verify` and `plan`, asked for by a person, are answered.
     pub quiet: Vec<String>,
     /// Commands after each of its pushes, besides those of the root.
     pub hooks: Vec<Hook>,

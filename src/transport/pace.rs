@@ -214,33 +214,35 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_kept_by_one_run_and_by_two_together() {
+    fn who_sends_too_much_is_stopped_and_ends_with_its_run() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let local = tokio::task::LocalSet::new();
+        let process: Rc<Cell<Option<u32>>> = Rc::default();
         let throttle = Rc::new(Throttle::default());
-        throttle.set(Some(8 << 20));
-        let run = || {
-            let process: Rc<Cell<Option<u32>>> = Rc::default();
-            let (seen, throttle) = (process.clone(), throttle.clone());
-            let arguments = ["if=/dev/zero", "bs=16k", "count=512"].map(Into::into).into();
-            let spec = Spec { program: "dd".into(), arguments, ..Spec::default() };
-            async move {
-                let pace = Pace { sent: Some(throttle), ..Pace::default() };
-                let run = process::run(spec, |id| seen.set(id), |_| ());
-                pace.keep(run, &process, 9 * SECOND).await
-            }
-        };
-        // No machine is too fast for what must take a second each; half of that is saved up, or let through.
-        for runs in [1, 2] {
-            let begin = Instant::now();
-            local.block_on(&runtime, async {
-                let runs: Vec<_> = (0..runs).map(|_| tokio::task::spawn_local(run())).collect();
-                for run in runs {
-                    assert_eq!(run.await.unwrap().exit, Exit::Code(0));
+        throttle.set(Some(1));
+        let pace = Pace { sent: Some(throttle), ..Pace::default() };
+        // It never ends by itself.
+        let arguments = ["if=/dev/zero", "bs=16k"].map(Into::into).into();
+        let spec = Spec { program: "dd".into(), arguments, ..Spec::default() };
+        runtime.block_on(async {
+            let run =
+                pace.keep(process::run(spec, |id| process.set(id), |_| ()), &process, 60 * SECOND);
+            let stopped = async {
+                while !process.get().is_some_and(process::is_stopped) {
+                    sleep(LOOK_INTERVAL).await;
                 }
-            });
-            assert!(begin.elapsed() > SECOND * runs / 2, "{runs}: {:?}", begin.elapsed());
-        }
+            };
+            tokio::select! {
+                _ = run => panic!("it does not end"),
+                () = stopped => (),
+            }
+            let id = process.get().expect("it was found stopped");
+            let gone = async {
+                while process::bytes_moved(id).is_some() {
+                    sleep(LOOK_INTERVAL).await;
+                }
+            };
+            tokio::time::timeout(30 * SECOND, gone).await.expect("it ends with its run");
+        });
     }
 
     #[test]

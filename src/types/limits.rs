@@ -182,8 +182,14 @@ pub const EARLY_WALK_MAX: u64 = 500_000;
 /// Paths that a hook is told by name; more are told as everything.
 pub const HOOK_PATHS_MAX: usize = 10_000;
 
+/// Stuck paths that are named to whoever asks for one mirror; the rest is counted.
+pub const STUCK_LISTED_MAX: usize = 1_000;
+
 /// Runs of a Mirror that are remembered to be looked at.
 pub const RECENT_RUNS_MAX: usize = 20;
+
+/// Letters of what one of them says of itself: the log has it whole.
+pub const RECENT_WHY_MAX: usize = 1_000;
 
 /// Who waits for the next status at the same time.
 pub const LOOKERS_MAX: usize = 1_000;

@@ -151,7 +151,7 @@ pub struct MirrorStatus {
 pub struct MirrorDetails {
     /// As the status has it.
     pub mirror: MirrorStatus,
-    /// All paths that fail.
+    /// Paths that fail, the first 1,000 of them.
     pub stuck: Vec<StuckPath>,
     /// What was run lately, the newest first.
     pub recent: Vec<RecentRun>,

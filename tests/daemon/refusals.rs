@@ -1,7 +1,7 @@
 //! Every command and every route where it can't be: nobody there, no permission, nonsense, a daemon that dies meanwhile.
 
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, NOBODY, binary, is_root, text, wait_for};
+use crate::support::{Daemon, NOBODY, PATIENCE, binary, is_root, text, wait_for};
 
 /// Each command that asks a daemon.
 const COMMANDS: [&[&str]; 14] = [
@@ -131,6 +131,7 @@ fn each_command_ends_when_the_daemon_dies_meanwhile() {
     for command in COMMANDS {
         let mut daemon = Daemon::new().local("local").start();
         daemon.flush("");
+        wait_for("nobody to ask", || (!is_asked(&daemon.path("sock"))).then_some(()));
         freeze(&daemon);
         let asker = Command::new(binary())
             .args(command)
@@ -140,7 +141,7 @@ fn each_command_ends_when_the_daemon_dies_meanwhile() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        wait_for("the command to ask", || asks(asker.id()).then_some(()));
+        wait_for("the command to ask", || is_asked(&daemon.path("sock")).then_some(()));
         daemon.kill();
         let output = asker.wait_with_output().unwrap();
         assert_eq!(code(&output), 69, "{command:?}: {}", text(&output.stderr));
@@ -162,15 +163,12 @@ fn freeze(daemon: &Daemon) {
     });
 }
 
-/// Whether a process is connected to something.
-fn asks(process: u32) -> bool {
-    let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-    let is_socket = |entry: std::io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|it| {
-            fs::read_link(it.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-        })
-    };
-    open.into_iter().any(is_socket)
+/// Whether somebody is connected to this socket, or waits to be.
+fn is_asked(socket: &std::path::Path) -> bool {
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let name = socket.display().to_string();
+    // One listens.
+    sockets.lines().filter(|line| line.ends_with(&name)).count() > 1
 }
 
 /// Every route with its method, as documented.
@@ -195,7 +193,7 @@ fn asked(stream: &mut UnixStream, method: &str, path: &str, body: &str) -> Strin
     head(stream)
 }
 
-fn head(stream: &mut UnixStream) -> String {
+fn head(stream: &mut (impl Read + ?Sized)) -> String {
     let mut answer = Vec::new();
     let mut byte = [0];
     while !answer.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
@@ -231,20 +229,30 @@ fn each_route_refuses_nonsense_and_another_method() {
 }
 
 #[test]
-fn each_route_ends_when_the_daemon_dies_meanwhile() {
-    let mut daemon = Daemon::new().local("local").start();
-    daemon.flush("");
-    let mut streams: Vec<UnixStream> = Vec::new();
-    freeze(&daemon);
-    for (method, path) in routes() {
+fn what_waits_for_an_answer_ends_when_the_daemon_dies_meanwhile() {
+    let mut daemon =
+        Daemon::new().mirror("down", "Rsyncd(address: \"127.0.0.1\", port: 1)", "m/x", "");
+    daemon.write_config();
+    daemon.start_again();
+    daemon.wait_for_mirror("down", "a try", |mirror| mirror["state"] == "retrying");
+    let flush = "{\"selectors\": [], \"timeout_ms\": 600000}";
+    let waiting = [("POST", "/flush", flush), ("GET", "/events", "")].map(|(method, path, body)| {
         let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len(),
+        );
         stream.write_all(request.as_bytes()).unwrap();
-        streams.push(stream);
-    }
+        stream
+    });
+    assert!(head(&mut &waiting[1]).starts_with("HTTP/1.1 200"), "events come");
     daemon.kill();
-    for mut stream in streams {
-        assert_eq!(head(&mut stream), "", "nothing is taken for an answer");
+    for mut stream in waiting {
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        let is_over = end.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+        assert!(is_over, "it still waits");
+        assert!(!text(&rest).contains("\"done\""), "nobody knows that it is there");
     }
 }

@@ -7,10 +7,10 @@ use chrono::{Timelike, Utc};
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, wait_for};
 
-/// A time zone in which a minute is over in a few seconds, and that minute there.
+/// A time zone in which a minute is over in half a minute, and that minute there.
 fn zone() -> (String, u32) {
     let now = Utc::now();
-    let seconds = (54 + 60 - now.second()) % 60;
+    let seconds = (30 + 60 - now.second()) % 60;
     let minute = (now.num_seconds_from_midnight() + seconds) / 60 % (24 * 60);
     (format!("XXX-00:00:{seconds:02}"), minute)
 }

@@ -4,7 +4,7 @@ use super::{Collator, Phase};
 use crate::core::change_log::Standing;
 use crate::types::change::Epoch;
 use crate::types::ids::MirrorId;
-use crate::types::limits::STUCK_SHOWN_MAX;
+use crate::types::limits::{STUCK_LISTED_MAX, STUCK_SHOWN_MAX};
 use crate::types::rel_path::RelPath;
 use crate::types::status::RootState;
 
@@ -26,9 +26,9 @@ pub struct RootReport {
 }
 
 impl Collator {
-    /// All paths of a Mirror that fail, each with the reason.
+    /// The paths of a Mirror that fail, at most [`STUCK_LISTED_MAX`], each with the reason.
     pub fn stuck(&self, id: &MirrorId) -> Vec<(RelPath, String)> {
-        self.log.standing(id, usize::MAX).map(|standing| standing.stuck).unwrap_or_default()
+        self.log.standing(id, STUCK_LISTED_MAX).map(|standing| standing.stuck).unwrap_or_default()
     }
 
     /// How everything stands.
