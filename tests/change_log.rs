@@ -934,6 +934,18 @@ fn what_failed_is_brought_by_whatever_is_pushed_there_before_its_time() {
 }
 
 #[test]
+fn a_mirror_that_is_to_be_walked_lags_no_less_for_that() {
+    let mut log = walked();
+    seal(&mut log, 5, &["f"]);
+    let since = |log: &ChangeLog| log.standing(&mirror(0), 0).unwrap().behind_since;
+    assert_eq!(since(&log), Some(at(5)));
+    log.owe_walk(at(60), &mirror(0));
+    assert_eq!(since(&log), Some(at(5)));
+    log.owe_walks(at(90));
+    assert_eq!(since(&log), Some(at(5)));
+}
+
+#[test]
 fn what_was_written_to_is_not_forgotten_by_a_walk_that_judges_what_had_failed_there() {
     let mut log = walked();
     seal_kinds(&mut log, 1, &["f"], Kinds::ATTRS);

@@ -45,6 +45,7 @@ where
     let group = plan.control.group;
     let listener = plan.control.socket.as_deref();
     let listener = listener.map(|socket| server::bind(socket, group)).transpose()?;
+    let reading = plan.control.listen.map(server::bind_reading).transpose()?;
     let system = System::new();
     let socket = plan.control.socket.clone();
     let ended = system.block_on(async {
@@ -60,8 +61,8 @@ where
         if let Some(listener) = listener {
             actix_rt::spawn(server::serve(listener, &api, group.is_some())?);
         }
-        if let Some(address) = plan.control.listen {
-            actix_rt::spawn(server::serve_reading(address, &api)?);
+        if let Some(listener) = reading {
+            actix_rt::spawn(server::serve_reading(listener, &api)?);
         }
         listen_to_signals(&api, log)?;
         systemd::ready();

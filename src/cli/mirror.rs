@@ -72,7 +72,7 @@ pub struct MirrorArgs {
     /// One more option for rsync, such as --rsync-option=--compress
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     rsync_option: Vec<String>,
-    /// Answer `status`, `flush` and `stop` at this socket
+    /// Answer `status`, `approve`, `flush`, `stop` and the like at this socket
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

@@ -37,10 +37,13 @@ pub fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn text(difference: &Difference) -> String {
-    let Difference { hosts, roots, mirrors, at_next_start } = difference;
+    let Difference { hosts, roots, mirrors, adjusted, at_next_start } = difference;
     let mut lines = lines("root", roots, "watched anew, its mirrors compared");
     lines.extend(self::lines("host", hosts, "new connections"));
     lines.extend(self::lines("mirror", mirrors, "compared"));
+    lines.extend(
+        adjusted.iter().map(|what| format!("change {what}: at once, nothing is disturbed")),
+    );
     lines.extend(at_next_start.iter().map(|name| format!("at the next start: {name}")));
     if lines.is_empty() {
         lines.push("nothing has changed".into());

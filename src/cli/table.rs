@@ -50,15 +50,19 @@ pub fn cells(mirror: &MirrorStatus, naming: Naming) -> [String; 5] {
         MirrorState::InSync => "-".to_string(),
         _ => short_duration(mirror.lag_seconds),
     };
-    [naming.of(mirror), state, lag, mirror.pending_paths.to_string(), what_happens(mirror)]
+    [naming.of(mirror), state, lag, mirror.pending_paths.to_string(), what_happens(mirror, naming)]
 }
 
 /// Why it is not in sync, and what comes next; how much was sent, if it is.
-fn what_happens(mirror: &MirrorStatus) -> String {
+fn what_happens(mirror: &MirrorStatus, naming: Naming) -> String {
     let mut parts = Vec::new();
     if mirror.held_deletions > 0 {
         let count = count(mirror.held_deletions, "deletion", "deletions");
-        parts.push(format!("{count} held: mirrorball approve {}", mirror.id));
+        parts.push(match naming {
+            Naming::Mirror => format!("{count} held: mirrorball approve {}", mirror.id),
+            // Without a configuration only that makes it answer.
+            Naming::Target => format!("{count} held: with --socket they can be approved"),
+        });
     }
     if let Some(until) =
         mirror.quiet_until.as_deref().filter(|_| mirror.state == MirrorState::Quiet)

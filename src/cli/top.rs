@@ -18,7 +18,7 @@ use crate::cli::screen::{colour, state_colour};
 use crate::cli::table::{Naming, by_attention, cells, count, headline, short_duration};
 use crate::control::api::Selected;
 use crate::types::ids::MirrorId;
-use crate::types::status::{MirrorStatus, Status};
+use crate::types::status::{MirrorState, MirrorStatus, Status};
 
 /// Between two looks at the keyboard, and two points of a lag's curve.
 const TICK: Duration = Duration::from_millis(500);
@@ -87,6 +87,9 @@ fn poll(client: Client) -> Receiver<Result<Status, String>> {
 fn wait(pause: Duration) {
     std::thread::sleep(pause);
 }
+
+/// From so many columns on there is room for the curves.
+const WIDE: u16 = 110;
 
 /// What a key asks for.
 #[derive(Debug, PartialEq)]
@@ -184,10 +187,9 @@ impl App {
             KeyCode::PageDown => self.table.scroll_down_by(10),
             KeyCode::PageUp => self.table.scroll_up_by(10),
             KeyCode::Enter => self.has_details = !self.has_details,
-            KeyCode::Esc => {
-                self.has_details = false;
-                self.filter.clear();
-            }
+            // One thing after the other, and the keys stay about the same mirror.
+            KeyCode::Esc if self.has_details => self.has_details = false,
+            KeyCode::Esc => self.keep_selected(|app| app.filter.clear()),
             KeyCode::Char('s') => self.keep_selected(|app| {
                 app.order = match app.order {
                     Order::Attention => Order::Lag,
@@ -220,6 +222,10 @@ impl App {
 
     fn ask_for_approval(&mut self) {
         let Some(mirror) = self.selected() else { return };
+        if mirror.held_deletions == 0 && mirror.state != MirrorState::Halted {
+            self.message = format!("Nothing waits on {}", mirror.id);
+            return;
+        }
         let held = count(mirror.held_deletions, "held deletion", "held deletions");
         let message = format!("Let {held} go on {}, and take it as it is? y/n", mirror.id);
         self.asks = Some(mirror.id.clone());
@@ -264,11 +270,14 @@ impl App {
         .areas(frame.area());
         frame.render_widget(Paragraph::new(head), top);
         let rows: Vec<Row<'_>> = self.rows().into_iter().map(|it| self.row(it)).collect();
+        let names = self.rows().iter().map(|it| it.id.to_string().chars().count()).max();
+        // Where there is little room it is for what happens.
+        let points = if frame.area().width < WIDE { 0 } else { POINTS as u16 };
         let widths = [
-            Constraint::Max(30),
+            Constraint::Length(names.unwrap_or(0).clamp(6, 30) as u16),
             Constraint::Length(12),
             Constraint::Length(8),
-            Constraint::Length(POINTS as u16),
+            Constraint::Length(points),
             Constraint::Length(8),
             Constraint::Fill(4),
         ];

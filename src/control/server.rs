@@ -1,7 +1,7 @@
 //! The listening side: who may connect.
 
 use std::fs::Permissions;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -74,8 +74,14 @@ pub fn serve(listener: UnixListener, api: &Api, is_groups: bool) -> anyhow::Resu
     Ok(server.run())
 }
 
-/// Serves what only reads on a TCP address.
-pub fn serve_reading(address: SocketAddr, api: &Api) -> anyhow::Result<Server> {
+/// Binds the TCP address for what only reads.
+pub fn bind_reading(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let advice = "choose another one for `control.listen`";
+    TcpListener::bind(address).with_context(|| format!("Cannot listen at {address}; {advice}"))
+}
+
+/// Serves what only reads.
+pub fn serve_reading(listener: TcpListener, api: &Api) -> anyhow::Result<Server> {
     let data = web::Data::new(api.clone());
     let server = HttpServer::new(move || {
         App::new()
@@ -86,8 +92,8 @@ pub fn serve_reading(address: SocketAddr, api: &Api) -> anyhow::Result<Server> {
     })
     .workers(1)
     .disable_signals()
-    .bind(address)
-    .with_context(|| format!("Cannot listen at {address}"))?;
+    .listen(listener)
+    .context("Cannot serve what only reads")?;
     Ok(server.run())
 }
 

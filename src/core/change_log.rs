@@ -428,9 +428,6 @@ impl ChangeLog {
         let debts = self.mirrors.get(id)?;
         let above = || self.epochs_above(debts.cursor);
         let dirty: usize = above().map(|(_, record)| record.paths.len()).sum();
-        let behind = above().next().map(|(_, record)| record.first_change);
-        let stuck_since = debts.stuck.values().map(|stuck| stuck.since).min();
-        let large_since = debts.large_files().map(|(_, large)| large.since).min();
         let owes_walk = debts.walk_owed.is_some();
         Some(Standing {
             epoch: if owes_walk { Epoch::default() } else { debts.cursor },
@@ -440,10 +437,7 @@ impl ChangeLog {
                 + debts.rewritten.len()
                 + debts.large_files().count()
                 + usize::from(debts.links_wait()),
-            behind_since: [behind, stuck_since, large_since, debts.held_since, debts.walk_owed]
-                .into_iter()
-                .flatten()
-                .min(),
+            behind_since: self.behind_since(debts),
             owes_walk,
             stuck: debts
                 .stuck
@@ -460,6 +454,15 @@ impl ChangeLog {
                 || debts.walk.as_ref().is_some_and(|walk| debts.cursor > walk.to),
             held_deletions: if debts.held.is_empty() { 0 } else { debts.held_count.max(1) },
         })
+    }
+
+    /// When the oldest change came that the Mirror lacks; since when it is in doubt, if that was before.
+    fn behind_since(&self, debts: &Debts) -> Option<Moment> {
+        let behind = self.epochs_above(debts.cursor).next().map(|(_, record)| record.first_change);
+        let stuck = debts.stuck.values().map(|stuck| stuck.since).min();
+        let large = debts.large_files().map(|(_, large)| large.since).min();
+        let since = [behind, stuck, large, debts.held_since, debts.walk_owed];
+        since.into_iter().flatten().min()
     }
 
     fn epochs_above(&self, cursor: Epoch) -> impl Iterator<Item = (&Epoch, &Record)> {

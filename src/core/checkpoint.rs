@@ -17,6 +17,7 @@ use crate::types::rel_path::RelPath;
 pub type Holders = BTreeMap<MirrorId, Vec<Dirty>>;
 
 /// Keeps what is on the disk true at every moment, since any may be the last.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Distinct paths in a journal before a new scan is asked for.
@@ -27,6 +28,9 @@ pub struct Checkpoint {
     next: Option<Journal>,
     /// The newest scan has ended, and nobody has kept it yet.
     is_scanned: bool,
+    /// What is on the disk is the last run's: the newest scan waits until somebody has what that lacks, or the next start
+    /// would bring it once more.
+    is_resumed: bool,
     /// A renewal was asked for.
     is_renewing: bool,
     /// Who is recorded, and how much each lacked.
@@ -61,6 +65,7 @@ impl Checkpoint {
             current: None,
             next: Some(Journal::new()),
             is_scanned: false,
+            is_resumed: false,
             is_renewing: false,
             recorded: BTreeMap::new(),
             is_marking: false,
@@ -78,6 +83,7 @@ impl Checkpoint {
     /// scan began: the scan may not have seen it.
     pub fn resume(&mut self, journal: &[Dirty], holders: &Holders) -> BTreeMap<RelPath, Kinds> {
         self.current = Some(journal.iter().cloned().collect());
+        self.is_resumed = true;
         self.recorded = holders.iter().map(|(id, lacks)| (id.clone(), lacks.len())).collect();
         self.next.clone().unwrap_or_default()
     }
@@ -98,6 +104,13 @@ impl Checkpoint {
     pub fn handle_not_scanned(&mut self) {
         self.next = None;
         self.is_renewing = false;
+    }
+
+    /// These are handed out, and have not changed since the newest scan began. When that is kept, whoever still lacks
+    /// any of them is recorded so.
+    pub fn handle_handed_out(&mut self, dirty: &Journal) -> Option<Effect> {
+        let new = extend(self.current.as_mut()?, dirty);
+        (!new.is_empty()).then_some(Effect::Append(new))
     }
 
     /// These may be handed out from now on.
@@ -125,6 +138,7 @@ impl Checkpoint {
         let is_new = self.is_scanned;
         if is_new {
             self.is_scanned = false;
+            self.is_resumed = false;
             self.current = self.next.take();
         }
         let journal = self.current.as_ref().filter(|_| is_new);
@@ -147,6 +161,7 @@ impl Checkpoint {
         if is_full(&self.next) {
             self.next = None;
             self.is_scanned = false;
+            self.is_resumed = false;
         }
         let gives_up = is_full(&self.current);
         if gives_up {
@@ -172,6 +187,7 @@ impl Checkpoint {
         let has_snapshot = self.is_scanned || self.current.is_some();
         let is_worth_it = |id: &MirrorId| match self.recorded.get(id) {
             Some(lacked) if !self.is_scanned => *lacked > 0 && log.lacks_count(id) == Some(0),
+            Some(_) if self.is_resumed => log.lacks_count(id) == Some(0),
             _ => log.lacks_count(id).is_some_and(|count| count <= LACKS_MAX),
         };
         if has_snapshot && log.mirrors().any(is_worth_it) {

@@ -18,6 +18,9 @@ pub struct Difference {
     pub roots: Parts<RootId>,
     /// Mirrors. One that changed, or lies on a host that is reached another way, is compared.
     pub mirrors: Parts<MirrorId>,
+    /// Hosts, roots and mirrors of which something differs that counts at once and disturbs nothing: bandwidth, times,
+    /// hooks.
+    pub adjusted: Vec<String>,
     /// Settings that differ and count from the next start of the daemon on.
     pub at_next_start: Vec<String>,
 }
@@ -49,7 +52,8 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
         let kind = |plan: &Plan| plan.hosts.get(id).map(|host: &HostPlan| host.kind.clone());
         kind(old) == kind(new)
     };
-    let mirrors = parts(&mirrors(old), &mirrors(new), |id, a, b| {
+    let (old_mirrors, new_mirrors) = (self::mirrors(old), self::mirrors(new));
+    let mirrors = parts(&old_mirrors, &new_mirrors, |id, a, b| {
         // What is run after pushes, and when it is left alone, says nothing of what the mirror holds.
         let held = |mirror: &MirrorPlan| MirrorPlan {
             hooks: Vec::new(),
@@ -66,7 +70,18 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
     ];
     let at_next_start = settings.into_iter().filter(|(_, differs)| *differs);
     let at_next_start = at_next_start.map(|(name, _)| name.to_string()).collect();
-    Difference { hosts, roots, mirrors, at_next_start }
+    let adjusted = adjusted(&hosts.kept, &old.hosts, &new.hosts)
+        .map(|id| format!("host {id}"))
+        .chain(
+            roots
+                .kept
+                .iter()
+                .filter(|id| old.roots[*id].walk_at != new.roots[*id].walk_at)
+                .map(|id| format!("root {id}")),
+        )
+        .chain(adjusted(&mirrors.kept, &old_mirrors, &new_mirrors).map(|id| format!("mirror {id}")))
+        .collect();
+    Difference { hosts, roots, mirrors, adjusted, at_next_start }
 }
 
 /// A Host but for how much it may be sent, which its runs heed as they go.
@@ -77,6 +92,15 @@ fn connected(host: &HostPlan) -> HostPlan {
 /// A Root without its Mirrors, and without when they are walked: that needs no new watching.
 fn itself(root: &RootPlan) -> RootPlan {
     RootPlan { mirrors: Vec::new(), walk_at: None, ..root.clone() }
+}
+
+/// What is kept, and yet not quite the same.
+fn adjusted<'a, K: Ord, V: PartialEq>(
+    kept: &'a [K],
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    kept.iter().filter(move |id| old.get(id) != new.get(id))
 }
 
 fn mirrors(plan: &Plan) -> BTreeMap<MirrorId, &MirrorPlan> {

@@ -201,7 +201,10 @@ fn inside(before: &str, path: &RelPath, after: &str) -> OsString {
 fn deletions(step: &Step) -> Vec<String> {
     let mut flags = match step.deletions {
         Deletions::None => Vec::new(),
-        Deletions::AtMost(most) => vec!["--delete".into(), format!("--max-delete={most}")],
+        // rsync takes no more than a C int holds.
+        Deletions::AtMost(most) => {
+            vec!["--delete".into(), format!("--max-delete={}", most.min(i32::MAX as u64))]
+        }
         Deletions::All => vec!["--delete".into()],
     };
     if step.delete_first && !flags.is_empty() {

@@ -17,6 +17,9 @@ fn one_pass_makes_targets_equal_and_its_code_says_so() {
     fs::create_dir_all(source.join("a/b")).unwrap();
     fs::write(source.join("a/b/c"), "c").unwrap();
     fs::write(source.join("skip.tmp"), "t").unwrap();
+    // What is there is no reason to fail.
+    fs::create_dir(dir.path().join("local")).unwrap();
+    fs::write(dir.path().join("local/theirs"), "x").unwrap();
     let url = format!("rsync://127.0.0.1:{}/m/x", server.port);
     let run = |targets: &[&str]| {
         let mut command = Command::new(binary());
@@ -26,6 +29,7 @@ fn one_pass_makes_targets_equal_and_its_code_says_so() {
     let output = run(&["local", &url]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("2 of 2 in sync"));
+    assert!(!dir.path().join("local/theirs").exists());
     fs::remove_file(source.join("skip.tmp")).unwrap();
     // The directory's time is not what is meant here.
     assert_eq!(run(&["local"]).status.code(), Some(0));
@@ -80,6 +84,21 @@ fn the_socket_is_the_owners_alone_and_one_daemon_has_it() {
         .unwrap();
     assert_eq!(second.status.code(), Some(69), "{}", text(&second.stderr));
     daemon.flush("");
+}
+
+#[test]
+fn a_taken_address_is_told_and_nothing_else() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Daemon::new().local("local");
+    daemon.write_config();
+    let config = fs::read_to_string(daemon.config_path()).unwrap();
+    let listen = format!("listen: \"{}\", socket:", taken.local_addr().unwrap());
+    fs::write(daemon.config_path(), config.replacen("socket:", &listen, 1)).unwrap();
+    let mut command = Command::new(binary());
+    let output = command.arg("run").arg("--config").arg(daemon.config_path()).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("Cannot listen at"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 #[test]

@@ -54,6 +54,26 @@ fn two_mirrors(server: &Rsyncd) -> Daemon {
     daemon
 }
 
+#[test]
+fn what_was_pushed_long_ago_is_not_pushed_at_each_start() {
+    let mut daemon = Daemon::new().local("local").start();
+    daemon.flush("");
+    fs::write(daemon.source().join("large"), vec![7; 3 << 20]).unwrap();
+    fs::write(daemon.source().join("huge"), vec![7; 17 << 20]).unwrap();
+    daemon.flush("");
+    // The checkpoint is older than these.
+    for _ in 0..2 {
+        in_sync(&daemon, "local");
+        wait_for_holders(&daemon, &["local"]);
+        end_well(&mut daemon);
+        daemon.start_again();
+        daemon.flush("");
+    }
+    let sent = in_sync(&daemon, "local")["bytes_sent"].as_u64().unwrap();
+    assert!(sent < 1 << 20, "{sent} bytes were sent\n{}", daemon.log_tail());
+    assert_same(&daemon.source(), &daemon.path("local"), "after two starts");
+}
+
 fn change_while_down(source: &Path) {
     rewrite_unseen(&source.join("d/1"), "new!");
     fs::remove_file(source.join("d/2")).unwrap();

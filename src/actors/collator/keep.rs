@@ -122,7 +122,8 @@ impl CollatorActor {
             });
         };
         let kept = keeper.store.go_on(&loaded);
-        let is_same = changes.is_empty();
+        // With a journal the next start would go through that again.
+        let is_same = changes.is_empty() && loaded.journal.is_empty();
         if is_same {
             keeper.scanned = None;
         }

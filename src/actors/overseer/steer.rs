@@ -124,7 +124,8 @@ impl Handler<Reload> for OverseerActor {
             "mirrors_stopped" => changes.mirrors.stopped.len(),
             "mirrors_changed" => changes.mirrors.changed.len(),
             "mirrors_kept" => changes.mirrors.kept.len(),
-            "at_next_start" => changes.at_next_start.join(", "));
+            "adjusted" => changes.adjusted.len(),
+            "at_next_start" => changes.at_next_start.len());
         Ok(changes)
     }
 }
@@ -145,7 +146,9 @@ impl Handler<PauseAll> for OverseerActor {
             format!("Which mirrors are paused can't be kept in {}: {error}", path.display())
         })?;
         self.paused = all;
+        let what = if message.paused { "Paused" } else { "Resumed" };
         for mirror in message.mirrors {
+            info!(self.log, "{}", what; "mirror" => %mirror);
             if let Some(host) = self.hosts.get(&mirror.host) {
                 tell_actor(&host.transfer, Pause { mirror, paused: message.paused });
             }
@@ -158,6 +161,7 @@ impl Handler<WalkAll> for OverseerActor {
     type Result = ();
     fn handle(&mut self, message: WalkAll, _: &mut Self::Context) {
         for mirror in message.mirrors {
+            info!(self.log, "A walk is wanted"; "mirror" => %mirror);
             if let Some(root) = self.roots.get(&mirror.root) {
                 tell_actor(&root.collator, Walk { mirror });
             }

@@ -1,6 +1,8 @@
 //! What is in doubt although it was pushed: work that broke off may still land, and a Walk may take what was
 //! written to for equal.
 
+use std::collections::BTreeMap;
+
 use super::ChangeLog;
 use crate::core::backoff::seed_of;
 use crate::core::debts::{Debts, Running};
@@ -14,10 +16,17 @@ impl ChangeLog {
     /// From now on this Mirror is in doubt.
     pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
         self.keep_rewritten(id);
+        let since = self.doubtful_since(now, id);
         if let Some(debts) = self.mirrors.get_mut(id) {
-            debts.owe_walk(now);
+            debts.owe_walk(since);
         }
         self.trim();
+    }
+
+    /// What it lacked before, which the log will forget, is not younger for that.
+    fn doubtful_since(&self, now: Moment, id: &MirrorId) -> Moment {
+        let behind = self.mirrors.get(id).and_then(|debts| self.behind_since(debts));
+        behind.map_or(now, |since| since.min(now))
     }
 
     /// This Mirror lacked what it should have held for long: its disk may not be mounted.
@@ -32,14 +41,16 @@ impl ChangeLog {
     /// walked in the same moment, each waits a little, by its name.
     pub fn owe_walks(&mut self, now: Moment) {
         let ids: Vec<MirrorId> = self.mirrors.keys().cloned().collect();
+        let mut since = BTreeMap::new();
         for id in &ids {
+            since.insert(id, self.doubtful_since(now, id));
             self.void_walk(id);
             self.keep_rewritten(id);
         }
         let spread =
             (WALK_JITTER * (self.mirrors.len() as u32).saturating_sub(1)).min(WALK_JITTER_MAX);
         for (id, debts) in &mut self.mirrors {
-            debts.owe_walk(now);
+            debts.owe_walk(since[id]);
             let part = (seed_of(id.host.as_str()) % 1000) as u32;
             debts.walk_after = now + spread * part / 1000;
         }

@@ -51,7 +51,7 @@ impl Collator {
         }
         // Whatever it holds, it is looked at once before it is called in sync.
         *dirty.entry(RelPath::root()).or_default() |= Kinds::ATTRS;
-        if let Some(effect) = checkpoint.handle_sealed(&dirty) {
+        if let Some(effect) = checkpoint.handle_handed_out(&dirty) {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
         self.log.resume(now, dirty, &holders, (!is_clean).then_some(journal));
@@ -98,7 +98,7 @@ impl Collator {
         let Some(checkpoint) = &mut self.checkpoint else { return };
         let named =
             taken.entries.iter().filter(|(_, kinds)| taken.own || kinds.contains(Kinds::SUBTREE));
-        let effect = checkpoint.handle_sealed(&named.cloned().collect());
+        let effect = checkpoint.handle_handed_out(&named.cloned().collect());
         self.effects.extend(effect.map(Effect::Checkpoint));
     }
 
