@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mirrorball::core::change_log::{ChangeLog, Standing, Taken};
+use mirrorball::core::debts::Depth;
 use mirrorball::core::open_epoch::Sealed;
 use mirrorball::types::change::{Epoch, Kinds, Lane, Move};
 use mirrorball::types::ids::MirrorId;
@@ -931,6 +932,21 @@ fn what_failed_is_brought_by_whatever_is_pushed_there_before_its_time() {
     log.approve(at(1), &mirror(0));
     let again = log.take(at(1), &mirror(0), Lane::Fresh).unwrap();
     assert_eq!(again.entries, [("bad".into(), Kinds::WENT | Kinds::CONTENT)]);
+}
+
+#[test]
+fn what_was_written_to_before_a_check_is_pushed_after_it() {
+    for depth in [Depth::Times, Depth::Contents] {
+        let mut log = walked();
+        seal(&mut log, 1, &["f"]);
+        log.owe_check(&mirror(0), depth);
+        // A host that can't compare contents compares times.
+        let walk = log.take(at(2), &mirror(0), Lane::Walk).unwrap();
+        assert!(walk.walk);
+        log.applied(at(3), &mirror(0), walk.ticket, &Outcome::Done);
+        let after = log.take(at(3), &mirror(0), Lane::Fresh).expect("times may not tell");
+        assert_eq!(taken_paths(&after), ["f"], "{depth:?}");
+    }
 }
 
 #[test]
