@@ -3,27 +3,32 @@ CARGO ?= cargo
 # In memory where that is to be had: it is the programs that are compared, and not a disk.
 BENCH_DIR ?= $(shell [ -d /dev/shm ] && echo /dev/shm || echo /tmp)
 
-.PHONY: all setup demo test test-page test-package soak bench fmt lint doc build install deb
+.PHONY: all setup demo check test test-page test-package soak bench fmt lint doc build install deb
 
 all: test
 
 setup:
-	@tests/setup
+	@tests/setup.sh
 
 demo: setup
-	$(CARGO) build --release --quiet
-	MIRRORBALL=target/release/mirrorball $(CARGO) run --release --quiet --example demo
+	$(CARGO) build --profile quick --quiet
+	MIRRORBALL=target/quick/mirrorball $(CARGO) run --profile quick --quiet --example demo
+
+# What one runs while one works: formatting, lints, and all tests of the rules.
+check: fmt
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUST_BACKTRACE=0 $(CARGO) test --quiet -p mirrorball-core
 
 test: setup fmt lint doc
-	RUST_BACKTRACE=0 $(CARGO) test --no-fail-fast
+	RUST_BACKTRACE=0 $(CARGO) test --workspace --no-fail-fast
 	@if [ $$(( 0x$$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) & 0x200004 )) = 2097156 ]; then \
 		echo "The same over fanotify"; \
-		WATCH=Fanotify RUST_BACKTRACE=0 $(CARGO) test --test daemon -- everyday:: renames:: volumes:: watching::; \
+		WATCH=Fanotify RUST_BACKTRACE=0 $(CARGO) test --test system -- everyday:: renames:: volumes:: watching::; \
 	else \
 		echo "Not tested over fanotify: that needs CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"; \
 	fi
 	@if command -v cargo-deb >/dev/null && command -v dpkg >/dev/null && unshare --mount true 2>/dev/null; then \
-		tests/package; \
+		tests/system/package.sh; \
 	else \
 		echo "The package is not tested: that needs cargo-deb, dpkg and root (make test-package)"; \
 	fi
@@ -32,31 +37,31 @@ test: setup fmt lint doc
 # too where cargo-deb is.
 test-package: setup
 	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
-	tests/package
+	tests/system/package.sh
 
 # The page in a real browser; `make test` does it too where there is one.
 test-page: setup
-	@tests/setup chromium chromedriver
-	$(CARGO) test --test daemon -- page:: --nocapture
+	@tests/setup.sh chromium chromedriver
+	$(CARGO) test --test system -- page:: --nocapture
 
 fmt:
 	$(CARGO) fmt --check
 
 lint:
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 # As long as one likes: SCHEDULES=N schedules of the simulation from seed FIRST, then SECONDS=N of random work.
 soak: setup
-	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --release --test simulation
-	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon churn
-	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --release --test daemon trouble
+	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --profile quick -p mirrorball-core --test rules simulation
+	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --profile quick --test system churn
+	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --profile quick --test system trouble
 
 # Figures beside other programs; `make bench ROW=latency` for one row, RUNS=5 for more runs.
 bench: setup
-	@tests/setup lsyncd inotifywait python3
+	@tests/setup.sh lsyncd inotifywait python3
 	$(CARGO) build --release --quiet
 	TMPDIR=$(BENCH_DIR) MIRRORBALL=$(CURDIR)/target/release/mirrorball ROW=$(ROW) RUNS=$(RUNS) $(CARGO) bench --bench rows --quiet
 

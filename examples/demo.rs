@@ -9,7 +9,7 @@
     clippy::unwrap_used
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/system/support/mod.rs"]
 mod support;
 
 use std::fs;

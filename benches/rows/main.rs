@@ -12,7 +12,7 @@
     dead_code
 )]
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/system/support/mod.rs"]
 mod support;
 
 mod frugal;

@@ -12,18 +12,18 @@ use crate::actors::message::{
     ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan, RecentRuns,
     RootReported, RunEnded, StatusSince, Who,
 };
-use crate::core::change_log::Standing;
-use crate::core::mirror::MirrorReport;
-use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::limits::{LOOKERS_MAX, RECENT_RUNS_MAX, RECENT_WHY_MAX};
-use crate::types::moment::Moment;
-use crate::types::name::Escaped;
-use crate::types::outcome::RemoteEnd;
-use crate::types::plan::{MirrorPlan, Plan};
-use crate::types::status::{
+use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::limits::{LOOKERS_MAX, RECENT_RUNS_MAX, RECENT_WHY_MAX};
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::name::Escaped;
+use mirrorball_core::data::outcome::RemoteEnd;
+use mirrorball_core::data::plan::{MirrorPlan, Plan};
+use mirrorball_core::data::status::{
     CheckStatus, ConfigStatus, HostStatus, MirrorState, MirrorStatus, RecentRun, RootState,
     RootStatus, Status, StuckPath,
 };
+use mirrorball_core::host::mirror::MirrorReport;
+use mirrorball_core::root::change_log::Standing;
 
 /// Puts together what collators and transfers report.
 pub struct BoardActor {

@@ -1,4 +1,4 @@
-//! One Root's collator: the shell around [`crate::core::collator::Collator`], and the maker of batches.
+//! One Root's collator: the shell around [`mirrorball_core::root::collator::Collator`], and the maker of batches.
 
 mod check;
 mod guard;
@@ -28,19 +28,19 @@ use crate::actors::message::{
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::core::collator::{Collator, Effect};
-use crate::core::filter::Filter;
-use crate::core::open_epoch::Waits;
-use crate::core::safety::{ANOTHER, Guard, Remembered};
-use crate::core::shared_batch::SharedBatch;
-use crate::types::change::{Epoch, Lane};
-use crate::types::ids::{HostId, MirrorId};
-use crate::types::limits::JOURNAL_PATHS_MAX;
-use crate::types::moment::Moment;
-use crate::types::outcome::Outcome;
-use crate::types::plan::RootPlan;
-use crate::types::source_dir::SourceDir;
 use crate::watch::{mounts, source};
+use mirrorball_core::data::change::{Epoch, Lane};
+use mirrorball_core::data::ids::{HostId, MirrorId};
+use mirrorball_core::data::limits::JOURNAL_PATHS_MAX;
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::outcome::Outcome;
+use mirrorball_core::data::plan::RootPlan;
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::root::collator::{Collator, Effect};
+use mirrorball_core::root::epoch::Waits;
+use mirrorball_core::root::shared_batch::SharedBatch;
+use mirrorball_core::source::filter::Filter;
+use mirrorball_core::source::identity::{ANOTHER, Guard, Remembered};
 
 /// Collects one Root's changes and hands them out.
 pub struct CollatorActor {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::actors::links::{BoardLink, OverseerLink};
 use crate::actors::slots::Slots;
 use crate::transport::Transport;
-use crate::types::moment::Moment;
-use crate::types::plan::{HostPlan, Plan};
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::plan::{HostPlan, Plan};
 
 /// Given to each actor at its start; clones share everything.
 #[derive(Clone)]

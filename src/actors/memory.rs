@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::core::directory::Directory;
-use crate::core::safety::Remembered;
-use crate::types::ids::{HostId, MirrorId};
-use crate::types::outcome::{Capability, RemoteEnd};
-use crate::types::plan::{Plan, RootPlan};
+use mirrorball_core::data::ids::{HostId, MirrorId};
+use mirrorball_core::data::outcome::{Capability, RemoteEnd};
+use mirrorball_core::data::plan::{Plan, RootPlan};
+use mirrorball_core::host::target_state::Directory;
+use mirrorball_core::source::identity::Remembered;
 
 /// A file that is there after a run that ended in good order. No host's name begins with a dot.
 const CLEAN: &str = ".clean";
@@ -26,7 +26,7 @@ pub struct Memory {
 impl Memory {
     /// The memory of a Root.
     pub fn new(plan: &Plan, root: &RootPlan) -> Self {
-        let target = |mirror: &crate::types::plan::MirrorPlan| {
+        let target = |mirror: &mirrorball_core::data::plan::MirrorPlan| {
             let target = plan.hosts[&mirror.id.host].kind.place(&mirror.path);
             (mirror.id.clone(), target)
         };

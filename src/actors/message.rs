@@ -9,23 +9,23 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::core::collator::RootReport;
-use crate::core::directory::Directory;
-use crate::core::mirror::{MirrorReport, PushId};
-use crate::core::reload::Difference;
-use crate::core::snapshot::Snapshot;
-use crate::types::batch::Batch;
-use crate::types::change::{Change, Epoch, Lane, Ticket};
-use crate::types::explanation::Explanation;
-use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::moment::Moment;
-use crate::types::outcome::{Budget, PushEnd, RemoteEnd};
-use crate::types::plan::Plan;
-use crate::types::rel_path::RelPath;
-use crate::types::runs::Ran;
-use crate::types::source_dir::{SourceDir, Volume};
-use crate::types::status::{RecentRun, Status, StuckPath};
-use crate::types::step::Differences;
+use mirrorball_core::data::batch::Batch;
+use mirrorball_core::data::change::{Change, Epoch, Lane, Ticket};
+use mirrorball_core::data::explanation::Explanation;
+use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::outcome::{Budget, PushEnd, RemoteEnd};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::Plan;
+use mirrorball_core::data::runs::Ran;
+use mirrorball_core::data::source_dir::{SourceDir, Volume};
+use mirrorball_core::data::status::{RecentRun, Status, StuckPath};
+use mirrorball_core::data::step::Differences;
+use mirrorball_core::fleet::reload::Difference;
+use mirrorball_core::host::mirror::{MirrorReport, PushId};
+use mirrorball_core::host::target_state::Directory;
+use mirrorball_core::root::collator::RootReport;
+use mirrorball_core::source::snapshot::Snapshot;
 
 /// Watcher to collator: one kernel read's changes. `exploring`: some directories are not watched yet.
 /// Lost with the collator, whose successor owes a Walk to every Mirror.

@@ -23,13 +23,13 @@ use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
 use crate::actors::transfer::TransferActor;
 use crate::actors::watcher::WatcherActor;
-use crate::core::filter::Filter;
-use crate::types::change::Epoch;
-use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
-use crate::types::moment::Moment;
-use crate::types::plan::{Plan, RootPlan};
-use crate::types::step::Differences;
+use mirrorball_core::data::change::Epoch;
+use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::plan::{Plan, RootPlan};
+use mirrorball_core::data::step::Differences;
+use mirrorball_core::source::filter::Filter;
 
 /// Exit code after too many deaths: an internal error, in the words of sysexits.
 pub const EXIT_SOFTWARE: i32 = 70;

@@ -2,8 +2,8 @@
 
 use actix::prelude::*;
 
-use crate::core::rule::Rule;
-use crate::types::moment::Moment;
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::machine::Rule;
 
 /// An actor around a rule.
 pub trait Shell: Actor<Context = Context<Self>> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::transport::process::{bytes_moved, is_stopped};
-use crate::types::limits::{LARGE_WALK_ENTRIES_MIN, STALL_AFTER};
+use mirrorball_core::data::limits::{LARGE_WALK_ENTRIES_MIN, STALL_AFTER};
 
 /// Places for runs. Clones share them; whoever waits longest is served first.
 #[derive(Clone)]

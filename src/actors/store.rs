@@ -13,14 +13,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::actors::memory::replace;
-use crate::core::checkpoint::Holders;
-use crate::core::snapshot::Snapshot;
-use crate::types::batch::Dirty;
-use crate::types::change::Kinds;
-use crate::types::ids::{HostId, MirrorId};
-use crate::types::name::{Escaped, unescape};
-use crate::types::plan::{Plan, RootPlan};
-use crate::types::rel_path::RelPath;
+use mirrorball_core::data::batch::Dirty;
+use mirrorball_core::data::change::Kinds;
+use mirrorball_core::data::ids::{HostId, MirrorId};
+use mirrorball_core::data::name::{Escaped, unescape};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{Plan, RootPlan};
+use mirrorball_core::root::checkpoint::Holders;
+use mirrorball_core::source::snapshot::Snapshot;
 
 /// Another number is another format.
 const FORMAT: u32 = 1;
@@ -84,7 +84,7 @@ struct HolderFile {
 impl Place {
     /// Of this Root.
     pub fn new(plan: &Plan, root: &RootPlan) -> Self {
-        let target = |mirror: &crate::types::plan::MirrorPlan| {
+        let target = |mirror: &mirrorball_core::data::plan::MirrorPlan| {
             let target = plan.hosts[&mirror.id.host].kind.place(&mirror.path);
             (mirror.id.clone(), format!("{target} {:?} {:?}", mirror.delete, mirror.rsync))
         };
@@ -318,7 +318,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::types::snapshot::{Facts, Listing};
+    use mirrorball_core::data::snapshot::{Facts, Listing};
     use proptest::prelude::*;
 
     fn place(directory: &Path) -> Place {

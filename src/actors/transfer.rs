@@ -1,4 +1,4 @@
-//! One Host's transfer actor: the shell around [`crate::core::host::Host`].
+//! One Host's transfer actor: the shell around [`mirrorball_core::host::Host`].
 
 mod hooks;
 mod times;
@@ -25,22 +25,22 @@ use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::slots::Weight;
 use crate::actors::transfer::hooks::RunningHook;
-use crate::core::host::{Effect, Host, HostWork, Note, Push};
-use crate::core::mirror::PushId;
-use crate::core::push::RunningPush;
-use crate::core::steps::Manner;
-use crate::core::{steps, verdict};
 use crate::transport::pace::{Pace, Throttle};
 use crate::transport::{Job, Transport};
-use crate::types::change::Lane;
-use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::limits::COMPARED_BYTES_A_SECOND;
-use crate::types::moment::Moment;
-use crate::types::outcome::{Blame, Outcome, PushEnd};
-use crate::types::plan::{HostPlan, MirrorPlan, Plan};
-use crate::types::source_dir::{SourceDir, WeakSourceDir};
-use crate::types::step::{Deletions, Differences, Step, StepEnd, StepKind};
-use crate::types::timetable::Bandwidth;
+use mirrorball_core::data::change::Lane;
+use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::limits::COMPARED_BYTES_A_SECOND;
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::outcome::{Blame, Outcome, PushEnd};
+use mirrorball_core::data::plan::{HostPlan, MirrorPlan, Plan};
+use mirrorball_core::data::source_dir::{SourceDir, WeakSourceDir};
+use mirrorball_core::data::step::{Deletions, Differences, Step, StepEnd, StepKind};
+use mirrorball_core::data::timetable::Bandwidth;
+use mirrorball_core::host::mirror::PushId;
+use mirrorball_core::host::push::RunningPush;
+use mirrorball_core::host::steps::Manner;
+use mirrorball_core::host::{Effect, Host, HostWork, Note, Push};
+use mirrorball_core::host::{rsync_output, steps};
 
 /// Brings changes to one Host.
 pub struct TransferActor {
@@ -221,7 +221,7 @@ impl TransferActor {
 
     fn handle_step(&mut self, ctx: &mut Context<Self>, id: PushId, step: &Step, end: &StepEnd) {
         let Some(running) = self.live.running.get_mut(&id) else { return };
-        let verdict = verdict::judge(step, end);
+        let verdict = rsync_output::judge(step, end);
         debug!(self.log, "rsync ended"; "mirror" => %running.rule.push.mirror,
             "step" => step.kind.name(), "exit" => ?end.exit, "bytes" => end.bytes_sent);
         if let Some(end) = running.rule.handle_step(step, end, verdict) {
@@ -396,7 +396,7 @@ impl Handler<Verify> for TransferActor {
         Box::pin(async move {
             // How much there is to look at is not known here.
             let end = slots.run(Weight::Walk(u64::MAX), process, transport.run(job)).await;
-            match verdict::judge(&step, &end).outcome {
+            match rsync_output::judge(&step, &end).outcome {
                 Outcome::Done => Ok(end.differences),
                 Outcome::Halt(why)
                 | Outcome::Full(why)

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::core::link_table::LinkTable;
-use crate::core::snapshot::Snapshot;
-use crate::core::watch_table::{Opening, WatchTable};
-use crate::types::change::{Change, Kinds};
-use crate::types::limits::COUNT_DOUBT_MIN;
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::fanotify::MarkSet;
 use crate::watch::inotify::WatchSet;
 use crate::watch::presence::Looker;
+use mirrorball_core::data::change::{Change, Kinds};
+use mirrorball_core::data::limits::COUNT_DOUBT_MIN;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::{Identity, SourceDir};
+use mirrorball_core::source::link_table::LinkTable;
+use mirrorball_core::source::snapshot::Snapshot;
+use mirrorball_core::source::watch_table::{Opening, WatchTable};
 
 /// The kernel's watches, what they stand for, and what was heard and not yet told.
 pub struct Watch {
@@ -187,7 +187,7 @@ impl Watch {
             self.changes.push(Change::new(path.clone(), kinds));
         }
         self.search.touched.retain(|inode| !searched.contains(inode));
-        if self.search.searched.len() > crate::types::limits::LINK_NAMES_MAX {
+        if self.search.searched.len() > mirrorball_core::data::limits::LINK_NAMES_MAX {
             self.search.searched.clear();
         }
     }

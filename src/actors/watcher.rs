@@ -26,22 +26,24 @@ use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::watched::{Count, LinkSearch, Watch};
 use crate::actors::watcher::rescan::Rescans;
-use crate::core::backoff::{Backoff, seed_of};
-use crate::core::filter::Filter;
-use crate::core::link_table::LinkTable;
-use crate::core::snapshot::{Snapshot, changed_since};
-use crate::core::watch_table::{Effect, JobId, NodeId, OpenFailure, Opening, WatchTable};
-use crate::types::change::{Change, Epoch, Kinds};
-use crate::types::event::{EventMask, KernelEvent};
-use crate::types::limits::{EVENTS_AT_ONCE_MAX, EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
-use crate::types::moment::Moment;
-use crate::types::name::Escaped;
-use crate::types::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError};
 use crate::watch::source;
+use mirrorball_core::backoff::{Backoff, seed_of};
+use mirrorball_core::data::change::{Change, Epoch, Kinds};
+use mirrorball_core::data::event::{EventMask, KernelEvent};
+use mirrorball_core::data::limits::{EVENTS_AT_ONCE_MAX, EXPLORE_CHUNK, EXPLORE_TASKS_MAX};
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::name::Escaped;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::filter::Filter;
+use mirrorball_core::source::link_table::LinkTable;
+use mirrorball_core::source::snapshot::{Snapshot, changed_since};
+use mirrorball_core::source::watch_table::{
+    Effect, JobId, NodeId, OpenFailure, Opening, WatchTable,
+};
 
 /// Pauses before watching is tried again. A watcher that lived longer than the longest starts afresh.
 const RETRY: RetryPlan =

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use crate::cli::{DEFAULT_CONFIG, DaemonArg};
 use crate::config;
 use crate::control::refusal::Refused;
-use crate::types::limits::ANSWER_BYTES_MAX;
+use mirrorball_core::data::limits::ANSWER_BYTES_MAX;
 
 /// The daemon can't be talked to.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use crate::cli::systemd;
 use crate::control::api::{Api, SharedPlan};
 use crate::control::{reload, server};
 use crate::transport::version::{self, Version};
-use crate::types::plan::Plan;
+use mirrorball_core::data::plan::Plan;
 
 /// Another daemon has the state directory.
 #[derive(Debug, thiserror::Error)]

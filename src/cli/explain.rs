@@ -11,7 +11,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::table::short_duration;
 use crate::cli::{DaemonArg, say};
 use crate::control::explain::ExplainRequest;
-use crate::types::explanation::{Explanation, LastChange};
+use mirrorball_core::data::explanation::{Explanation, LastChange};
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use slog::{Drain, Level, LevelFilter, Logger, o};
 use slog_async::{Async, AsyncGuard, OverflowStrategy};
 
-use crate::types::plan::{LogFormat, LogLevel, LogPlan};
+use mirrorball_core::data::plan::{LogFormat, LogLevel, LogPlan};
 
 /// Lines that the live table shows.
 const LINES_SHOWN: usize = 5;

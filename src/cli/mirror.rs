@@ -17,8 +17,8 @@ use crate::cli::{daemon, say, say_error, table};
 use crate::config::fault::{Fault, Report};
 use crate::config::file::{Control, File, Filter, HostLimits, Mirror, Root};
 use crate::config::resolve;
-use crate::types::plan::{DeleteMode, LogFormat, LogLevel, Plan};
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::plan::{DeleteMode, LogFormat, LogLevel, Plan};
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 const TARGET_HELP: &str = "Where to: /path, [user@]host:path, [user@]host::module[/path] or \
                            rsync://[user@]host[:port]/module[/path]";

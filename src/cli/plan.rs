@@ -6,7 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::{DaemonArg, say, say_error};
 use crate::control::api::{Selected, Verified};
-use crate::types::step::Differences;
+use mirrorball_core::data::step::Differences;
 
 /// Arguments of `plan`.
 #[derive(Args, Debug)]

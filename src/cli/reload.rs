@@ -8,7 +8,7 @@ use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::{DaemonArg, say};
 use crate::control::reload::ReloadRequest;
-use crate::core::reload::{Difference, Parts};
+use mirrorball_core::fleet::reload::{Difference, Parts};
 
 /// Arguments of `reload`.
 #[derive(Args, Debug)]

@@ -18,8 +18,8 @@ use crate::actors::message::StatusSince;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::LastLines;
 use crate::cli::table::{self, Naming};
-use crate::types::ids::MirrorId;
-use crate::types::status::{MirrorState, Status};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::status::{MirrorState, Status};
 
 /// Between two pictures, at least.
 const FRAME: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ pub async fn narrate(board: Addr<BoardActor>, log: Logger) -> i32 {
 
 /// Whether one pass has been made: each mirror is equal, or has failed. With how many failed.
 pub fn pass_made(status: &Status) -> Option<usize> {
-    let failed = |mirror: &&crate::types::status::MirrorStatus| {
+    let failed = |mirror: &&mirrorball_core::data::status::MirrorStatus| {
         mirror.failures > 0
             || mirror.stuck_total > 0
             || mirror.last_error.is_some()
@@ -194,7 +194,7 @@ fn mirror_table(status: &Status, width: usize) -> Table<'static> {
     let names = status.mirrors.iter().map(|mirror| mirror.target.chars().count());
     let name_width = names.max().unwrap_or(6).clamp(6, 40);
     let room = width.saturating_sub(name_width + 12 + 7 + 8 + 4 * 2);
-    let row = |mirror: &crate::types::status::MirrorStatus| {
+    let row = |mirror: &mirrorball_core::data::status::MirrorStatus| {
         let [name, state, lag, pending, what] = table::cells(mirror, Naming::Target);
         let name = table::elide(&name, name_width);
         let state = Cell::from(state).style(colour(state_colour(mirror.state)));
@@ -218,7 +218,7 @@ fn overall(status: &Status) -> f64 {
     if status.mirrors.is_empty() {
         return 1.0;
     }
-    let part = |mirror: &crate::types::status::MirrorStatus| match mirror.state {
+    let part = |mirror: &mirrorball_core::data::status::MirrorStatus| match mirror.state {
         MirrorState::InSync => 1.0,
         _ if mirror.failures > 0 => 1.0,
         _ => f64::from(mirror.progress.unwrap_or(0.0)),

@@ -6,7 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::table::{self, Naming, short_duration};
 use crate::cli::{DaemonArg, say};
-use crate::types::status::{MirrorDetails, RecentRun, Status};
+use mirrorball_core::data::status::{MirrorDetails, RecentRun, Status};
 
 /// Arguments of `show`.
 #[derive(Args, Debug)]

@@ -9,8 +9,8 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::table::Naming;
 use crate::cli::{DaemonArg, say, table, top};
 use crate::control::selector::Selector;
-use crate::types::ids::MirrorId;
-use crate::types::status::{MirrorState, Status};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::status::{MirrorState, Status};
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local};
 
-use crate::types::status::{MirrorState, MirrorStatus, RootState, Status};
+use mirrorball_core::data::status::{MirrorState, MirrorStatus, RootState, Status};
 
 /// Less room says nothing of what happens.
 const ELIDED_MIN: usize = 24;
@@ -210,7 +210,7 @@ pub fn short_duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ids::MirrorId;
+    use mirrorball_core::data::ids::MirrorId;
 
     fn mirror(host: &str, state: MirrorState, lag_seconds: f64) -> MirrorStatus {
         let id = MirrorId::new(&"site".into(), &host.into());

@@ -3,7 +3,7 @@
 use std::path::{Path, absolute};
 
 use crate::config::file::{Host, HostLimits, Retry};
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 /// A target as understood.
 #[derive(Clone, Debug)]

@@ -17,8 +17,8 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::screen::{colour, state_colour};
 use crate::cli::table::{Naming, by_attention, cells, count, headline, short_duration};
 use crate::control::api::Selected;
-use crate::types::ids::MirrorId;
-use crate::types::status::{MirrorState, MirrorStatus, Status};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::status::{MirrorState, MirrorStatus, Status};
 
 /// Between two looks at the keyboard, and two points of a lag's curve.
 const TICK: Duration = Duration::from_millis(500);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::types::plan::{DeleteMode, HookSide, LogFormat, LogLevel, WalkMode};
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::plan::{DeleteMode, HookSide, LogFormat, LogLevel, WalkMode};
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]

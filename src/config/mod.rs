@@ -14,7 +14,7 @@ pub mod times;
 use std::path::{Path, PathBuf};
 
 use crate::config::fault::{Faults, Report};
-use crate::types::plan::Plan;
+use mirrorball_core::data::plan::Plan;
 
 /// Reads and resolves a configuration file. The report holds warnings, also beside a good Plan.
 pub fn load(path: &Path) -> Result<(Plan, Report), Faults> {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::fault::Report;
-use crate::types::ids::RootId;
-use crate::types::plan::{HostKind, MirrorPlan, Plan, RootPlan};
+use mirrorball_core::data::ids::RootId;
+use mirrorball_core::data::plan::{HostKind, MirrorPlan, Plan, RootPlan};
 
 /// Looks at all pairs of paths in a plan.
 pub fn check(plan: &Plan, report: &mut Report) {

@@ -5,7 +5,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{Object, Schema};
 
 use crate::config::file;
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 /// One struct of the configuration, or one kind of it.
 #[derive(Debug, PartialEq, Eq)]

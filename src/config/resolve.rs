@@ -10,12 +10,12 @@ use crate::config::fault::{Report, suggestion};
 use crate::config::file::{self, File};
 use crate::config::{overlap, rules, times};
 use crate::transport::options::refusal;
-use crate::types::ids::{HostId, MirrorId, RootId};
-use crate::types::plan::{
+use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::plan::{
     ControlPlan, DeleteMode, HookPlan, HookSide, HostKind, HostPlan, LogFormat, LogLevel, LogPlan,
     MirrorPlan, Plan, RetryPlan, RootPlan, WatchMode,
 };
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 /// A unix socket's path may have 107 bytes.
 const SOCKET_PATH_MAX: usize = 107;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::config::fault::Report;
 use crate::config::file;
-use crate::core::filter::{Filter, parse_rule, parse_rule_file};
-use crate::types::plan::Rule;
+use mirrorball_core::data::plan::Rule;
+use mirrorball_core::source::filter::{Filter, parse_rule, parse_rule_file};
 
 /// Reads the filters of a root; faults go to the report.
 pub fn resolve(filters: &[file::Filter], key: &str, report: &mut Report) -> Vec<Rule> {

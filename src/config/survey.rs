@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use crate::config::fault::Report;
-use crate::core::filter::Filter;
-use crate::types::plan::{HostKind, Plan, RootPlan};
-use crate::types::rel_path::RelPath;
 use crate::watch::inotify::watches_max;
 use crate::watch::{explore, source};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{HostKind, Plan, RootPlan};
+use mirrorball_core::source::filter::Filter;
 
 /// Warns of what will hurt at run time.
 pub fn survey(plan: &Plan, report: &mut Report) {

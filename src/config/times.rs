@@ -2,7 +2,7 @@
 
 use crate::config::fault::Report;
 use crate::config::file::HostLimits;
-use crate::types::timetable::{Bandwidth, SetTimes, Window};
+use mirrorball_core::data::timetable::{Bandwidth, SetTimes, Window};
 
 /// A host's bandwidth, by time.
 pub fn bandwidth(limits: &HostLimits, key: &str, report: &mut Report) -> Bandwidth {

@@ -19,11 +19,11 @@ use crate::actors::send::tell_actor;
 use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::selector::Selector;
 use crate::control::{explain, reload, steer};
-use crate::types::change::Epoch;
-use crate::types::ids::{MirrorId, RootId};
-use crate::types::plan::Plan;
-use crate::types::status::{MirrorState, MirrorStatus, Status};
-use crate::types::step::Differences;
+use mirrorball_core::data::change::Epoch;
+use mirrorball_core::data::ids::{MirrorId, RootId};
+use mirrorball_core::data::plan::Plan;
+use mirrorball_core::data::status::{MirrorState, MirrorStatus, Status};
+use mirrorball_core::data::step::Differences;
 
 /// What the routes need.
 #[derive(Clone)]

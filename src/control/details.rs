@@ -6,7 +6,7 @@ use actix_web::web::{Data, Path};
 use crate::actors::message::{RecentRuns, StatusSince, StuckPaths};
 use crate::control::api::Api;
 use crate::control::refusal::{Answer, Refusal, Refused};
-use crate::types::status::MirrorDetails;
+use mirrorball_core::data::status::MirrorDetails;
 
 #[utoipa::path(get, path = "/mirrors/{id}", tag = "reading", params(("id" = String, Path, description = "`root@host`")), responses((status = 200, body = MirrorDetails, description = "Its status, all paths that fail, and what was run lately"), (status = 404, body = Refused, description = "There is no such mirror"), (status = 503, body = Refused, description = "The daemon is ending, or the root's part of it is being started anew")))]
 pub(super) async fn mirror(api: Data<Api>, id: Path<String>) -> Answer {

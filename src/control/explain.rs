@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 use crate::actors::message::{Explain, StatusSince};
 use crate::control::api::Api;
 use crate::control::refusal::{Answer, Refusal, Refused};
-use crate::types::explanation::Explanation;
-use crate::types::ids::RootId;
-use crate::types::plan::Plan;
-use crate::types::rel_path::RelPath;
-use crate::types::status::{MirrorState, MirrorStatus};
+use mirrorball_core::data::explanation::Explanation;
+use mirrorball_core::data::ids::RootId;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::Plan;
+use mirrorball_core::data::status::{MirrorState, MirrorStatus};
 
 /// `POST /explain`: the Roots in which a path lies, each with how it stands on its mirrors.
 #[derive(Deserialize, Serialize, ToSchema)]

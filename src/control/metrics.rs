@@ -11,11 +11,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::actors::message::Facts;
-use crate::core::mirror::MirrorReport;
-use crate::types::ids::MirrorId;
-use crate::types::runs::{Durations, RunEnd, Runs};
-use crate::types::status::{MirrorState, MirrorStatus, RootState, RootStatus};
 use crate::watch::inotify::watches_max;
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::runs::{Durations, RunEnd, Runs};
+use mirrorball_core::data::status::{MirrorState, MirrorStatus, RootState, RootStatus};
+use mirrorball_core::host::mirror::MirrorReport;
 
 /// What is answered with it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

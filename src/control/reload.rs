@@ -14,7 +14,7 @@ use crate::actors::send::tell_actor;
 use crate::config;
 use crate::control::api::Api;
 use crate::control::refusal::{Answer, Refusal, Refused};
-use crate::core::reload::Difference;
+use mirrorball_core::fleet::reload::Difference;
 
 /// `POST /reload`: the configuration file is read again, and what differs is applied.
 #[derive(Deserialize, Serialize, ToSchema)]

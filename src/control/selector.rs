@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::types::ids::MirrorId;
-use crate::types::plan::Plan;
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::plan::Plan;
 
 /// A root, a host, a mirror, or everything.
 #[derive(Clone, Debug, PartialEq, Eq)]

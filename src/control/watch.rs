@@ -13,8 +13,8 @@ use crate::actors::message::{Counted, Ping, StatusSince};
 use crate::control::api::Api;
 use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::{details, metrics};
-use crate::types::limits::{EVENT_HEARTBEAT, EVENT_PAUSE};
-use crate::types::status::{MirrorStatus, RootState, Status};
+use mirrorball_core::data::limits::{EVENT_HEARTBEAT, EVENT_PAUSE};
+use mirrorball_core::data::status::{MirrorStatus, RootState, Status};
 
 /// `GET /status?since=N`: answers when the revision differs from N; at once without it.
 #[derive(Deserialize)]

@@ -6,11 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::transport::options::option_arguments;
 use crate::transport::{Job, fold};
-use crate::types::outcome::Capability;
-use crate::types::plan::{HostKind, HostPlan, MirrorPlan, Rule};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
-use crate::types::step::{Basis, Deletions, Renamed, Step, StepKind};
+use mirrorball_core::data::outcome::Capability;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{HostKind, HostPlan, MirrorPlan, Rule};
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::data::step::{Basis, Deletions, Renamed, Step, StepKind};
 
 /// rsync's arguments for one Step; `rsh` is the command line of ssh, for a host that is reached through it.
 pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString> {

@@ -12,7 +12,7 @@ use landlock::{
 };
 use tokio::process::Command;
 
-use crate::types::source_dir::SourceDir;
+use mirrorball_core::data::source_dir::SourceDir;
 
 /// What rsync and ssh read to run at all: programs and libraries, and the files of /etc that resolve
 /// names. None of them is a secret; what does not exist is left out.

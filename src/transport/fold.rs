@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
 
-use crate::types::limits::FOLD_CHILDREN_MIN;
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
+use mirrorball_core::data::limits::FOLD_CHILDREN_MIN;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::SourceDir;
 
 /// The directories in which every entry is listed. Naming such a one with a slash at its end brings the same
 /// entries, and what has come to it since, which is on its way anyway.
@@ -36,7 +36,7 @@ pub fn whole(source: &SourceDir, paths: &[RelPath]) -> BTreeSet<RelPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::source_dir::Identity;
+    use mirrorball_core::data::source_dir::Identity;
 
     #[test]
     fn only_a_directory_of_which_everything_is_listed_is_named_alone() {

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use crate::transport::process::{self, Spec};
 use crate::transport::ssh::Master;
-use crate::types::name::Escaped;
-use crate::types::plan::{HookPlan, HookSide};
-use crate::types::step::Exit;
+use mirrorball_core::data::name::Escaped;
+use mirrorball_core::data::plan::{HookPlan, HookSide};
+use mirrorball_core::data::step::Exit;
 
 /// For any shell that POSIX speaks of.
 fn quoted(word: &str) -> String {

@@ -22,11 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::transport::pace::Pace;
-use crate::types::ids::RootId;
-use crate::types::outcome::Capability;
-use crate::types::plan::{HookPlan, MirrorPlan};
-use crate::types::source_dir::SourceDir;
-use crate::types::step::{Step, StepEnd};
+use mirrorball_core::data::ids::RootId;
+use mirrorball_core::data::outcome::Capability;
+use mirrorball_core::data::plan::{HookPlan, MirrorPlan};
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::data::step::{Step, StepEnd};
 
 /// A way to one host. The real one is [`rsync::RsyncTransport`].
 pub trait Transport {

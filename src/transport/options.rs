@@ -1,6 +1,6 @@
 //! The configured rsync options as arguments, and which ones would defeat the design.
 
-use crate::types::rsync_options::RsyncOptions;
+use mirrorball_core::data::rsync_options::RsyncOptions;
 
 /// Long options for a command line.
 pub fn option_arguments(options: &RsyncOptions) -> Vec<String> {

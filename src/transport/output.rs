@@ -2,10 +2,10 @@
 
 use bstr::ByteSlice;
 
-use crate::types::limits::{DIFFERENCES_MAX, STDERR_BYTES_MAX, SURPRISES_MAX};
-use crate::types::name::{Escaped, decode_rsync};
-use crate::types::rel_path::RelPath;
-use crate::types::step::Differences;
+use mirrorball_core::data::limits::{DIFFERENCES_MAX, STDERR_BYTES_MAX, SURPRISES_MAX};
+use mirrorball_core::data::name::{Escaped, decode_rsync};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::step::Differences;
 
 /// Messages of consequence that rsync counts as information, and so writes to standard output. No other
 /// line can begin so: those with names begin with what was done to them.

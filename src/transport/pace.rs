@@ -179,7 +179,7 @@ impl Allowance {
 mod tests {
     use super::*;
     use crate::transport::process::{self, Ended, Spec};
-    use crate::types::step::Exit;
+    use mirrorball_core::data::step::Exit;
 
     const SECOND: Duration = Duration::from_secs(1);
 

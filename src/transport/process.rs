@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::transport::confine::{Confinement, confine};
-use crate::types::limits::{KILL_WAIT, STDERR_BYTES_MAX};
-use crate::types::step::Exit;
+use mirrorball_core::data::limits::{KILL_WAIT, STDERR_BYTES_MAX};
+use mirrorball_core::data::step::Exit;
 
 /// What to start.
 #[derive(Clone, Debug, Default)]

@@ -20,12 +20,12 @@ use crate::transport::process::{self, Ended, Group, Spec};
 use crate::transport::ssh::Master;
 use crate::transport::warm::{Warm, What};
 use crate::transport::{Job, Transport};
-use crate::types::ids::RootId;
-use crate::types::limits::FOLD_CHILDREN_MIN;
-use crate::types::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, SourceDir};
-use crate::types::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
+use mirrorball_core::data::ids::RootId;
+use mirrorball_core::data::limits::FOLD_CHILDREN_MIN;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
+use mirrorball_core::data::source_dir::{Identity, SourceDir};
+use mirrorball_core::data::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {

@@ -12,9 +12,9 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::transport::process::{self, Group, Spec};
-use crate::types::limits::MASTER_CHECK_WAIT;
-use crate::types::plan::{HostKind, HostPlan};
-use crate::types::step::Exit;
+use mirrorball_core::data::limits::MASTER_CHECK_WAIT;
+use mirrorball_core::data::plan::{HostKind, HostPlan};
+use mirrorball_core::data::step::Exit;
 
 /// A unix socket's path may have 107 bytes; ssh appends 17 while it makes the socket.
 const SOCKET_PATH_MAX: usize = 90;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::transport::process::{self, Spec};
-use crate::types::step::Exit;
+use mirrorball_core::data::step::Exit;
 
 /// A version of rsync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

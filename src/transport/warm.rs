@@ -10,10 +10,10 @@ use tokio::process::Child;
 use tokio::time::Instant;
 
 use crate::transport::process::{self, Group, Spec};
-use crate::types::ids::{HostId, RootId};
-use crate::types::limits::WARM_PER_HOST_MAX;
-use crate::types::plan::{HostKind, HostPlan};
-use crate::types::source_dir::Identity;
+use mirrorball_core::data::ids::{HostId, RootId};
+use mirrorball_core::data::limits::WARM_PER_HOST_MAX;
+use mirrorball_core::data::plan::{HostKind, HostPlan};
+use mirrorball_core::data::source_dir::Identity;
 
 /// The waiting runs of one host.
 pub struct Warm {
@@ -143,8 +143,8 @@ impl Warm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::plan::RetryPlan;
-    use crate::types::timetable::Bandwidth;
+    use mirrorball_core::data::plan::RetryPlan;
+    use mirrorball_core::data::timetable::Bandwidth;
 
     fn warm_of(name: &str, linger: u32) -> Warm {
         let kind =
@@ -192,7 +192,7 @@ mod tests {
             let mut heard = Vec::new();
             let ended =
                 process::attend(child, group, b"list".to_vec(), |p| heard.extend_from_slice(p));
-            assert_eq!(ended.await.exit, crate::types::step::Exit::Code(0));
+            assert_eq!(ended.await.exit, mirrorball_core::data::step::Exit::Code(0));
             assert_eq!(heard, b"list");
         });
     }

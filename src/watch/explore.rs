@@ -9,10 +9,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::types::rel_path::RelPath;
-use crate::types::snapshot::{self, Facts};
-use crate::types::source_dir::{Identity, SourceDir, Volume};
 use crate::watch::source::{identity_of, open_directory};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::snapshot::{self, Facts};
+use mirrorball_core::data::source_dir::{Identity, SourceDir, Volume};
 
 /// A directory that was opened.
 #[derive(Debug)]

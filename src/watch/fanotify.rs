@@ -17,11 +17,11 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::types::event::{EventMask, TreeEvent};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::scan::is_its_own;
 use crate::watch::source::open_directory;
+use mirrorball_core::data::event::{EventMask, TreeEvent};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::SourceDir;
 
 /// What is asked for, of every directory and file on a marked file system.
 const MASK: u64 = consts::FAN_ATTRIB

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use futures_util::{Stream, StreamExt};
 use inotify::{EventMask as CrateMask, EventOwned, Inotify, WatchDescriptor, WatchMask, Watches};
 
-use crate::types::event::{EventMask, KernelEvent};
-use crate::types::limits::{EVENT_BUFFER_BYTES, EVENTS_AT_ONCE_MAX};
+use mirrorball_core::data::event::{EventMask, KernelEvent};
+use mirrorball_core::data::limits::{EVENT_BUFFER_BYTES, EVENTS_AT_ONCE_MAX};
 
 /// The watches of one Root.
 pub struct WatchSet {

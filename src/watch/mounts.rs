@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::types::rel_path::RelPath;
+use mirrorball_core::data::path::RelPath;
 
 /// One line for each mount, see `proc_pid_mountinfo(5)`.
 const MOUNTS: &str = "/proc/self/mountinfo";

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::source::{identity_of, open_directory};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::{Identity, SourceDir};
 
 /// What was found at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]

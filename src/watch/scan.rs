@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rustix::io::Errno;
 
-use crate::types::rel_path::RelPath;
-use crate::types::snapshot::{Facts, Listing};
-use crate::types::source_dir::{Identity, SourceDir};
 use crate::watch::explore;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::snapshot::{Facts, Listing};
+use mirrorball_core::data::source_dir::{Identity, SourceDir};
 
 /// What a scan found.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use rustix::fs::{
     openat, openat2, statat, statx,
 };
 
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{Identity, Lasting, SourceDir, Volume};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::{Identity, Lasting, SourceDir, Volume};
 
 /// Opens a Root's directory. The error names the path.
 pub fn open(path: &Path) -> io::Result<SourceDir> {

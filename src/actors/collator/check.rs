@@ -9,10 +9,10 @@ use slog::{info, warn};
 use super::CollatorActor;
 use crate::actors::message::Checked;
 use crate::actors::shell::Shell;
-use crate::core::backoff::seed_of;
-use crate::types::ids::MirrorId;
-use crate::types::limits::{CHECK_RETRY, STUCK_SHOWN_MAX};
-use crate::types::step::Differences;
+use mirrorball_core::backoff::seed_of;
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::limits::{CHECK_RETRY, STUCK_SHOWN_MAX};
+use mirrorball_core::data::step::Differences;
 
 impl CollatorActor {
     /// Arms the next check of each Mirror. One that was never checked is checked when the interval has passed

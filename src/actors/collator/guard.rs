@@ -10,13 +10,13 @@ use super::CollatorActor;
 use crate::actors::message::{Explore, LetGo, WatchAnew};
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::core::safety::{Guard, Judgement, Sighting};
-use crate::types::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
-use crate::types::name::Escaped;
-use crate::types::plan::RootPlan;
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{SourceDir, Volume};
 use crate::watch::{mounts, source};
+use mirrorball_core::data::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
+use mirrorball_core::data::name::Escaped;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::RootPlan;
+use mirrorball_core::data::source_dir::{SourceDir, Volume};
+use mirrorball_core::source::identity::{Guard, Judgement, Sighting};
 
 impl CollatorActor {
     /// The source was looked at: what does that mean?

@@ -11,14 +11,14 @@ use crate::actors::kit::{Kit, Mode};
 use crate::actors::message::Fence;
 use crate::actors::shell::Shell;
 use crate::actors::store::{Loaded, Place, Store};
-use crate::core::checkpoint::Effect;
-use crate::core::collator::Collator;
-use crate::core::snapshot::Snapshot;
-use crate::types::change::Change;
-use crate::types::limits::CHECKPOINT_RETRY;
-use crate::types::plan::{Plan, RootPlan, WalkMode};
-use crate::types::rel_path::RelPath;
 use crate::watch::scan;
+use mirrorball_core::data::change::Change;
+use mirrorball_core::data::limits::CHECKPOINT_RETRY;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{Plan, RootPlan, WalkMode};
+use mirrorball_core::root::checkpoint::Effect;
+use mirrorball_core::root::collator::Collator;
+use mirrorball_core::source::snapshot::Snapshot;
 
 const OLD_STAYS: &str =
     "The old checkpoint can't be removed; remove it from the state directory before the next start";

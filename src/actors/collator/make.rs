@@ -10,19 +10,19 @@ use super::guard::sight;
 use super::renames;
 use crate::actors::message::Work;
 use crate::actors::shell::Shell;
-use crate::core::batch::{self, Presence};
-use crate::core::change_log::Taken;
-use crate::core::safety::Judgement;
-use crate::core::shared_batch::{Answer, Asker};
-use crate::types::batch::{Batch, Dirty};
-use crate::types::change::{Lane, Ticket};
-use crate::types::ids::MirrorId;
-use crate::types::limits::{MAX_DELETE_MIN, WITNESS_BYTES_MAX, WITNESSES_MAX};
-use crate::types::outcome::{Budget, Outcome, PushEnd};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::presence::{Found, Looker};
 use crate::watch::source;
+use mirrorball_core::data::batch::{Batch, Dirty};
+use mirrorball_core::data::change::{Lane, Ticket};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::limits::{MAX_DELETE_MIN, WITNESS_BYTES_MAX, WITNESSES_MAX};
+use mirrorball_core::data::outcome::{Budget, Outcome, PushEnd};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::root::batch::{self, Presence};
+use mirrorball_core::root::change_log::Taken;
+use mirrorball_core::root::shared_batch::{Answer, Asker};
+use mirrorball_core::source::identity::Judgement;
 
 impl CollatorActor {
     /// Looks at the disk, away from this thread, and hands out the result.

@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::core::filter::Filter;
-use crate::types::batch::Rename;
-use crate::types::change::Move;
-use crate::types::limits::{RENAME_BYTES_MIN, RENAMES_PER_PUSH_MAX};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::presence::Looker;
 use crate::watch::scan;
+use mirrorball_core::data::batch::Rename;
+use mirrorball_core::data::change::Move;
+use mirrorball_core::data::limits::{RENAME_BYTES_MIN, RENAMES_PER_PUSH_MAX};
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::filter::Filter;
 
 /// Looks at what was renamed, innermost first.
 pub(super) fn look(

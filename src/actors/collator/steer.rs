@@ -6,14 +6,14 @@ use super::{CollatorActor, Live};
 use crate::actors::memory::Memory;
 use crate::actors::message::{Explain, Leave, NewPlan, Ping, StuckPaths, Walk};
 use crate::actors::shell::Shell;
-use crate::core::collator::Collator;
-use crate::types::explanation::{DecidingRule, Explanation, MirrorExplanation};
-use crate::types::ids::MirrorId;
-use crate::types::name::Escaped;
-use crate::types::plan::Plan;
-use crate::types::rel_path::RelPath;
-use crate::types::status::StuckPath;
 use crate::watch::presence::{Found, Looker};
+use mirrorball_core::data::explanation::{DecidingRule, Explanation, MirrorExplanation};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::name::Escaped;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::Plan;
+use mirrorball_core::data::status::StuckPath;
+use mirrorball_core::root::collator::Collator;
 
 impl Handler<NewPlan> for CollatorActor {
     type Result = ();

@@ -5,7 +5,7 @@ use slog::info;
 
 use super::CollatorActor;
 use crate::actors::shell::Shell;
-use crate::types::ids::MirrorId;
+use mirrorball_core::data::ids::MirrorId;
 
 impl CollatorActor {
     /// Looks at the clock on the wall each minute, which may be adjusted: what was to begin since the last look begins.

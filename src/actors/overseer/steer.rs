@@ -16,12 +16,12 @@ use crate::actors::message::{
     Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, StuckPaths, Walk, WalkAll,
 };
 use crate::actors::send::tell_actor;
-use crate::core::reload::{Difference, difference};
-use crate::types::explanation::Explanation;
-use crate::types::ids::MirrorId;
-use crate::types::limits::PING_WAIT;
-use crate::types::plan::Plan;
-use crate::types::status::StuckPath;
+use mirrorball_core::data::explanation::Explanation;
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::limits::PING_WAIT;
+use mirrorball_core::data::plan::Plan;
+use mirrorball_core::data::status::StuckPath;
+use mirrorball_core::fleet::reload::{Difference, difference};
 
 /// A line for each paused Mirror.
 fn paused_path(plan: &Plan) -> PathBuf {

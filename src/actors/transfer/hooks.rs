@@ -5,10 +5,10 @@ use slog::{debug, warn};
 
 use super::TransferActor;
 use crate::actors::shell::Shell;
-use crate::core::hook::{Hook, Pushed};
-use crate::types::batch::Batch;
-use crate::types::ids::MirrorId;
-use crate::types::outcome::Held;
+use mirrorball_core::data::batch::Batch;
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::outcome::Held;
+use mirrorball_core::host::hook::{Hook, Pushed};
 
 /// A command, when it is run, and what runs of it.
 pub(super) struct RunningHook {

@@ -10,9 +10,9 @@ use super::TransferActor;
 use crate::actors::kit::Mode;
 use crate::actors::shell::Shell;
 use crate::transport::pace::Pace;
-use crate::types::ids::MirrorId;
-use crate::types::moment::Moment;
-use crate::types::timetable::{WeekMinute, minutes_left};
+use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::moment::Moment;
+use mirrorball_core::data::timetable::{WeekMinute, minutes_left};
 
 impl TransferActor {
     /// Looks at the clock on the wall, and again when its minute is over. Whoever adjusts that clock, or the time of

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::WatcherActor;
 use crate::actors::watched::Watch;
-use crate::core::watch_table::JobId;
 use crate::watch::inotify::{WatchError, WatchSet};
+use mirrorball_core::source::watch_table::JobId;
 
 impl WatcherActor {
     /// Cookies are seen through the queue of the Root's own events, so behind all that came before.

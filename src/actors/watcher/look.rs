@@ -6,12 +6,12 @@ use slog::debug;
 
 use super::WatcherActor;
 use crate::actors::shell::Shell;
-use crate::core::filter::Filter;
-use crate::types::limits::EARLY_WALK_MAX;
-use crate::types::plan::{WalkMode, WatchMode};
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::{explore, mounts, scan};
+use mirrorball_core::data::limits::EARLY_WALK_MAX;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::{WalkMode, WatchMode};
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::filter::Filter;
 
 impl WatcherActor {
     /// Does this work, and then that with what was found. What an earlier incarnation found says nothing.

@@ -11,18 +11,18 @@ use crate::actors::message::VolumeSeen;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::watched::Watch;
-use crate::core::filter::Filter;
-use crate::core::snapshot::Snapshot;
-use crate::core::tree_events;
-use crate::core::watch_table::{Opening, WatchTable};
-use crate::types::change::{Change, Kinds};
-use crate::types::event::TreeEvent;
-use crate::types::plan::WatchMode;
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::{SourceDir, Volume};
 use crate::watch::fanotify::{self, MarkSet};
 use crate::watch::scan::{Scan, scan};
 use crate::watch::{explore, mounts};
+use mirrorball_core::data::change::{Change, Kinds};
+use mirrorball_core::data::event::TreeEvent;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::WatchMode;
+use mirrorball_core::data::source_dir::{SourceDir, Volume};
+use mirrorball_core::source::filter::Filter;
+use mirrorball_core::source::snapshot::Snapshot;
+use mirrorball_core::source::tree_events;
+use mirrorball_core::source::watch_table::{Opening, WatchTable};
 
 /// What was found in a tree.
 struct Found {

@@ -12,15 +12,15 @@ use super::WatcherActor;
 use crate::actors::message::Degraded;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::core::filter::Filter;
-use crate::core::snapshot::Snapshot;
-use crate::core::watch_table::Opening;
-use crate::types::limits::RESCAN_INTERVAL;
-use crate::types::plan::WatchMode;
-use crate::types::rel_path::RelPath;
-use crate::types::source_dir::SourceDir;
 use crate::watch::inotify::watches_max;
 use crate::watch::scan::scan;
+use mirrorball_core::data::limits::RESCAN_INTERVAL;
+use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::plan::WatchMode;
+use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::filter::Filter;
+use mirrorball_core::source::snapshot::Snapshot;
+use mirrorball_core::source::watch_table::Opening;
 
 /// The directories without events, each with all below it as it was found last.
 #[derive(Default)]

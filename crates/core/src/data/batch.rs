@@ -1,0 +1,115 @@
+//! What a Mirror lacks, looked at on the disk and ready to be pushed.
+
+use std::sync::Arc;
+
+use crate::data::change::{Epoch, Kinds};
+use crate::data::path::RelPath;
+
+/// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The newest Epoch it covers.
+    pub to: Epoch,
+    /// The whole Root is to be walked; then nothing else is listed but `held`.
+    pub walk: bool,
+    /// That Walk compares contents, to find what nobody here has changed.
+    pub check: bool,
+    /// The Root holds anything.
+    pub full: bool,
+    /// Something directly in the Root that has not changed and is sent along: a mirror that lacks it is not
+    /// what we think.
+    pub witness: Option<RelPath>,
+    /// How much is in the Root in all, as far as that is known; else 0.
+    pub entries: u64,
+    /// How much is directly in the Root, for a Walk of a mirror that lacked a witness; else 0.
+    pub entries_expected: u64,
+    /// Paths that exist, to be sent without what is below them, sorted.
+    pub present: Vec<Present>,
+    /// Paths that exist, to be made equal with all that is below them, sorted.
+    pub subtrees: Vec<Present>,
+    /// What is there under other names, innermost first: it settles the doubts of its content.
+    pub renames: Vec<Arc<Rename>>,
+    /// Large files that are left to a push of their own.
+    pub large: Vec<Dirty>,
+    /// Directories in which receivers that broke off may have left temporary files, sorted.
+    pub leftovers: Vec<RelPath>,
+    /// Topmost paths that do not exist, sorted.
+    pub missing: Vec<RelPath>,
+    /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
+    pub missing_directories: bool,
+    /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
+    pub held: Vec<RelPath>,
+}
+
+/// What a Mirror may hold under another name: a directory, or files of one directory.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The directory that held it.
+    pub from: RelPath,
+    /// The directory that holds it now.
+    pub to: RelPath,
+    /// Regular files in it, by their names relative to it, sorted.
+    pub files: Vec<RelPath>,
+    /// These alone were renamed, and not the directory.
+    pub files_alone: bool,
+    /// Each has another name than before.
+    pub other_names: bool,
+    /// All bytes in these.
+    pub bytes: u64,
+    /// No rule protects any of them under its old name, where it would stay, and be the same file.
+    pub may_link: bool,
+    /// Equal sizes and times tell equal contents, on a Mirror that owes nothing else.
+    pub is_exact: bool,
+    /// What it was called before is among the missing.
+    pub is_gone: bool,
+}
+
+impl Rename {
+    /// The new names.
+    pub fn targets(&self) -> Vec<RelPath> {
+        if !self.files_alone {
+            return vec![self.to.clone()];
+        }
+        self.files.iter().filter_map(|file| file.rebased(&RelPath::root(), &self.to)).collect()
+    }
+}
+
+/// An existing path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Present {
+    /// Which.
+    pub path: RelPath,
+    /// Its content may differ although size and time do not.
+    pub content: bool,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        !self.walk && self.len() == 0 && self.leftovers.is_empty()
+    }
+
+    /// Number of paths named.
+    pub fn len(&self) -> usize {
+        self.present.len() + self.subtrees.len() + self.missing.len()
+    }
+
+    /// Whether `path` is named or lies below a subtree: a directory that a push of this batch may
+    /// rightly create on a mirror.
+    pub fn accounts_for(&self, path: &RelPath) -> bool {
+        self.walk
+            || named(&self.present, path)
+            || named(&self.subtrees, path)
+            || path.ancestors().any(|above| named(&self.subtrees, &above))
+    }
+}
+
+/// Whether a path stands in a sorted list.
+fn named(list: &[Present], path: &RelPath) -> bool {
+    list.binary_search_by(|entry| entry.path.cmp(path)).is_ok()
+}
+
+/// A dirty path as the log hands it out.
+pub type Dirty = (RelPath, Kinds);

@@ -1,0 +1,20 @@
+//! Plain data that every part may use.
+
+pub mod batch;
+pub mod change;
+pub mod event;
+pub mod explanation;
+pub mod ids;
+pub mod limits;
+pub mod moment;
+pub mod name;
+pub mod outcome;
+pub mod path;
+pub mod plan;
+pub mod rsync_options;
+pub mod runs;
+pub mod snapshot;
+pub mod source_dir;
+pub mod status;
+pub mod step;
+pub mod timetable;

@@ -1,0 +1,253 @@
+//! How a Push ended.
+
+use std::collections::BTreeSet;
+
+use crate::data::change::Kinds;
+use crate::data::path::RelPath;
+use crate::data::runs::RunEnd;
+use crate::data::step::Differences;
+
+/// Whose fault a failure is: it decides who waits before the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// This mirror's, such as a full disk: its other mirrors go on.
+    Mirror,
+    /// The host's, such as a refused connection: all its mirrors wait.
+    Host,
+}
+
+/// A path that could not be brought to the mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Which.
+    pub path: RelPath,
+    /// How to try it again.
+    pub kinds: Kinds,
+    /// What rsync said about it.
+    pub reason: String,
+}
+
+impl Failed {
+    /// Some of them, for people: the first, and how many.
+    pub fn describe(failed: &[Self]) -> String {
+        match failed {
+            [] => "something could not be read".into(),
+            [one] => format!("{}: {}", one.path, one.reason),
+            [first, rest @ ..] => {
+                let count = rest.len() + 1;
+                format!("{count} paths fail, the first is {}: {}", first.path, first.reason)
+            }
+        }
+    }
+}
+
+/// How a Push, or one Step of it, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is on the mirror.
+    Done,
+    /// All but these paths is on the mirror.
+    Partly(Vec<Failed>),
+    /// These paths failed, and for their sake nothing was deleted: the whole work is still owed.
+    DeletionsSkipped(Vec<Failed>),
+    /// Something failed and nobody can say which path: still owed, to be tried in smaller pieces.
+    Unattributed(String),
+    /// The mirror is not where it was, or not what it was: nothing is sent there before it is.
+    Halt(String),
+    /// There was no room on the mirror: what is to be deleted goes first on the next try.
+    Full(String),
+    /// The other end can't do what was asked of it: the next try goes another way.
+    Incapable(Capability, String),
+    /// Nothing counts; try again.
+    Again {
+        /// Who waits.
+        blame: Blame,
+        /// What happened, for people.
+        why: String,
+        /// It broke off in the middle: what was on its way may still land, over something newer.
+        cut_off: bool,
+    },
+}
+
+impl Outcome {
+    /// What went wrong, for people; none if nothing did.
+    pub fn why(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            Self::Partly(failed) | Self::DeletionsSkipped(failed) => Some(Failed::describe(failed)),
+            Self::Unattributed(why)
+            | Self::Halt(why)
+            | Self::Full(why)
+            | Self::Incapable(_, why)
+            | Self::Again { why, .. } => Some(why.clone()),
+        }
+    }
+
+    /// As it is counted.
+    pub fn run_end(&self) -> RunEnd {
+        match self {
+            Self::Done => RunEnd::Done,
+            Self::Partly(_) | Self::DeletionsSkipped(_) => RunEnd::Partly,
+            Self::Again { blame: Blame::Host, .. } => RunEnd::HostFailed,
+            Self::Again { blame: Blame::Mirror, .. }
+            | Self::Unattributed(_)
+            | Self::Halt(_)
+            | Self::Full(_)
+            | Self::Incapable(..) => RunEnd::MirrorFailed,
+        }
+    }
+}
+
+/// What another end may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// `--delete-missing-args`: refused by rsync 3.4.3 and by versions of distributions that carry its
+    /// repairs, and by daemons that refuse it.
+    DeleteMissing,
+    /// `--compress`, which a daemon may refuse.
+    Compress,
+    /// `--checksum`, which a daemon may refuse: checks compare by size and time then.
+    Checksum,
+    /// `--link-dest` and its like, which a daemon or a restricted shell may refuse: renames are sent.
+    Renames,
+    /// Times to the nanosecond: protocols before 31, so rsync before 3.1 and openrsync, have whole seconds.
+    Nanoseconds,
+}
+
+impl Capability {
+    /// One word, for status and files; [`Self::parse`] reads it back.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeleteMissing => "delete-missing-args",
+            Self::Compress => "compress",
+            Self::Checksum => "checksum",
+            Self::Renames => "renames",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// What [`Self::name`] wrote.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all =
+            [Self::DeleteMissing, Self::Compress, Self::Checksum, Self::Renames, Self::Nanoseconds];
+        all.into_iter().find(|capability| capability.name() == name)
+    }
+}
+
+/// What is known of a host's rsync.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteEnd {
+    /// The version of the protocol that both ends speak; none before they have spoken.
+    pub protocol: Option<u32>,
+    /// What it was found not to be able to do.
+    pub lacks: BTreeSet<Capability>,
+}
+
+/// The first protocol with times to the nanosecond.
+const NANOSECONDS_SINCE: u32 = 31;
+
+impl RemoteEnd {
+    /// Both ends have agreed on a protocol. Returns whether it is news: another rsync may be able to do
+    /// what the old one was not.
+    pub fn meet(&mut self, protocol: u32) -> bool {
+        if self.protocol == Some(protocol) {
+            return false;
+        }
+        self.lacks.clear();
+        self.protocol = Some(protocol);
+        if protocol < NANOSECONDS_SINCE {
+            self.lacks.insert(Capability::Nanoseconds);
+        }
+        true
+    }
+
+    /// Which program that is, as far as the protocol tells.
+    pub fn program(&self) -> Option<&'static str> {
+        Some(match self.protocol? {
+            32.. => "rsync 3.4 or newer",
+            31 => "rsync 3.1 to 3.3",
+            30 => "rsync 3.0",
+            _ => "openrsync, or an rsync older than 3.0",
+        })
+    }
+
+    /// What to say of it to whoever runs it; nothing, if it is good.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self.protocol? {
+            32.. => None,
+            31 => Some(
+                "it is older than 3.4, which closed serious security holes; unless the distribution has \
+                 repaired it, install a newer one",
+            ),
+            _ => Some(
+                "it keeps times in whole seconds, so a file that changes twice in a second without a word here \
+                 may be taken for equal; install a newer rsync",
+            ),
+        }
+    }
+}
+
+/// Deletions that were not made, because they are more than the Root's budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many entries rsync would have deleted, as far as it counts: directories that it found
+    /// non-empty are not in it.
+    pub count: u64,
+    /// Where, and how to try it again.
+    pub paths: Vec<(RelPath, Kinds)>,
+    /// The Root was empty: when it no longer is, everything is compared again.
+    pub from_empty_root: bool,
+}
+
+/// How much a Push may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// So many entries; more, and all of them are held.
+    AtMost(u64),
+    /// None, because others are held already.
+    Held,
+    /// Any number: a person said so.
+    Approved,
+}
+
+/// A Push's result, as the collator and the host are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushEnd {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Directories that were created on the mirror although nobody knew them missing there.
+    pub surprises: Vec<RelPath>,
+    /// Whether the Root held anything when the work was made.
+    pub holds_anything: bool,
+    /// Deletions that wait for a person.
+    pub held: Held,
+    /// What a check found different although nothing was known to be; none if this was no check.
+    pub drift: Option<Differences>,
+    /// Things that are done, with a remark, such as a directory kept for its excluded files.
+    pub notes: Vec<String>,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// The protocol that both ends spoke; none if they did not.
+    pub protocol: Option<u32>,
+}
+
+impl PushEnd {
+    /// The end of a push that never got anywhere.
+    pub fn again(blame: Blame, why: impl Into<String>) -> Self {
+        Self::new(Outcome::Again { blame, why: why.into(), cut_off: false })
+    }
+
+    /// An end that nothing else is known of.
+    pub fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            surprises: Vec::new(),
+            holds_anything: false,
+            held: Held::default(),
+            drift: None,
+            notes: Vec::new(),
+            bytes_sent: 0,
+            protocol: None,
+        }
+    }
+}

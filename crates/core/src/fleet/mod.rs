@@ -1,0 +1,3 @@
+//! What concerns all roots and hosts together.
+
+pub mod reload;

@@ -1,0 +1,642 @@
+//! What the end of an rsync run means. Exit codes alone don't tell; what it said does.
+
+use bstr::ByteSlice;
+
+use crate::data::change::Kinds;
+use crate::data::name::{Escaped, decode_rsync};
+use crate::data::outcome::{Blame, Capability, Failed, Outcome};
+use crate::data::path::RelPath;
+use crate::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
+
+/// What one Step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Deletions that rsync counted and did not make.
+    pub skipped: u64,
+    /// Things that are done, with a remark.
+    pub notes: Vec<String>,
+}
+
+/// Judges a run.
+pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
+    let mut said = Said::read(step, end);
+    let is_limited = matches!(step.deletions, Deletions::AtMost(_));
+    if end.exit == Exit::Code(25) && is_limited {
+        said.skipped = said.skipped.max(1);
+    }
+    let outcome = match end.exit {
+        Exit::Signal(signal) => {
+            let why = format!("rsync was killed by signal {signal}");
+            Outcome::Again { blame: Blame::Mirror, why, cut_off: true }
+        }
+        Exit::NotStarted => again(Blame::Host, said.first_line()),
+        Exit::Code(_) if step.kind == StepKind::Look => said.judge_look(step, end),
+        // 24: something vanished before it was read. A newer change for it is on its way.
+        // 25: deletions were only counted.
+        Exit::Code(25) if is_limited => said.judge_success(step),
+        Exit::Code(0 | 24) => said.judge_success(step),
+        Exit::Code(23) => said.judge_partial(step),
+        Exit::Code(code) => said.judge_failure(step, code),
+    };
+    // What failed may be the reason why something is kept.
+    let is_plain = said.skipped == 0 && said.failed.is_empty();
+    let notes = if is_plain { said.notes } else { Vec::new() };
+    Verdict { outcome, skipped: said.skipped, notes }
+}
+
+/// How rsync begins to say that something can't take the place of what is there.
+const IN_THE_WAY: &str = "could not make way for";
+
+/// How it begins to say how many deletions it did not make.
+const LIMIT_REACHED: &str = "Deletions stopped due to --max-delete limit (";
+
+fn again(blame: Blame, why: String) -> Outcome {
+    Outcome::Again { blame, why, cut_off: false }
+}
+
+/// What rsync said, line by line.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
+struct Said {
+    failed: Vec<Failed>,
+    unattributed: Vec<String>,
+    notes: Vec<String>,
+    /// Because something could not be read.
+    deletions_skipped: bool,
+    /// Because of their number.
+    skipped: u64,
+    /// Something waits for deletions that were only counted.
+    in_the_way: bool,
+    no_space: bool,
+    /// Both ends have agreed on a protocol.
+    has_spoken: bool,
+    lines: Vec<String>,
+}
+
+impl Said {
+    fn read(step: &Step, end: &StepEnd) -> Self {
+        let mut said = Self {
+            failed: Vec::new(),
+            unattributed: Vec::new(),
+            notes: Vec::new(),
+            deletions_skipped: false,
+            skipped: 0,
+            in_the_way: false,
+            no_space: false,
+            has_spoken: end.protocol.is_some(),
+            lines: Vec::new(),
+        };
+        if end.messages_cut {
+            said.unattributed.push("there were more messages than are kept".into());
+        }
+        let replaced = end.messages.lines().any(|line| line.contains_str(IN_THE_WAY));
+        for line in end.messages.lines().filter(|line| !line.trim_ascii().is_empty()) {
+            said.read_line(step, line, &end.prefixes, replaced);
+        }
+        said
+    }
+
+    fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
+        let deletions_limited = matches!(step.deletions, Deletions::AtMost(0));
+        let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
+        let says_nothing = ["rsync error:", "rsync warning:", "(Server) Protocol versions:"];
+        if says_nothing.iter().any(|begin| text.starts_with(begin)) {
+            return;
+        }
+        if text.contains("skipping file deletion") {
+            self.deletions_skipped = true;
+            return;
+        }
+        let is_limited = matches!(step.deletions, Deletions::AtMost(_));
+        if let Some(rest) = text.strip_prefix(LIMIT_REACHED).filter(|_| is_limited) {
+            let digits = rest.split(' ').next().unwrap_or(rest);
+            self.skipped = digits.parse().unwrap_or(1);
+            return;
+        }
+        if text.starts_with("file has vanished:") {
+            return;
+        }
+        self.no_space |= text.contains("No space left on device")
+            || text.contains("Disk quota exceeded")
+            || text.contains("Read-only file system");
+        self.lines.push(text.clone());
+        if let Some(name) = text.strip_prefix("cannot delete non-empty directory: ") {
+            // Excluded files are left in it. Where something else must take its place, the line that
+            // says so is the failure.
+            if !replaced {
+                let note = format!("{name} is kept on the mirror for the excluded files in it");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
+            return;
+        }
+        if text.starts_with(IN_THE_WAY) && deletions_limited {
+            self.in_the_way = true;
+            return;
+        }
+        match attribute(step, line, prefixes) {
+            Some((path, kinds)) => {
+                if !self.failed.iter().any(|failed| failed.path == path) {
+                    self.failed.push(Failed { path, kinds, reason: reason_of(&text) });
+                }
+            }
+            None => self.unattributed.push(text),
+        }
+    }
+
+    fn first_line(&self) -> String {
+        self.lines.first().cloned().unwrap_or_else(|| "it said nothing".into())
+    }
+
+    /// Whether anything is in the mirror's directory. What can't be seen is not held against it.
+    fn judge_look(&self, step: &Step, end: &StepEnd) -> Outcome {
+        if end.exit != Exit::Code(0) {
+            let Exit::Code(code) = end.exit else { return Outcome::Done };
+            let host = |outcome: &Outcome| {
+                matches!(outcome, Outcome::Again { blame: Blame::Host, .. } | Outcome::Halt(_))
+            };
+            return Some(self.judge_failure(step, code)).filter(host).unwrap_or(Outcome::Done);
+        }
+        if end.entries_found > 0 {
+            return Outcome::Done;
+        }
+        Outcome::Halt(
+            "The mirror's directory is empty, although it was filled before; is its disk mounted?"
+                .into(),
+        )
+    }
+
+    fn judge_success(&self, step: &Step) -> Outcome {
+        if self.deletions_skipped || !self.failed.is_empty() {
+            return self.judge_partial(step);
+        }
+        Outcome::Done
+    }
+
+    fn judge_partial(&self, step: &Step) -> Outcome {
+        if self.no_space {
+            return Outcome::Full(self.first_line());
+        }
+        if self.deletions_skipped && step.kind.is_walk() {
+            return Outcome::DeletionsSkipped(self.failed.clone());
+        }
+        if self.deletions_skipped {
+            // The whole run deleted nothing, so none of its subtrees is done.
+            let why = self.failed.first().map_or("something could not be read", |f| &f.reason);
+            let reason = format!("Nothing was deleted in it, because of: {why}");
+            return Outcome::Partly(self.all_of(step, &reason));
+        }
+        if self.unattributed.is_empty() && !self.failed.is_empty() {
+            return Outcome::Partly(self.failed.clone());
+        }
+        if self.skipped > 0 && self.in_the_way && self.unattributed.is_empty() {
+            // All that failed was in the way of something, and waits with the other deletions.
+            return Outcome::Done;
+        }
+        let why = self.unattributed.first().cloned().unwrap_or_else(|| {
+            "rsync says that something was not transferred, but not what (code 23)".into()
+        });
+        match step.paths.as_slice() {
+            // The old name is not to be deleted before the next try.
+            _ if step.kind == StepKind::Renamed => Outcome::Unattributed(why),
+            [_] => Outcome::Partly(self.all_of(step, &why)),
+            // Nothing is gained by walking again from the start: the Root is compared once more later.
+            [] if step.kind.is_walk() => {
+                let root = RelPath::root();
+                let whole = Failed { path: root, kinds: Kinds::SUBTREE, reason: why };
+                Outcome::Partly(self.failed.iter().cloned().chain([whole]).collect())
+            }
+            [] => again(Blame::Mirror, why),
+            _ => Outcome::Unattributed(why),
+        }
+    }
+
+    fn judge_failure(&self, step: &Step, code: i32) -> Outcome {
+        let blame = match code {
+            // 5: an unknown module is this mirror's fault, a refused login or a full house the host's.
+            5 if self.lines.iter().any(|line| line.contains("Unknown module")) => Blame::Mirror,
+            5 | 10 | 12 | 14 | 30 | 35 | 126 | 127 | 255 => Blame::Host,
+            _ => Blame::Mirror,
+        };
+        let said = if self.lines.is_empty() { meaning(code).into() } else { self.first_line() };
+        let missing = |line: &String| line.contains("No such file or directory");
+        let is_receivers = |line: &String| line.to_lowercase().contains("[receiver]");
+        // 3: the receiver, and not the sender in the source, could not go there.
+        let is_gone = match code {
+            3 => self.lines.iter().any(|line| missing(line) && is_receivers(line)),
+            11 => self.lines.iter().any(missing),
+            _ => false,
+        };
+        if is_gone && !matches!(step.kind, StepKind::FirstContact | StepKind::Renamed) {
+            return Outcome::Halt(format!(
+                "The mirror's directory has vanished; is its disk mounted? {said}"
+            ));
+        }
+        if self.no_space {
+            return Outcome::Full(said);
+        }
+        let why = format!("{said} (rsync code {code}){}", remedy(code, &self.lines));
+        if step.kind == StepKind::Missing && self.refuses_missing_args(code) {
+            return Outcome::Incapable(Capability::DeleteMissing, why);
+        }
+        let refuses = |option: &str| {
+            let is_it =
+                |line: &String| line.contains("configured to refuse") && line.contains(option);
+            code == 4 && self.lines.iter().any(is_it)
+        };
+        if refuses("compress") {
+            return Outcome::Incapable(Capability::Compress, why);
+        }
+        // rrsync does not know the short form of --modify-window, and says no more than this.
+        let is_unknown = |line: &String| line.contains("rrsync error: invalid rsync-command");
+        if self.lines.iter().any(is_unknown) {
+            return Outcome::Incapable(Capability::Nanoseconds, why);
+        }
+        if matches!(step.kind, StepKind::Check | StepKind::Renamed) && refuses("checksum") {
+            return Outcome::Incapable(Capability::Checksum, why);
+        }
+        if step.kind == StepKind::Renamed {
+            match code {
+                1 | 2 | 4 => return Outcome::Incapable(Capability::Renames, why),
+                // It was renamed once more; where it is now the next Batch knows.
+                3 if !self.lines.iter().any(is_receivers) => return again(Blame::Mirror, why),
+                // The directory that was just made is not there: the next try does without.
+                3 | 11 => return Outcome::Unattributed(why),
+                _ => (),
+            }
+        }
+        // 12 and 30 come after the connection stood, 10 also when it never did.
+        let never_connected = self.lines.iter().any(|line| line.contains("failed to connect"));
+        // Once both ends have spoken, only a refusal is no break: ssh ends with 255 whatever was on its way.
+        let is_refusal = matches!(code, 1..=6);
+        let cut_off = matches!(code, 12 | 20 | 30)
+            || (code == 10 && !never_connected)
+            || (self.has_spoken && !is_refusal);
+        Outcome::Again { blame, why, cut_off }
+    }
+
+    /// rsync 3.4.3 calls what is missing a file without a mode; a daemon that refuses it names the option;
+    /// an end that never heard of it calls it unknown.
+    fn refuses_missing_args(&self, code: i32) -> bool {
+        matches!(code, 1 | 2 | 4 | 12)
+            && self.lines.iter().any(|line| {
+                line.contains("invalid file mode 00") || line.contains("delete-missing-args")
+            })
+    }
+
+    fn all_of(&self, step: &Step, reason: &str) -> Vec<Failed> {
+        let kinds = retry_kinds(step.kind);
+        let mut all = self.failed.clone();
+        for path in &step.paths {
+            if !all.iter().any(|failed| failed.path == *path) {
+                all.push(Failed { path: path.clone(), kinds, reason: reason.into() });
+            }
+        }
+        all
+    }
+}
+
+/// How a path is tried again that a run of this kind failed on.
+pub fn retry_kinds(kind: StepKind) -> Kinds {
+    match kind {
+        StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
+        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
+        StepKind::Subtrees
+        | StepKind::Walk
+        | StepKind::Check
+        | StepKind::Verify
+        | StepKind::Plan
+        | StepKind::Look => Kinds::SUBTREE,
+        StepKind::SubtreesWritten | StepKind::Renamed => Kinds::SUBTREE | Kinds::CONTENT,
+        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Leftovers => Kinds::LEFTOVER,
+    }
+}
+
+/// The path that a message is about, if the step can have failed on it.
+fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath, Kinds)> {
+    let path = names_in(line).iter().find_map(|name| in_scope(step, name, prefixes))?;
+    let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
+    // Only a run that deletes can make way.
+    let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());
+    let kinds = match step.kind {
+        _ if (is_directory && step.kind != StepKind::Leftovers) || is_blocked => {
+            Kinds::SUBTREE | Kinds::CONTENT
+        }
+        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
+        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
+        StepKind::Leftovers => Kinds::LEFTOVER,
+        StepKind::Written | StepKind::FirstContact | StepKind::Look => Kinds::CONTENT,
+        // Where it is a directory, nothing in it was brought either.
+        StepKind::Subtrees
+        | StepKind::SubtreesWritten
+        | StepKind::Renamed
+        | StepKind::Walk
+        | StepKind::Check
+        | StepKind::Verify
+        | StepKind::Plan => Kinds::SUBTREE | Kinds::CONTENT,
+    };
+    Some((path, kinds))
+}
+
+/// The names that a message quotes: in double quotes, in the parentheses of a failed call, or after
+/// the colon of a message that ends with a name.
+fn names_in(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> =
+        line.split(|b| *b == b'"').skip(1).step_by(2).map(decode_rsync).collect();
+    if let (Some(open), Some(close)) = (line.find_byte(b'('), line.find(b") failed")) {
+        names.extend((open < close).then(|| decode_rsync(&line[open + 1..close])));
+    }
+    if let Some(name) = line.strip_prefix(b"ERROR: ").or(line.strip_prefix(b"WARNING: "))
+        && let Some(end) = name.find(b" failed verification")
+    {
+        names.push(decode_rsync(&name[..end]));
+    }
+    if line.starts_with(b"could not make way for") || line.starts_with(b"skipping") {
+        names.extend(line.find(b": ").map(|at| decode_rsync(line[at + 2..].trim_ascii_end())));
+    }
+    names
+}
+
+fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
+    let mut candidates: Vec<&[u8]> = Vec::new();
+    for prefix in prefixes {
+        if let Some(rest) = name.strip_prefix(prefix.as_slice()) {
+            candidates.extend(rest.strip_prefix(b"/").or(rest.is_empty().then_some(rest)));
+        }
+    }
+    if !name.starts_with(b"/") {
+        candidates.push(name.strip_prefix(b"./").unwrap_or(name));
+    }
+    let paths: Vec<RelPath> =
+        candidates.into_iter().filter_map(|bytes| RelPath::parse(bytes).ok()).collect();
+    let hit = |path: &RelPath| {
+        step.kind.is_walk()
+            || step.paths.iter().any(|p| p == path || path.is_below(p) || p.is_below(path))
+    };
+    // The temporary file that a receiver writes first bears the final name in the middle.
+    paths.iter().filter_map(without_temporary).chain(paths.clone()).find(hit)
+}
+
+/// `d/.name.Ab12Cd` is `d/name` being received.
+fn without_temporary(path: &RelPath) -> Option<RelPath> {
+    let name = path.name().strip_prefix(b".")?;
+    let dot = name.rfind_byte(b'.')?;
+    let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
+    let is_temporary = suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric);
+    (is_temporary && !stem.is_empty()).then(|| path.parent().map(|p| p.join(stem)))?
+}
+
+/// What failed, without the program's name and the path.
+fn reason_of(text: &str) -> String {
+    let text = text.strip_prefix("rsync: ").unwrap_or(text);
+    text.to_string()
+}
+
+fn meaning(code: i32) -> &'static str {
+    match code {
+        1 => "rsync did not understand its options",
+        2 => "the two rsyncs don't understand each other",
+        4 => "the other side refuses an option",
+        5 => "the rsync daemon refused",
+        10 => "the connection failed",
+        11 => "the other side could not write",
+        12 => "the connection broke",
+        20 => "rsync was told to stop",
+        25 => "the limit of deletions was reached",
+        30 => "the other side was silent for too long",
+        35 => "the rsync daemon did not answer in time",
+        127 => "the program was not found",
+        255 => "ssh failed",
+        _ => "rsync failed",
+    }
+}
+
+fn remedy(code: i32, lines: &[String]) -> &'static str {
+    let said = |text: &str| lines.iter().any(|line| line.contains(text));
+    if said("Host key verification failed") {
+        "; put the host's key into known_hosts"
+    } else if said("Permission denied (publickey") {
+        "; the host refuses the key: check `identity` and the login's authorized_keys"
+    } else if code == 127 || said("rsync: command not found") || said("rsync: not found") {
+        "; install rsync on the host, or set `rsync_path`"
+    } else if said("configured to refuse") {
+        "; its `refuse options` forbid that: allow it there, or leave it out here"
+    } else if said("auth failed") {
+        "; check `user` and `password_file`"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(kind: StepKind, paths: &[&str]) -> Step {
+        let paths = paths.iter().map(|p| (*p).into()).collect();
+        Step {
+            kind,
+            paths,
+            held: vec![],
+            deletions: Deletions::All,
+            delete_first: false,
+            renamed: None,
+        }
+    }
+
+    fn ended(exit: Exit, stderr: &str) -> StepEnd {
+        StepEnd {
+            exit,
+            messages: stderr.into(),
+            messages_cut: false,
+            created_directories: vec![],
+            differences: Default::default(),
+            entries_found: 0,
+            taken_over: 0,
+            bytes_sent: 0,
+            protocol: None,
+            prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
+        }
+    }
+
+    fn verdict(kind: StepKind, paths: &[&str], code: i32, stderr: &str) -> Verdict {
+        judge(&step(kind, paths), &ended(Exit::Code(code), stderr))
+    }
+
+    fn failed(verdict: &Verdict) -> Vec<String> {
+        match &verdict.outcome {
+            Outcome::Partly(failed) => failed.iter().map(|f| f.path.to_string()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const OPEN: &str = "rsync: [sender] send_files failed to open \"/src/d/a\": Permission denied (13)\n\
+        rsync error: some files/attrs were not transferred (see previous errors) (code 23)\n";
+
+    #[test]
+    fn hard_case_13_a_partial_transfer_names_the_paths_and_the_rest_is_done() {
+        let verdict = verdict(StepKind::Written, &["d/a", "d/b"], 23, OPEN);
+        assert_eq!(failed(&verdict), ["d/a"]);
+    }
+
+    #[test]
+    fn hard_case_13_what_nobody_can_attribute_is_still_owed() {
+        let stderr = format!("{OPEN}rsync: something odd happened\n");
+        let many = verdict(StepKind::Written, &["d/a", "d/b"], 23, &stderr);
+        assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
+        let one = verdict(StepKind::Written, &["d/a"], 23, &stderr);
+        assert_eq!(failed(&one), ["d/a"]);
+        let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
+        assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+    }
+
+    #[test]
+    fn a_walk_with_a_failure_nobody_can_attribute_is_compared_once_more_and_not_walked_for_ever() {
+        let odd = verdict(StepKind::Walk, &[], 23, "rsync: something odd happened\n");
+        assert_eq!(failed(&odd), ["."]);
+    }
+
+    #[test]
+    fn a_file_that_changed_while_it_was_sent_is_named() {
+        let stderr = "ERROR: d/a failed verification -- update discarded.\n";
+        assert_eq!(failed(&verdict(StepKind::Written, &["d/a", "d/b"], 23, stderr)), ["d/a"]);
+    }
+
+    #[test]
+    fn hard_case_13_skipped_deletions_leave_the_whole_step_owed() {
+        let stderr = "rsync: [sender] opendir \"/src/d/u\" failed: Permission denied (13)\n\
+            IO error encountered -- skipping file deletion\n";
+        let verdict_of = |kind, paths: &[&str]| verdict(kind, paths, 23, stderr);
+        assert_eq!(failed(&verdict_of(StepKind::Subtrees, &["d", "e"])), ["d/u", "d", "e"]);
+        let walk = verdict_of(StepKind::Walk, &[]);
+        assert!(matches!(walk.outcome, Outcome::DeletionsSkipped(_)), "{walk:?}");
+    }
+
+    #[test]
+    fn hard_case_11_a_directory_kept_for_its_excluded_files_is_done_with_a_note() {
+        let stderr = "cannot delete non-empty directory: z\n";
+        let kept = verdict(StepKind::Missing, &["z"], 0, stderr);
+        assert_eq!(kept.outcome, Outcome::Done);
+        assert_eq!(kept.notes.len(), 1);
+        let in_the_way = "cannot delete non-empty directory: z\n\
+            could not make way for new regular file: z\n";
+        let stuck = verdict(StepKind::Subtrees, &["z"], 23, in_the_way);
+        assert_eq!(failed(&stuck), ["z"]);
+        assert!(stuck.notes.is_empty());
+    }
+
+    #[test]
+    fn names_are_read_back_and_temporary_names_lead_to_the_final_one() {
+        let stderr = "rsync: [receiver] mkstemp \"/sub/d/.a\\#012b.Xy12Zz\" (in m) failed: \
+            Permission denied (13)\n";
+        let verdict = verdict(StepKind::Written, &["d/a\nb", "d/c"], 23, stderr);
+        assert_eq!(failed(&verdict), [r"d/a\nb"]);
+    }
+
+    #[test]
+    fn signals_unknown_codes_and_silence_are_never_success() {
+        let step = step(StepKind::Written, &["a"]);
+        for exit in [Exit::Signal(9), Exit::NotStarted]
+            .into_iter()
+            .chain((1..=22).chain([25, 30, 35, 99, 126, 127, 255]).map(Exit::Code))
+        {
+            let verdict = judge(&step, &ended(exit, ""));
+            assert!(matches!(verdict.outcome, Outcome::Again { .. }), "{exit:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_the_mirrors_fault_and_a_refused_connection_the_hosts() {
+        let outcome = |code, stderr| verdict(StepKind::Written, &["a", "b"], code, stderr).outcome;
+        let blame = |code, stderr| match outcome(code, stderr) {
+            Outcome::Again { blame, .. } => blame,
+            other => panic!("{other:?}"),
+        };
+        let full = "rsync: [receiver] write failed on \"/sub/a\": No space left on device (28)\n";
+        assert!(matches!(outcome(11, full), Outcome::Full(_)));
+        assert!(matches!(outcome(23, full), Outcome::Full(_)));
+        assert_eq!(blame(5, "@ERROR: Unknown module 'x'\n"), Blame::Mirror);
+        assert_eq!(
+            blame(5, "@ERROR: max connections (2) reached -- try again later\n"),
+            Blame::Host
+        );
+        assert_eq!(
+            blame(10, "rsync: [sender] failed to connect: Connection refused (111)\n"),
+            Blame::Host
+        );
+    }
+
+    #[test]
+    fn hard_case_15_a_target_that_vanished_halts_the_mirror_and_a_vanished_source_does_not() {
+        let outcome = |code, who: &str| {
+            let said = format!(
+                "rsync: [{who}] change_dir#3 \"/x\" failed: No such file or directory (2)\n"
+            );
+            verdict(StepKind::RootItself, &["a"], code, &said).outcome
+        };
+        assert!(matches!(outcome(3, "Receiver"), Outcome::Halt(_)));
+        assert!(matches!(outcome(11, "Receiver"), Outcome::Halt(_)));
+        assert!(matches!(outcome(3, "sender"), Outcome::Again { .. }));
+    }
+
+    #[test]
+    fn hard_case_14_only_what_broke_off_in_the_middle_may_still_land() {
+        let cut_off = |exit, stderr| {
+            let end = judge(&step(StepKind::Written, &["a", "b"]), &ended(exit, stderr));
+            matches!(end.outcome, Outcome::Again { cut_off: true, .. })
+        };
+        for code in [12, 20, 30] {
+            assert!(cut_off(Exit::Code(code), ""), "{code}");
+        }
+        assert!(cut_off(Exit::Signal(9), "") && cut_off(Exit::Code(10), "error in socket IO"));
+        assert!(!cut_off(Exit::Code(10), "rsync: failed to connect to x: Connection refused\n"));
+        let mut spoken = ended(Exit::Code(255), "");
+        spoken.protocol = Some(32);
+        let broken = judge(&step(StepKind::Written, &["a", "b"]), &spoken).outcome;
+        assert!(matches!(broken, Outcome::Again { cut_off: true, .. }), "ssh broke: {broken:?}");
+        assert!(!cut_off(Exit::Code(255), "ssh: connect to host x: Connection refused\n"));
+        assert!(!cut_off(Exit::Code(5), "@ERROR: auth failed\n") && !cut_off(Exit::NotStarted, ""));
+    }
+
+    #[test]
+    fn an_end_that_can_not_delete_missing_entries_is_told_apart() {
+        for (code, stderr) in [
+            (2, "ERROR: invalid file mode 00 for x\n"),
+            (4, "ERROR: The server is configured to refuse --delete-missing-args\n"),
+        ] {
+            let outcome = verdict(StepKind::Missing, &["a"], code, stderr).outcome;
+            assert!(matches!(outcome, Outcome::Incapable(Capability::DeleteMissing, _)));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_made_is_tried_again_with_all_that_is_in_it() {
+        let said = "rsync: [generator] recv_generator: mkdir \"/sub/d\" failed: Permission denied (13)\n\
+                    *** Skipping any contents from this failed directory ***\n";
+        for kind in [StepKind::Subtrees, StepKind::Walk] {
+            let paths: &[&str] = if kind == StepKind::Walk { &[] } else { &["d"] };
+            let Outcome::Partly(failed) = verdict(kind, paths, 23, said).outcome else {
+                panic!("it is attributed")
+            };
+            assert!(failed.iter().any(|it| it.path == "d".into()), "{failed:?}");
+            assert!(failed.iter().all(|it| it.kinds.contains(Kinds::SUBTREE)), "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn what_rrsync_does_not_understand_is_done_without_fine_times() {
+        let stderr = "/usr/bin/rrsync error: invalid rsync-command syntax or options\n";
+        let outcome = verdict(StepKind::FirstContact, &[], 12, stderr).outcome;
+        assert!(matches!(outcome, Outcome::Incapable(Capability::Nanoseconds, _)), "{outcome:?}");
+    }
+
+    #[test]
+    fn hard_case_12_what_vanished_meanwhile_is_done() {
+        let stderr =
+            "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
+        assert_eq!(verdict(StepKind::Walk, &[], 24, stderr).outcome, Outcome::Done);
+    }
+}

@@ -1,0 +1,79 @@
+//! How everything stands, as this Root's collator knows it.
+
+use super::{Collator, Phase};
+use crate::data::change::Epoch;
+use crate::data::ids::MirrorId;
+use crate::data::limits::{STUCK_LISTED_MAX, STUCK_SHOWN_MAX};
+use crate::data::path::RelPath;
+use crate::data::status::RootState;
+use crate::root::change_log::Standing;
+
+/// How a Root and its Mirrors stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RootReport {
+    /// Where the Root stands.
+    pub state: RootState,
+    /// Why it is not watching.
+    pub reason: Option<String>,
+    /// The newest sealed Epoch.
+    pub head: Epoch,
+    /// Changed paths that are not sealed.
+    pub open_paths: usize,
+    /// Open files held back.
+    pub held_files: usize,
+    /// Each Mirror, and whether it holds everything that is known.
+    pub mirrors: Vec<(MirrorId, Standing, bool)>,
+}
+
+impl Collator {
+    /// The paths of a Mirror that fail, at most [`STUCK_LISTED_MAX`], each with the reason.
+    pub fn stuck(&self, id: &MirrorId) -> Vec<(RelPath, String)> {
+        self.log.standing(id, STUCK_LISTED_MAX).map(|standing| standing.stuck).unwrap_or_default()
+    }
+
+    /// How everything stands.
+    pub fn report(&self) -> RootReport {
+        let (state, reason) = match &self.phase {
+            Phase::Opening { .. } => (RootState::Opening, None),
+            Phase::Watching if self.degraded.is_some() => {
+                (RootState::Degraded, self.degraded.clone())
+            }
+            Phase::Watching if self.unmounted.is_some() => (RootState::Degraded, None),
+            Phase::Watching => (RootState::Watching, None),
+            Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
+        };
+        let unmounted = self.unmounted.as_ref().map(|(_, directories)| {
+            let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
+            format!(
+                "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what \
+                 is there now: mirrorball approve",
+                names.join(", ")
+            )
+        });
+        RootReport {
+            state,
+            reason: reason.or(unmounted),
+            head: self.log.head(),
+            open_paths: self.open.len(),
+            held_files: self.open.held_len(),
+            mirrors: self.log.mirrors().filter_map(|id| self.report_mirror(id)).collect(),
+        }
+    }
+
+    pub(super) fn report_mirror(&self, id: &MirrorId) -> Option<(MirrorId, Standing, bool)> {
+        let mut standing = self.log.standing(id, STUCK_SHOWN_MAX)?;
+        let settled = matches!(self.phase, Phase::Watching)
+            && self.exploring.is_none()
+            && self.unmounted.is_none()
+            && self.open.is_empty()
+            && standing.epoch == self.log.head()
+            && !standing.owes_walk
+            && standing.pending == 0
+            && !standing.may_change;
+        standing.pending += self.open.len() + self.open.held_len();
+        let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
+        let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
+        standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
+        Some((id.clone(), standing, settled))
+    }
+}

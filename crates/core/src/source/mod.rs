@@ -1,0 +1,8 @@
+//! The source: which paths are watched, what events mean, which names are mirrored, who the source is.
+
+pub mod filter;
+pub mod identity;
+pub mod link_table;
+pub mod snapshot;
+pub mod tree_events;
+pub mod watch_table;

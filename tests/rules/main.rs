@@ -1,0 +1,17 @@
+//! The rules of `mirrorball-core`, without the rest: properties, models, the simulation, and the layering.
+
+#![allow(
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::should_implement_trait,
+    clippy::too_many_arguments,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod change_log;
+mod simulation;
+mod tidy;
+mod watch_table;

@@ -1,0 +1,42 @@
+//! The real binary against real servers: what a user is promised.
+
+#![allow(
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+mod actix_contract;
+mod bad_input;
+mod barrier;
+mod churn;
+mod commands;
+mod config;
+mod endings;
+mod everyday;
+mod fanotify;
+mod faults;
+mod filter;
+mod hooks;
+mod large;
+mod least_rights;
+mod looking;
+mod mirror_directory;
+mod page;
+mod panic;
+mod refusals;
+mod renames;
+mod rescans;
+mod restart;
+mod safety;
+mod steer;
+mod times;
+mod transport;
+mod trouble;
+mod volumes;
+mod warm;
+mod watching;
