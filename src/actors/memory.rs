@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::outcome::{Capability, RemoteEnd};
 use mirrorball_core::data::plan::{Plan, RootPlan};
-use mirrorball_core::host::target_state::Directory;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::source::identity::Remembered;
 
 /// A file that is there after a run that ended in good order. No host's name begins with a dot.
@@ -65,18 +65,18 @@ impl Memory {
     }
 
     /// What is known of a mirror's directory.
-    pub fn directory(&self, id: &MirrorId) -> Directory {
+    pub fn directory(&self, id: &MirrorId) -> TargetState {
         let text = std::fs::read_to_string(self.directory.join(id.host.as_str()));
         match text.as_deref().unwrap_or_default().split_once('\n') {
             Some((directory, target)) if self.targets.get(id).is_some_and(|t| t == target) => {
-                Directory::parse(directory)
+                TargetState::parse(directory)
             }
-            _ => Directory::Unknown,
+            _ => TargetState::Unknown,
         }
     }
 
     /// Keeps it, whole or not at all.
-    pub fn keep(&self, id: &MirrorId, directory: Directory) -> io::Result<()> {
+    pub fn keep(&self, id: &MirrorId, directory: TargetState) -> io::Result<()> {
         let target = self.targets.get(id).map(String::as_str).unwrap_or_default();
         self.replace(id.host.as_str(), format!("{}\n{target}", directory.name()).as_bytes())
     }

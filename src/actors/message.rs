@@ -23,7 +23,7 @@ use mirrorball_core::data::status::{RecentRun, Status, StuckPath};
 use mirrorball_core::data::step::Differences;
 use mirrorball_core::fleet::reload::Difference;
 use mirrorball_core::host::mirror::{MirrorReport, PushId};
-use mirrorball_core::host::target_state::Directory;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::root::collator::RootReport;
 use mirrorball_core::source::snapshot::Snapshot;
 
@@ -152,7 +152,7 @@ pub struct WorkWaits {
     /// Which kind.
     pub lane: Lane,
     /// What is known of its directory: a new actor of the host can't know.
-    pub directory: Directory,
+    pub directory: TargetState,
 }
 
 /// Transfer to collator: what does this Mirror lack? Lost with the collator, whose successor tells of

@@ -11,7 +11,6 @@
     unreachable_pub
 )]
 
-mod change_log;
 mod simulation;
 mod tidy;
 mod watch_table;

@@ -12,7 +12,7 @@ use crate::data::plan::RetryPlan;
 const JITTER: f64 = 0.2;
 
 /// Doubling pauses with jitter, from `first` to `max`, for ever.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     inner: ExponentialBackoff,
     seed: u64,

@@ -13,15 +13,15 @@ use std::sync::Arc;
 
 use crate::backoff::{Backoff, seed_of};
 use crate::data::batch::Batch;
-use crate::data::change::{Lane, Ticket};
+use crate::data::change::{AssignmentId, Lane};
 use crate::data::ids::{HostId, MirrorId, RootId};
 use crate::data::moment::Moment;
-use crate::data::outcome::{Blame, Budget, Capability, Failed, Outcome, PushEnd, RemoteEnd};
+use crate::data::outcome::{AssignmentEnd, Blame, Capability, Outcome, RemoteEnd, Unproved};
 use crate::data::plan::RetryPlan;
 use crate::data::runs::Ran;
 use crate::host::mirror::{Mirror, MirrorReport, PushId};
-use crate::host::steps::Manner;
-use crate::host::target_state::Directory;
+use crate::host::steps::MirrorTerms;
+use crate::host::target_state::TargetState;
 use crate::machine::Rule;
 
 /// The Mirrors of one Host.
@@ -62,7 +62,7 @@ pub enum Effect {
     /// Run this.
     Start(Push),
     /// Tell the Root's collator how work ended.
-    Applied(MirrorId, Ticket, PushEnd),
+    Ended(MirrorId, AssignmentId, AssignmentEnd),
     /// Something new is known of the host's rsync: keep it for the next start.
     Learned(RemoteEnd),
     /// To be looked at.
@@ -80,26 +80,26 @@ pub enum Effect {
 pub struct Push {
     /// Its name on this host.
     pub id: PushId,
+    /// Which assignment it carries out.
+    pub assignment: AssignmentId,
     /// Where to.
     pub mirror: MirrorId,
-    /// Walk or fresh changes.
+    /// Which lane it belongs to.
     pub lane: Lane,
     /// What is to be brought there.
     pub batch: Arc<Batch>,
     /// How.
-    pub manner: Manner,
+    pub terms: MirrorTerms,
 }
 
 /// Work as a collator hands it out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostWork {
     /// To be named when it has ended.
-    pub ticket: Ticket,
+    pub assignment: AssignmentId,
     /// What is to be brought to the mirror.
     pub batch: Arc<Batch>,
-    /// How much it may delete.
-    pub budget: Budget,
-    /// Exact renames are: the mirror owes nothing else.
+    /// Exact renames can be trusted.
     pub trusts_renames: bool,
 }
 
@@ -192,7 +192,7 @@ impl Host {
     }
 
     /// So much is known of the mirror's directory, perhaps by this actor's predecessor.
-    pub fn handle_directory(&mut self, id: &MirrorId, directory: Directory) {
+    pub fn handle_directory(&mut self, id: &MirrorId, directory: TargetState) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
             mirror.know(directory);
         }
@@ -200,31 +200,31 @@ impl Host {
 
     /// A collator answers with work.
     pub fn handle_batch(&mut self, now: Moment, id: &MirrorId, lane: Lane, work: HostWork) {
-        let HostWork { ticket, batch, budget, .. } = work;
+        let HostWork { assignment, batch, .. } = work;
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         if !mirror.is_asked(lane) || self.draining {
             mirror.handle_nothing(lane);
             // Nobody here asked for it, so it is given back, or it would be taken for under way.
             let why = "nobody waits for it any more";
-            let end = PushEnd::again(Blame::Mirror, why);
-            self.effects.push_back(Effect::Applied(id.clone(), ticket, end));
+            let end = AssignmentEnd::again(Blame::Mirror, why);
+            self.effects.push_back(Effect::Ended(id.clone(), assignment, end));
             return;
         }
         let push = PushId(self.next_push);
         self.next_push += 1;
-        let (holds_anything, is_walk) = (batch.full, batch.walk);
-        mirror.start(lane, push, ticket, is_walk);
+        let (holds_anything, is_walk) = (batch.full, batch.compares.is_some());
+        mirror.start(lane, push, assignment, is_walk);
         let entries = if is_walk { 0 } else { batch.len() as u64 };
         let started = Started { mirror: id.clone(), since: now, holds_anything, is_walk, entries };
         self.started.insert(push, started);
         self.effects.push_back(Effect::Start(Push {
             id: push,
+            assignment,
             mirror: id.clone(),
             lane,
             batch,
-            manner: Manner {
-                budget,
-                directory: mirror.directory,
+            terms: MirrorTerms {
+                target: mirror.directory,
                 is_known: mirror.report.last_success.is_some(),
                 delete_first: mirror.is_full,
                 can_delete_missing: !self.end.lacks.contains(&Capability::DeleteMissing),
@@ -310,7 +310,7 @@ impl Host {
         let Some(started) = self.started.get(&push) else { return };
         let mirror =
             self.mirrors.get_mut(&started.mirror).expect("what was started belongs to a mirror");
-        mirror.know(Directory::Exists);
+        mirror.know(TargetState::Exists);
         self.effects.push_back(Effect::Report);
         self.pump(now);
     }
@@ -327,11 +327,11 @@ impl Host {
     }
 
     /// A run has ended.
-    pub fn handle_ended(&mut self, now: Moment, push: PushId, end: PushEnd) {
+    pub fn handle_ended(&mut self, now: Moment, push: PushId, end: AssignmentEnd) {
         let Some(started) = self.started.remove(&push) else { return };
         let Started { mirror: id, since, holds_anything, is_walk, entries } = started;
         let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
-        let Some((lane, ticket)) = mirror.running(push) else { return };
+        let Some((lane, assignment)) = mirror.running(push) else { return };
         mirror.finish(lane);
         mirror.report.bytes_sent += end.bytes_sent;
         let report = &mut mirror.report;
@@ -355,12 +355,8 @@ impl Host {
                 mirror.directory = mirror.directory.after(is_walk, holds_anything);
                 self.handle_success(now, &id, is_walk, None);
             }
-            Outcome::Partly(failed) => {
-                self.handle_success(now, &id, is_walk, Some(Failed::describe(failed)));
-            }
-            Outcome::DeletionsSkipped(failed) => {
-                let why = format!("Nothing was deleted, because {}", Failed::describe(failed));
-                self.handle_success(now, &id, is_walk, Some(why));
+            Outcome::Partly(unproved) => {
+                self.handle_success(now, &id, is_walk, Some(Unproved::describe(unproved)));
             }
             Outcome::Unattributed(why) => {
                 mirror.pieces = (mirror.pieces * 2).min(1 << 20);
@@ -388,7 +384,7 @@ impl Host {
                 self.handle_failure(now, &id, lane, since, *blame, why.clone());
             }
         }
-        self.effects.push_back(Effect::Applied(id, ticket, end));
+        self.effects.push_back(Effect::Ended(id, assignment, end));
         self.effects.push_back(Effect::Report);
         self.pump(now);
         self.check_drained();
@@ -497,7 +493,7 @@ impl Host {
         let walks_max = places.saturating_sub(1).max(1);
         loop {
             let busy = |lane| self.mirrors.values().filter(|m| m.is_busy(lane)).count();
-            let walks = busy(Lane::Walk);
+            let walks = busy(Lane::Slow);
             if busy(Lane::Fresh) + walks >= places {
                 return;
             }

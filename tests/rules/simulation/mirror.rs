@@ -63,7 +63,7 @@ pub fn list(source: &Source, step: &Step) -> Listing {
     let roots = match step.kind {
         // Filtered, so that it brings nothing along.
         StepKind::RootItself => Vec::new(),
-        kind if kind.is_walk() => vec![RelPath::root()],
+        _ if step.paths.is_empty() => vec![RelPath::root()],
         _ => step.paths.clone(),
     };
     let hidden_names = roots.iter().filter(|path| hidden(path)).cloned().collect();
@@ -143,6 +143,7 @@ impl Mirror {
             left: 0,
             skipped: 0,
             taken_over: 0,
+            extras: Vec::new(),
         };
         let code = self.run(source, step, listing, fault, random, &mut run);
         if run.skipped > 0 {
@@ -160,6 +161,8 @@ impl Mirror {
             messages_cut: false,
             created_directories: run.created,
             differences: Default::default(),
+            extras: run.extras,
+            extras_cut: false,
             entries_found: self.tree.len() as u64,
             taken_over: run.taken_over,
             bytes_sent: 0,
@@ -209,6 +212,10 @@ impl Mirror {
         let deletes = step.deletions != Deletions::None;
         let mut actions: Vec<Action> =
             listing.entries.keys().map(|p| Action::Send(p.clone())).collect();
+        if step.kind == StepKind::Extras {
+            // It says what it would do.
+            actions.clear();
+        }
         for path in &listing.unreadable {
             run.say(&format!(
                 "rsync: [sender] opendir \"/src/{path}\" failed: Permission denied (13)"
@@ -219,7 +226,10 @@ impl Mirror {
                 "rsync: [sender] link_stat \"/src/{path}\" failed: Permission denied (13)"
             ));
         }
-        if deletes && listing.unreadable.is_empty() && listing.hidden.is_empty() {
+        if step.kind == StepKind::Extras && listing.unreadable.is_empty() && listing.hidden.is_empty()
+        {
+            run.extras = self.extraneous(step, listing);
+        } else if deletes && listing.unreadable.is_empty() && listing.hidden.is_empty() {
             actions.extend(self.extraneous(step, listing).into_iter().map(Action::Delete));
         } else if deletes {
             run.say("IO error encountered -- skipping file deletion");
@@ -253,14 +263,14 @@ impl Mirror {
             |path: &RelPath| path.is_root() || listing.entries.get(path) == Some(&Node::Directory);
         let covers = |top: &RelPath, path: &RelPath| match step.kind {
             // A listed entry whose directory is gone too is left alone.
-            StepKind::Missing if !listing.entries.contains_key(top) => {
+            StepKind::Missing | StepKind::Extras if !listing.entries.contains_key(top) && !top.is_root() => {
                 top.parent().is_some_and(|parent| is_listed_directory(&parent))
                     && (path == top || path.is_below(top))
             }
             _ => is_listed_directory(top) && path.is_below(top),
         };
         let inside = |path: &RelPath| match step.kind {
-            StepKind::Walk | StepKind::Check => true,
+            _ if step.paths.is_empty() => true,
             StepKind::Written | StepKind::Touched => false,
             _ => step.paths.iter().any(|top| covers(top, path)),
         };
@@ -312,6 +322,8 @@ impl Mirror {
                 StepKind::Written
                     | StepKind::SubtreesWritten
                     | StepKind::Check
+                    | StepKind::Resend
+                    | StepKind::Replace
                     | StepKind::Missing
                     | StepKind::MissingByFilter
             ),
@@ -428,6 +440,7 @@ struct Run {
     left: u64,
     skipped: u64,
     taken_over: u64,
+    extras: Vec<RelPath>,
 }
 
 impl Run {

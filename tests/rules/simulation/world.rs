@@ -5,27 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirrorball_core::data::batch::{Batch, Rename};
-use mirrorball_core::data::change::{Change, Kinds, Lane, Move, Ticket};
+use mirrorball_core::data::batch::Rename;
+use mirrorball_core::data::change::{AssignmentId, Change, Kinds, Lane, Move};
 use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::limits::LARGE_FILE_MIN;
 use mirrorball_core::data::moment::Moment;
-use mirrorball_core::data::outcome::{Budget, Outcome, PushEnd};
+use mirrorball_core::data::outcome::AssignmentEnd;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{DeleteMode, RetryPlan};
 use mirrorball_core::data::snapshot::Listing as Facts;
 use mirrorball_core::data::step::{Exit, Step, StepKind};
 use mirrorball_core::host::mirror::PushId;
 use mirrorball_core::host::push::RunningPush;
-use mirrorball_core::host::target_state::Directory;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::host::{self, Host, HostWork, Push};
 use mirrorball_core::host::{rsync_output, steps};
 use mirrorball_core::machine::Rule;
-use mirrorball_core::root::batch;
-use mirrorball_core::root::change_log::Taken;
+use mirrorball_core::root::batch::{self, Looked};
 use mirrorball_core::root::checkpoint;
 use mirrorball_core::root::collator::{self, Collator};
 use mirrorball_core::root::epoch::Waits;
+use mirrorball_core::root::ledger::{Assignment, Work};
+use mirrorball_core::root::mirror::Terms;
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::snapshot::Snapshot;
 
@@ -38,6 +39,7 @@ const HOSTS: usize = 3;
 /// How long what broke off may still land.
 const LIFE: Duration = Duration::from_secs(20);
 const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(30) };
+const TERMS: Terms = Terms { retry: RETRY, receiver_life: LIFE, is_durable: false };
 const WAITS: Waits = Waits {
     settle: Duration::from_millis(50),
     max_age: Duration::from_secs(1),
@@ -66,10 +68,10 @@ enum Event {
     Scanned(u64, bool),
     WakeCollator(u64),
     WakeHost(usize, u64),
-    Make(u64, MirrorId, Lane, Taken),
+    Make(u64, MirrorId, Assignment),
     Take(u64, MirrorId, Lane),
-    Applied(u64, MirrorId, Ticket, PushEnd),
-    WorkWaits(usize, u64, MirrorId, Lane, Directory),
+    Ended(u64, MirrorId, AssignmentId, AssignmentEnd),
+    WorkWaits(usize, u64, MirrorId, Lane, TargetState),
     Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
     Listed(usize, u64, PushId, Step),
     Ran(usize, u64, PushId, Step, Listing, Fault),
@@ -100,9 +102,8 @@ struct World {
     hosts: Vec<Actor>,
     mirrors: Vec<Mirror>,
     filter: Filter,
-    max_delete: u64,
     /// What outlives the daemon.
-    memory: [Directory; HOSTS],
+    memory: [TargetState; HOSTS],
     disk: Disk,
     /// Every mirror goes on from a checkpoint, which knows of writing that keeps size and times.
     ctimes_count: bool,
@@ -128,8 +129,9 @@ fn index(id: &MirrorId) -> usize {
     usize::from(id.host.as_str().as_bytes()[1] - b'0')
 }
 
-fn new_collator(now: Moment) -> Collator {
-    let mut collator = Collator::new(now, WAITS, (0..HOSTS).map(|host| (id(host), RETRY, LIFE)));
+fn new_collator(now: Moment, start: u64) -> Collator {
+    let mirrors = (0..HOSTS).map(|host| (id(host), TERMS));
+    let mut collator = Collator::new(now, start as u32, WAITS, mirrors);
     collator.keep_checkpoints(8);
     collator
 }
@@ -140,8 +142,7 @@ fn new_host(host: usize) -> Host {
 
 /// Runs one schedule to its end.
 pub fn run(seed: u64, talks: bool) {
-    let mut random = Random(seed);
-    let max_delete = [u64::MAX, 2, 8][random.below(3) as usize];
+    let random = Random(seed);
     let hosts = (0..HOSTS).map(|host| Actor {
         rule: new_host(host),
         life: 0,
@@ -157,14 +158,13 @@ pub fn run(seed: u64, talks: bool) {
         is_gone: false,
         queue: Vec::new(),
         exploring: 0,
-        collator: new_collator(Moment::default()),
+        collator: new_collator(Moment::default(), 1),
         collator_life: 0,
         collator_deaths: 0,
         hosts: hosts.collect(),
         mirrors: (0..HOSTS).map(|_| Mirror::default()).collect(),
         filter: Filter::new(&[]).unwrap(),
-        max_delete,
-        memory: [Directory::Unknown; HOSTS],
+        memory: [TargetState::Unknown; HOSTS],
         disk: Disk::default(),
         ctimes_count: false,
         resumes: false,
@@ -189,9 +189,9 @@ pub fn run(seed: u64, talks: bool) {
     world.heal();
     let deadline = world.now + Duration::from_secs(4 * 3600);
     while !world.is_equal() {
-        assert!(world.now < deadline, "never equal: {:#?}", world.collator.report());
+        assert!(world.now < deadline, "never equal: {:#?}", world.collator.ledger());
         let goes_on = world.step() || world.approve_what_is_held();
-        assert!(goes_on, "nothing happens any more: {:#?}", world.collator.report());
+        assert!(goes_on, "nothing happens any more: {:#?}", world.collator.ledger());
         world.check();
     }
 }
@@ -238,8 +238,8 @@ impl World {
             }
             Event::Take(_, mirror, lane) => self.say(|| format!("take {mirror} {lane:?}")),
             Event::Answer(host, life, _, lane, work) => {
-                let ticket = work.as_ref().map(|work| work.ticket);
-                self.say(|| format!("answer h{host} {life} {lane:?} {ticket:?}"));
+                let assignment = work.as_ref().map(|work| work.assignment);
+                self.say(|| format!("answer h{host} {life} {lane:?} {assignment:?}"));
             }
             _ => (),
         }
@@ -294,16 +294,16 @@ impl World {
             Event::WakeHost(host, life) if life == self.hosts[host].life => {
                 self.hosts[host].rule.handle_timeout(now);
             }
-            Event::Make(life, mirror, lane, taken) if life == self.collator_life => {
-                self.make(mirror, lane, taken);
+            Event::Make(life, mirror, assignment) if life == self.collator_life => {
+                self.make(mirror, assignment);
             }
             Event::Take(life, mirror, lane) if life == self.collator_life => {
                 self.collator.handle_timeout(now);
                 self.collator.handle_take(now, &mirror, lane);
             }
-            Event::Applied(life, mirror, ticket, end) if life == self.collator_life => {
+            Event::Ended(life, mirror, assignment, end) if life == self.collator_life => {
                 self.collator.handle_timeout(now);
-                self.collator.handle_applied(now, &mirror, ticket, &end);
+                self.collator.handle_ended(now, &mirror, assignment, &end);
             }
             Event::WorkWaits(host, life, mirror, lane, directory)
                 if life == self.hosts[host].life =>
@@ -389,12 +389,12 @@ impl World {
     fn carry_out(&mut self, effect: collator::Effect) {
         match effect {
             collator::Effect::Nudge(mirror, lane) => {
-                let (host, directory) = (index(&mirror), self.collator.directory(&mirror));
+                let (host, directory) = (index(&mirror), self.collator.target(&mirror));
                 let life = self.hosts[host].life;
                 self.send(HOSTS, host, Event::WorkWaits(host, life, mirror, lane, directory));
             }
-            collator::Effect::Make(mirror, lane, taken) => {
-                self.later(20, Event::Make(self.collator_life, mirror, lane, taken));
+            collator::Effect::Make(mirror, assignment) => {
+                self.later(20, Event::Make(self.collator_life, mirror, assignment));
             }
             collator::Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
             collator::Effect::Remember(mirror, directory) => {
@@ -486,9 +486,9 @@ impl World {
                 self.send(host, HOSTS, Event::Take(self.collator_life, mirror, lane));
             }
             host::Effect::Start(push) => self.start(host, push),
-            host::Effect::Applied(mirror, ticket, end) => {
-                self.say(|| format!("{mirror} {ticket:?} {:?}", end.outcome));
-                self.send(host, HOSTS, Event::Applied(self.collator_life, mirror, ticket, end));
+            host::Effect::Ended(mirror, assignment, end) => {
+                self.say(|| format!("{mirror} {assignment:?} {:?} {:?}", end.outcome, end.extras));
+                self.send(host, HOSTS, Event::Ended(self.collator_life, mirror, assignment, end));
             }
             host::Effect::Learned(_)
             | host::Effect::Report
@@ -498,44 +498,44 @@ impl World {
         }
     }
 
-    fn make(&mut self, mirror: MirrorId, lane: Lane, taken: Taken) {
+    fn make(&mut self, mirror: MirrorId, assignment: Assignment) {
         let now = self.now;
+        let Assignment { id: assigned, lane, to, ref work, .. } = assignment;
         if self.is_gone {
             self.collator.handle_halt(now, "gone".into());
             self.later(2000, Event::Look(self.collator_life));
             self.answer(mirror.clone(), lane, None);
-            return self.collator.handle_not_made(now, &mirror, taken.ticket);
+            return self.collator.handle_not_made(now, &mirror, assigned);
         }
-        let made = if taken.walk {
-            batch::make_walk(taken.to, taken.check, &[])
-        } else {
-            let found: Vec<_> =
-                taken.entries.iter().map(|(p, _)| self.source.presence(p)).collect();
-            let renames = self.look_at_renames(&taken.renames);
-            // Now one file is large, and now another.
-            let file = batch::Presence::Present { is_directory: false };
-            let mut is_large = |found: &_| *found == file && self.random.one_in(2);
-            let bytes = found.iter().map(|it| if is_large(it) { LARGE_FILE_MIN } else { 0 });
-            let bytes: Vec<u64> = bytes.collect();
-            let bytes = if taken.may_set_aside { bytes } else { Vec::new() };
-            batch::make(taken.to, &taken.entries, &found, &bytes, &self.filter, &[], renames)
+        let mut made = match work {
+            Work::Compare(compare) => batch::make_compare(to, compare.clone(), &[]),
+            Work::Push(entries) => {
+                let found: Vec<_> = entries.iter().map(|(p, _)| self.source.presence(p)).collect();
+                let renames = self.look_at_renames(&assignment.renames);
+                // Now one file is large, and now another.
+                let file = batch::Presence::Present { is_directory: false };
+                let mut is_large = |found: &_| *found == file && self.random.one_in(2);
+                let bytes = found.iter().map(|it| if is_large(it) { LARGE_FILE_MIN } else { 0 });
+                let bytes: Vec<u64> = bytes.collect();
+                let looked = Looked {
+                    entries,
+                    found: &found,
+                    bytes: if lane == Lane::Fresh { &bytes } else { &[] },
+                    lost: &assignment.lost,
+                    extras: &assignment.extras,
+                    unmounted: &[],
+                };
+                batch::make(to, looked, &self.filter, renames)
+            }
         };
-        self.collator.handle_set_aside(now, &mirror, taken.ticket, &made.large);
-        let batch = Batch { full: !self.source.tree.is_empty(), ..made };
-        if batch.full {
-            self.collator.handle_full(now, self.source.tree.len() as u64);
-        }
-        if batch.is_empty() {
-            self.answer(mirror.clone(), lane, None);
-            let done = PushEnd::new(Outcome::Done);
-            return self.collator.handle_applied(now, &mirror, taken.ticket, &done);
-        }
-        let own = if batch.walk && !batch.full { 0 } else { self.max_delete };
-        let budget = self.collator.budget(&mirror, lane).unwrap_or(Budget::AtMost(own));
-        self.say(|| format!("{mirror} {:?} {lane:?} {budget:?} {batch:?}", taken.ticket));
-        let trusts_renames = self.collator.trusts_hints(&mirror);
+        made.batch.full = !self.source.tree.is_empty();
+        let Some(batch) = self.collator.handle_made(now, &mirror, assigned, &made) else {
+            return self.answer(mirror.clone(), lane, None);
+        };
+        self.say(|| format!("{mirror} {assigned:?} {lane:?} {batch:?}"));
+        let trusts_renames = self.collator.trusts_renames(&mirror, assigned, &assignment.renames);
         let batch = Arc::new(batch);
-        let work = HostWork { ticket: taken.ticket, batch, budget, trusts_renames };
+        let work = HostWork { assignment: assigned, batch, trusts_renames };
         self.answer(mirror, lane, Some(work));
     }
 
@@ -570,7 +570,7 @@ impl World {
     }
 
     fn start(&mut self, host: usize, push: Push) {
-        let steps = steps::plan(&push.batch, DeleteMode::Always, push.manner);
+        let steps = steps::plan(&push.batch, DeleteMode::Always, push.terms);
         let id = push.id;
         self.hosts[host].running.insert(id, RunningPush::new(push, steps));
         self.run_next(host, id);
@@ -587,7 +587,7 @@ impl World {
         self.end(host, id, end);
     }
 
-    fn end(&mut self, host: usize, id: PushId, end: PushEnd) {
+    fn end(&mut self, host: usize, id: PushId, end: AssignmentEnd) {
         self.hosts[host].running.remove(&id);
         self.hosts[host].rule.handle_ended(self.now, id, end);
     }
@@ -696,7 +696,7 @@ impl World {
         let life = self.collator_life;
         for event in self.events.values_mut() {
             match event {
-                Event::Make(old, ..) | Event::Take(old, ..) | Event::Applied(old, ..)
+                Event::Make(old, ..) | Event::Take(old, ..) | Event::Ended(old, ..)
                     if *old + 1 == life =>
                 {
                     *old = life;
@@ -819,9 +819,9 @@ impl World {
                 self.source.date_anew(&path);
             }
         }
-        self.collator = new_collator(self.now);
+        self.collator = new_collator(self.now, self.collator_deaths + 1);
         for host in 0..HOSTS {
-            self.collator.handle_directory(&id(host), self.memory[host]);
+            self.collator.handle_target(&id(host), self.memory[host]);
         }
         self.collator.handle_unclean(self.now);
         self.collator_life += 1;
@@ -854,7 +854,7 @@ impl World {
             9 => self.kill_daemon(),
             10 if self.random.one_in(2) => self.collator.handle_walk_due(self.now, &id(host)),
             10 => self.collator.handle_check_due(self.now, &id(host)),
-            7 if self.memory[host] != Directory::Unknown => self.mirrors[host].unmount(),
+            7 if self.memory[host] != TargetState::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),
             _ => (),
         }

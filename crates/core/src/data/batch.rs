@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::data::change::{Epoch, Kinds};
+use crate::data::change::Epoch;
+use crate::data::need::Need;
 use crate::data::path::RelPath;
 
 /// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
@@ -11,10 +12,8 @@ use crate::data::path::RelPath;
 pub struct Batch {
     /// The newest Epoch it covers.
     pub to: Epoch,
-    /// The whole Root is to be walked; then nothing else is listed but `held`.
-    pub walk: bool,
-    /// That Walk compares contents, to find what nobody here has changed.
-    pub check: bool,
+    /// A directory is to be compared; then nothing else is listed but `held`.
+    pub compares: Option<Compare>,
     /// The Root holds anything.
     pub full: bool,
     /// Something directly in the Root that has not changed and is sent along: a mirror that lacks it is not
@@ -30,16 +29,40 @@ pub struct Batch {
     pub subtrees: Vec<Present>,
     /// What is there under other names, innermost first: it settles the doubts of its content.
     pub renames: Vec<Arc<Rename>>,
-    /// Large files that are left to a push of their own.
-    pub large: Vec<Dirty>,
     /// Directories in which receivers that broke off may have left temporary files, sorted.
     pub leftovers: Vec<RelPath>,
     /// Topmost paths that do not exist, sorted.
     pub missing: Vec<RelPath>,
     /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
     pub missing_directories: bool,
+    /// How many entries the source lost at or below these, as far as events told: no more may go with them.
+    pub lost: u64,
+    /// How many may go from directories that are in the way of an existing path.
+    pub lost_in_the_way: u64,
+    /// Topmost names on the mirror that a comparison found and that do not exist here either, sorted.
+    pub extras: Vec<RelPath>,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub held: Vec<RelPath>,
+}
+
+/// A directory that is compared with everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// Which.
+    pub path: RelPath,
+    /// How.
+    pub depth: Depth,
+    /// Something is in doubt: where contents cannot be compared they are sent.
+    pub is_doubt: bool,
+}
+
+/// What a comparison compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Sizes and times.
+    Times,
+    /// Contents too.
+    Contents,
 }
 
 /// What a Mirror may hold under another name: a directory, or files of one directory.
@@ -88,18 +111,28 @@ pub struct Present {
 impl Batch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.walk && self.len() == 0 && self.leftovers.is_empty()
+        self.compares.is_none() && self.len() == 0 && self.leftovers.is_empty()
+    }
+
+    /// Whether contents are compared.
+    pub fn is_check(&self) -> bool {
+        self.compares.as_ref().is_some_and(|it| it.depth == Depth::Contents)
+    }
+
+    /// Whether all of the root is compared.
+    pub fn is_whole(&self) -> bool {
+        self.compares.as_ref().is_some_and(|it| it.path.is_root())
     }
 
     /// Number of paths named.
     pub fn len(&self) -> usize {
-        self.present.len() + self.subtrees.len() + self.missing.len()
+        self.present.len() + self.subtrees.len() + self.missing.len() + self.extras.len()
     }
 
     /// Whether `path` is named or lies below a subtree: a directory that a push of this batch may
     /// rightly create on a mirror.
     pub fn accounts_for(&self, path: &RelPath) -> bool {
-        self.walk
+        self.compares.as_ref().is_some_and(|it| *path == it.path || path.is_below(&it.path))
             || named(&self.present, path)
             || named(&self.subtrees, path)
             || path.ancestors().any(|above| named(&self.subtrees, &above))
@@ -111,5 +144,5 @@ fn named(list: &[Present], path: &RelPath) -> bool {
     list.binary_search_by(|entry| entry.path.cmp(path)).is_ok()
 }
 
-/// A dirty path as the log hands it out.
-pub type Dirty = (RelPath, Kinds);
+/// A path as the ledger hands it out, and what is needed there.
+pub type Dirty = (RelPath, Need);

@@ -22,8 +22,6 @@ bitflags::bitflags! {
         const SUBTREE = 16;
         /// Somebody is still writing; it is pushed when closed, quiet, or long open.
         const OPEN = 32;
-        /// A receiver that broke off may have left a temporary file directly in this directory.
-        const LEFTOVER = 64;
     }
 }
 
@@ -85,15 +83,16 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Names one handing-out of work to a Mirror. Results under a ticket that is not current are ignored.
+/// Names one assignment: work that was handed to a host. It carries the number of the daemon's start in front, so no
+/// two are ever equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+pub struct AssignmentId(pub u64);
 
-/// A Mirror has two lanes: a Walk, or a Push of large files, and a Push of fresh changes may run at the same time.
+/// A mirror has two lanes, which run beside each other: one for what changed just now, one for what takes long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// What the log holds above the Cursor, and stuck paths that are due.
+    /// The log above the cursor, and obligations that are small.
     Fresh,
-    /// The whole Root, or, while that is not owed, large files.
-    Walk,
+    /// Pieces of walks and checks, and large files.
+    Slow,
 }

@@ -12,11 +12,26 @@ pub const OPEN_EPOCH_PATHS_MAX: usize = 100_000;
 /// Files held back because somebody writes them; more are pushed at once, unfinished.
 pub const HELD_FILES_MAX: usize = 65_536;
 
-/// Stuck paths of one Mirror; more, and it owes a Walk instead.
-pub const STUCK_PATHS_MAX: usize = 10_000;
+/// Obligations of one mirror before those of one directory are merged. Failures and large files seldom come near.
+pub const BACKLOG_MAX: usize = 10_000;
+
+/// Paths that a writer's scope names; with more, it may write to anything.
+pub const WRITER_PATHS_MAX: usize = 10_000;
+
+/// Writers that are cut off within the same part of a receiver's life count as one.
+pub const WRITER_QUARTERS: u32 = 4;
+
+/// How far apart two points of a mirror's past are at least: a thousand pushes a second need no more of them.
+pub const PAST_STEP: Duration = Duration::from_secs(1);
+
+/// Obligations that were discharged lately and are remembered one by one; of more, everything is compared after an outage.
+pub const DISCHARGED_MAX: usize = 1_000;
 
 /// Stuck paths that a status names; the rest is counted.
 pub const STUCK_SHOWN_MAX: usize = 20;
+
+/// Names on a mirror that are not in the source, named by one run; when they are settled, the rest is named.
+pub const EXTRAS_MAX: usize = 100_000;
 
 /// Names of files with several names that are remembered for a Root.
 pub const LINK_NAMES_MAX: usize = 1_000_000;
@@ -85,15 +100,6 @@ pub const LARGE_FILES_MAX: usize = 1_000;
 /// count drifts far, and the cost follows the changes.
 pub const COUNT_DOUBT_MIN: u64 = 1_000;
 
-/// Paths that one of them brought out of debts; more, and everything is compared.
-pub const LATE_PATHS_MAX: usize = 1_000;
-
-/// Pushes of one Mirror that are told apart for such an outage; more, and the oldest count as one.
-pub const RECENT_ENDS_MAX: usize = 64;
-
-/// Paths that are remembered for such an outage; more, and everything is compared.
-pub const RECENT_PATHS_MAX: usize = 10_000;
-
 /// Listed entries of a directory from which on it is looked whether that is all of it.
 pub const FOLD_CHILDREN_MIN: usize = 64;
 
@@ -111,12 +117,6 @@ pub const COMPARED_BYTES_A_SECOND: u64 = 5 * 1024 * 1024;
 
 /// What is renamed and has fewer bytes is sent: two more runs of rsync cost as much.
 pub const RENAME_BYTES_MIN: u64 = 256 * 1024;
-
-/// Paths of broken-off pushes that are remembered for a second push; more, and everything is compared.
-pub const ECHO_PATHS_MAX: usize = 10_000;
-
-/// Paths whose deletion is held on one Mirror; more, and everything is compared at approval.
-pub const HELD_PATHS_MAX: usize = 10_000;
 
 /// Distinct paths in a checkpoint's journal before the snapshot is renewed; with twice as many before that has
 /// come about, the checkpoint is given up. As many as a walk of a small site compares.
@@ -171,9 +171,6 @@ pub const EVENT_PAUSE: Duration = Duration::from_millis(250);
 /// A rename that is heard of so shortly after something in it was sent may have come before that: an event takes
 /// milliseconds to be heard of, and seconds on a machine that is overloaded.
 pub const RENAME_DOUBT: Duration = Duration::from_secs(2);
-
-/// Paths that are known to have been sent just now, see [`RENAME_DOUBT`].
-pub const SENT_PATHS_MAX: usize = 10_000;
 
 /// Inodes in use on the Root's file system up to which a first Walk begins while the Root is being scanned: a scan of
 /// more takes seconds, in which both would wait for the same processors.

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod limits;
 pub mod moment;
 pub mod name;
+pub mod need;
 pub mod outcome;
 pub mod path;
 pub mod plan;

@@ -14,6 +14,11 @@ impl Moment {
         Self(since_start)
     }
 
+    /// The moment this long before; the start, if that is earlier.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span))
+    }
+
     /// How long ago `earlier` was; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::data::change::Kinds;
+use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::data::runs::RunEnd;
 use crate::data::step::Differences;
@@ -16,21 +16,21 @@ pub enum Blame {
     Host,
 }
 
-/// A path that could not be brought to the mirror.
+/// What was not proved at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct Unproved {
     /// Which.
     pub path: RelPath,
-    /// How to try it again.
-    pub kinds: Kinds,
+    /// What is still needed there.
+    pub need: Need,
     /// What rsync said about it.
     pub reason: String,
 }
 
-impl Failed {
+impl Unproved {
     /// Some of them, for people: the first, and how many.
-    pub fn describe(failed: &[Self]) -> String {
-        match failed {
+    pub fn describe(unproved: &[Self]) -> String {
+        match unproved {
             [] => "something could not be read".into(),
             [one] => format!("{}: {}", one.path, one.reason),
             [first, rest @ ..] => {
@@ -46,10 +46,8 @@ impl Failed {
 pub enum Outcome {
     /// All of it is on the mirror.
     Done,
-    /// All but these paths is on the mirror.
-    Partly(Vec<Failed>),
-    /// These paths failed, and for their sake nothing was deleted: the whole work is still owed.
-    DeletionsSkipped(Vec<Failed>),
+    /// All but this is on the mirror.
+    Partly(Vec<Unproved>),
     /// Something failed and nobody can say which path: still owed, to be tried in smaller pieces.
     Unattributed(String),
     /// The mirror is not where it was, or not what it was: nothing is sent there before it is.
@@ -74,7 +72,7 @@ impl Outcome {
     pub fn why(&self) -> Option<String> {
         match self {
             Self::Done => None,
-            Self::Partly(failed) | Self::DeletionsSkipped(failed) => Some(Failed::describe(failed)),
+            Self::Partly(unproved) => Some(Unproved::describe(unproved)),
             Self::Unattributed(why)
             | Self::Halt(why)
             | Self::Full(why)
@@ -83,11 +81,21 @@ impl Outcome {
         }
     }
 
+    /// Whether its end says path by path what was proved.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Done | Self::Partly(_))
+    }
+
+    /// What was not proved, of work whose end says so path by path.
+    pub fn unproved(&self) -> &[Unproved] {
+        if let Self::Partly(unproved) = self { unproved } else { &[] }
+    }
+
     /// As it is counted.
     pub fn run_end(&self) -> RunEnd {
         match self {
             Self::Done => RunEnd::Done,
-            Self::Partly(_) | Self::DeletionsSkipped(_) => RunEnd::Partly,
+            Self::Partly(_) => RunEnd::Partly,
             Self::Again { blame: Blame::Host, .. } => RunEnd::HostFailed,
             Self::Again { blame: Blame::Mirror, .. }
             | Self::Unattributed(_)
@@ -187,43 +195,35 @@ impl RemoteEnd {
     }
 }
 
-/// Deletions that were not made, because they are more than the Root's budget.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// How many entries rsync would have deleted, as far as it counts: directories that it found
-    /// non-empty are not in it.
-    pub count: u64,
-    /// Where, and how to try it again.
-    pub paths: Vec<(RelPath, Kinds)>,
-    /// The Root was empty: when it no longer is, everything is compared again.
-    pub from_empty_root: bool,
-}
-
-/// How much a Push may delete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Budget {
-    /// So many entries; more, and all of them are held.
-    AtMost(u64),
-    /// None, because others are held already.
-    Held,
-    /// Any number: a person said so.
-    Approved,
-}
-
-/// A Push's result, as the collator and the host are told.
+/// A name on a mirror that the source does not hold, or not as a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PushEnd {
+pub struct Extra {
+    /// Which.
+    pub path: RelPath,
+    /// How many entries lie at and below it, as far as they were named.
+    pub entries: u64,
+}
+
+/// How an assignment ended, as the root and the host are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignmentEnd {
     /// How it ended.
     pub outcome: Outcome,
     /// Directories that were created on the mirror although nobody knew them missing there.
     pub surprises: Vec<RelPath>,
-    /// Whether the Root held anything when the work was made.
+    /// Whether the root held anything when the work was made.
     pub holds_anything: bool,
-    /// Deletions that wait for a person.
-    pub held: Held,
+    /// Names on the mirror that the source does not hold.
+    pub extras: Vec<Extra>,
+    /// Directories on the mirror in whose place something else must be, with what they hold.
+    pub obstacles: Vec<Extra>,
+    /// Whether there are more of them.
+    pub extras_cut: bool,
+    /// Whether a run was begun that links new names to old ones.
+    pub has_linked: bool,
     /// What a check found different although nothing was known to be; none if this was no check.
     pub drift: Option<Differences>,
-    /// Things that are done, with a remark, such as a directory kept for its excluded files.
+    /// Remarks on what was done, such as a directory that is kept for its excluded files.
     pub notes: Vec<String>,
     /// Bytes sent.
     pub bytes_sent: u64,
@@ -231,19 +231,22 @@ pub struct PushEnd {
     pub protocol: Option<u32>,
 }
 
-impl PushEnd {
-    /// The end of a push that never got anywhere.
+impl AssignmentEnd {
+    /// The end of work that never got anywhere.
     pub fn again(blame: Blame, why: impl Into<String>) -> Self {
         Self::new(Outcome::Again { blame, why: why.into(), cut_off: false })
     }
 
-    /// An end that nothing else is known of.
+    /// An end of which nothing else is known.
     pub fn new(outcome: Outcome) -> Self {
         Self {
             outcome,
             surprises: Vec::new(),
             holds_anything: false,
-            held: Held::default(),
+            extras: Vec::new(),
+            obstacles: Vec::new(),
+            extras_cut: false,
+            has_linked: false,
             drift: None,
             notes: Vec::new(),
             bytes_sent: 0,

@@ -111,6 +111,19 @@ impl RelPath {
         self == other || self.is_below(other) || other.is_below(self)
     }
 
+    /// The final name of a file that a receiver writes first under this one: `d/.name.Ab12Cd` is `d/name` being
+    /// received; none if this is no such name.
+    pub fn without_temporary_name(&self) -> Option<Self> {
+        let name = self.name().strip_prefix(b".")?;
+        let dot = name.iter().rposition(|byte| *byte == b'.')?;
+        let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
+        let is_temporary = suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric);
+        if !is_temporary || stem.is_empty() {
+            return None;
+        }
+        self.parent().map(|parent| parent.join(stem))
+    }
+
     /// The same path after the directory `from` above it, or the path itself, was renamed to `to`.
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         if self == from {

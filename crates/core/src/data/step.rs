@@ -14,7 +14,7 @@ pub struct Step {
     pub paths: Vec<RelPath>,
     /// Directories that this run must neither fill nor empty, whatever is found in them.
     pub held: Vec<RelPath>,
-    /// What this run may delete on the mirror.
+    /// What this run may delete on the mirror, or that it counts what it would delete.
     pub deletions: Deletions,
     /// Deletes before it sends, on a mirror without room.
     pub delete_first: bool,
@@ -51,7 +51,7 @@ pub enum Deletions {
     None,
     /// So many entries; rsync says how many more there are. With 0 it only counts.
     AtMost(u64),
-    /// Whatever has to go: a person said so.
+    /// Whatever has to go.
     All,
 }
 
@@ -81,10 +81,16 @@ pub enum StepKind {
     RootItself,
     /// Looks whether anything is in the mirror's directory; brings nothing.
     Look,
-    /// Makes the whole mirror equal, by size and time.
+    /// Makes the listed directories, or the whole mirror, equal by size and time. Deletes nothing: it counts.
     Walk,
-    /// Makes the whole mirror equal, contents compared.
+    /// The same, contents compared.
     Check,
+    /// The same, everything sent: contents are in doubt, and the other end can't compare them.
+    Resend,
+    /// Puts the listed entries in the place of directories that are in their way, whose contents it deletes.
+    Replace,
+    /// Names what is on the mirror in the listed directories, or anywhere, and not in the source. Changes nothing.
+    Extras,
     /// Compares the whole mirror, contents included, and changes nothing.
     Verify,
     /// Says what a Walk would do, and does nothing.
@@ -92,9 +98,9 @@ pub enum StepKind {
 }
 
 impl StepKind {
-    /// Whether it makes the whole mirror equal.
+    /// Whether it compares whatever lies in its directories.
     pub fn is_walk(self) -> bool {
-        matches!(self, Self::Walk | Self::Check)
+        matches!(self, Self::Walk | Self::Check | Self::Resend)
     }
 
     /// One word for logs and errors.
@@ -110,6 +116,9 @@ impl StepKind {
             Self::Look => "a look at the mirror",
             Self::Walk => "walk",
             Self::Check => "check",
+            Self::Resend => "walk that sends everything",
+            Self::Replace => "replacements of directories",
+            Self::Extras => "names that are only on the mirror",
             Self::Verify => "verification",
             Self::Plan => "plan",
         }
@@ -157,6 +166,10 @@ pub struct StepEnd {
     pub created_directories: Vec<RelPath>,
     /// What a [`StepKind::Verify`] found different, the first of it, and how much in all.
     pub differences: Differences,
+    /// Names that a [`StepKind::Extras`] found, at most [`crate::data::limits::EXTRAS_MAX`].
+    pub extras: Vec<RelPath>,
+    /// Whether there were more.
+    pub extras_cut: bool,
     /// Entries that a [`StepKind::Look`] found directly in the mirror's directory.
     pub entries_found: u64,
     /// Entries that the receiver made out of what it had: links, copies, directories.

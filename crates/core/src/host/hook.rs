@@ -7,7 +7,6 @@ use crate::data::batch::Batch;
 use crate::data::change::Epoch;
 use crate::data::limits::HOOK_PATHS_MAX;
 use crate::data::moment::Moment;
-use crate::data::outcome::Held;
 use crate::data::path::RelPath;
 
 /// What a command is told.
@@ -22,14 +21,13 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    /// By this work; of it, these deletions were not made.
-    pub fn by(batch: &Batch, held: &Held) -> Self {
+    /// By this work.
+    pub fn by(batch: &Batch) -> Self {
         let present = batch.present.iter().chain(&batch.subtrees).map(|it| &it.path);
         let renamed = batch.renames.iter().flat_map(|it| [&it.from, &it.to]);
-        let is_held = |path: &&RelPath| held.paths.iter().any(|(it, _)| it == *path);
-        let missing = batch.missing.iter().filter(|path| !is_held(path));
-        let paths = present.chain(missing).chain(renamed).cloned().collect();
-        Self { whole: batch.walk, paths, epoch: batch.to }.bounded()
+        let gone = batch.missing.iter().chain(&batch.extras);
+        let paths = present.chain(gone).chain(renamed).cloned().collect();
+        Self { whole: batch.compares.is_some(), paths, epoch: batch.to }.bounded()
     }
 
     fn join(&mut self, other: Self) {

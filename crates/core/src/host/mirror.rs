@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
-use crate::data::change::{Lane, Ticket};
+use crate::data::change::{Lane, AssignmentId};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::plan::RetryPlan;
 use crate::data::runs::Runs;
-use crate::host::target_state::Directory;
+use crate::host::target_state::TargetState;
 
 /// A wall's clock is read to the minute: an end that differs by less is the same.
 const QUIET_STEP: Duration = Duration::from_secs(90);
@@ -21,7 +21,7 @@ pub struct PushId(pub u64);
 #[derive(Debug)]
 pub struct Mirror {
     /// What is known of its directory.
-    pub directory: Directory,
+    pub directory: TargetState,
     /// Into how many pieces lists are cut, after failures that nobody could attribute.
     pub pieces: usize,
     /// There was no room for something: deletions go first.
@@ -47,7 +47,7 @@ struct LaneState {
 enum Activity {
     Idle,
     Asked,
-    Running { id: PushId, ticket: Ticket, is_walk: bool },
+    Running { id: PushId, assignment: AssignmentId, is_walk: bool },
 }
 
 /// What the host knows of a Mirror.
@@ -95,7 +95,7 @@ impl Mirror {
     pub fn new(id: &MirrorId, retry: RetryPlan) -> Self {
         let lane = || LaneState { wanted: false, activity: Activity::Idle };
         Self {
-            directory: Directory::Unknown,
+            directory: TargetState::Unknown,
             pieces: 1,
             is_full: false,
             report: MirrorReport::default(),
@@ -119,10 +119,10 @@ impl Mirror {
         }
         let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
         // Before its directory exists a fresh file would have nowhere to go.
-        if self.directory != Directory::Unknown && ready(&self.fresh) {
+        if self.directory != TargetState::Unknown && ready(&self.fresh) {
             return Some(Lane::Fresh);
         }
-        (walk_allowed && ready(&self.walk)).then_some(Lane::Walk)
+        (walk_allowed && ready(&self.walk)).then_some(Lane::Slow)
     }
 
     /// When a lane that wants work but is blocked becomes free.
@@ -174,8 +174,8 @@ impl Mirror {
     }
 
     /// Work was handed out and starts.
-    pub fn start(&mut self, lane: Lane, id: PushId, ticket: Ticket, is_walk: bool) {
-        self.lane_mut(lane).activity = Activity::Running { id, ticket, is_walk };
+    pub fn start(&mut self, lane: Lane, id: PushId, assignment: AssignmentId, is_walk: bool) {
+        self.lane_mut(lane).activity = Activity::Running { id, assignment, is_walk };
         self.refresh();
     }
 
@@ -184,10 +184,10 @@ impl Mirror {
         self.lane(lane).activity != Activity::Idle
     }
 
-    /// The lane and the ticket of this run.
-    pub fn running(&self, id: PushId) -> Option<(Lane, Ticket)> {
-        [Lane::Fresh, Lane::Walk].into_iter().find_map(|lane| match self.lane(lane).activity {
-            Activity::Running { id: running, ticket, .. } if running == id => Some((lane, ticket)),
+    /// The lane and the assignment of this run.
+    pub fn running(&self, id: PushId) -> Option<(Lane, AssignmentId)> {
+        [Lane::Fresh, Lane::Slow].into_iter().find_map(|lane| match self.lane(lane).activity {
+            Activity::Running { id: running, assignment, .. } if running == id => Some((lane, assignment)),
             _ => None,
         })
     }
@@ -195,7 +195,7 @@ impl Mirror {
     /// The run in this lane is over.
     pub fn finish(&mut self, lane: Lane) {
         self.lane_mut(lane).activity = Activity::Idle;
-        if lane == Lane::Walk {
+        if lane == Lane::Slow {
             self.report.progress = None;
         }
         self.refresh();
@@ -203,7 +203,7 @@ impl Mirror {
 
     /// A success: the next failure waits for `first` again.
     pub fn handle_success(&mut self, now: Moment, is_walk: bool) {
-        self.know(Directory::Exists);
+        self.know(TargetState::Exists);
         self.pieces = 1;
         self.is_full = false;
         self.report.halted = None;
@@ -227,14 +227,14 @@ impl Mirror {
     }
 
     /// More is known of its directory, or the same.
-    pub fn know(&mut self, directory: Directory) {
+    pub fn know(&mut self, directory: TargetState) {
         self.directory = self.directory.max(directory);
         self.refresh();
     }
 
     /// Whether its directory exists is not known any more, and it is tried at once.
     pub fn forget_directory(&mut self) {
-        self.directory = Directory::Unknown;
+        self.directory = TargetState::Unknown;
         self.blocked_until = None;
         self.refresh();
     }
@@ -242,7 +242,7 @@ impl Mirror {
     /// Whoever was asked is gone.
     pub fn handle_unanswered(&mut self) {
         self.handle_nothing(Lane::Fresh);
-        self.handle_nothing(Lane::Walk);
+        self.handle_nothing(Lane::Slow);
     }
 
     /// All activity is lost; what was under way is wanted again.
@@ -261,7 +261,7 @@ impl Mirror {
             })
         };
         let (walking, pushing) = (runs(true), runs(false));
-        self.report.reached = self.directory != Directory::Unknown;
+        self.report.reached = self.directory != TargetState::Unknown;
         self.report.walking = walking;
         self.report.pushing = pushing;
     }
@@ -269,14 +269,14 @@ impl Mirror {
     fn lane(&self, lane: Lane) -> &LaneState {
         match lane {
             Lane::Fresh => &self.fresh,
-            Lane::Walk => &self.walk,
+            Lane::Slow => &self.walk,
         }
     }
 
     fn lane_mut(&mut self, lane: Lane) -> &mut LaneState {
         match lane {
             Lane::Fresh => &mut self.fresh,
-            Lane::Walk => &mut self.walk,
+            Lane::Slow => &mut self.walk,
         }
     }
 }

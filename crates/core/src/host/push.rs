@@ -1,24 +1,24 @@
 //! A Push under way: which Steps are left, and what the ended ones came to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::data::batch::Batch;
-use crate::data::limits::{DIFFERENCES_MAX, SURPRISES_MAX};
-use crate::data::outcome::{Budget, Failed, Held, Outcome, PushEnd};
+use crate::data::limits::{DIFFERENCES_MAX, EXTRAS_MAX, SURPRISES_MAX};
+use crate::data::need::Need;
+use crate::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::data::step::{Basis, Deletions, Differences, Exit, Step, StepEnd, StepKind};
 use crate::host::Push;
-use crate::host::rsync_output::{Verdict, retry_kinds};
+use crate::host::rsync_output::Verdict;
 
-/// One Push and its remaining Steps.
+/// One assignment under way and its remaining steps.
 #[derive(Debug)]
 pub struct RunningPush {
     /// What it is about.
     pub push: Push,
     steps: VecDeque<Step>,
-    failed: Vec<Failed>,
-    deletions_skipped: bool,
+    unproved: Vec<Unproved>,
     unattributed: Option<String>,
     surprises: Vec<RelPath>,
     notes: Vec<String>,
@@ -26,50 +26,52 @@ pub struct RunningPush {
     protocol: Option<u32>,
     /// Steps that only counted what they would delete, and how much that is.
     counted: Vec<(Step, u64)>,
-    /// Deletions of single files, which need no counting.
-    direct: u64,
     /// Entries that were taken over from old names which are gone: deleting those takes nothing away.
     renamed: u64,
-    held: Held,
+    extras: Vec<RelPath>,
+    extras_cut: bool,
+    obstructed: BTreeSet<RelPath>,
+    /// Of these, those whose replacement was begun.
+    was_replaced: BTreeSet<RelPath>,
+    obstacles: Vec<Extra>,
+    has_linked: bool,
     drift: Differences,
 }
 
 impl RunningPush {
-    /// Before its first Step.
+    /// Before its first step.
     pub fn new(push: Push, steps: Vec<Step>) -> Self {
-        let is_direct = |step: &&Step| {
-            matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter)
-                && matches!(step.deletions, Deletions::AtMost(1..))
-        };
-        let direct = steps.iter().filter(is_direct).map(|step| step.paths.len() as u64).sum();
         Self {
-            direct,
             renamed: 0,
             push,
             steps: steps.into(),
-            failed: Vec::new(),
-            deletions_skipped: false,
+            unproved: Vec::new(),
             unattributed: None,
             surprises: Vec::new(),
             notes: Vec::new(),
             bytes_sent: 0,
             protocol: None,
             counted: Vec::new(),
-            held: Held::default(),
+            extras: Vec::new(),
+            extras_cut: false,
+            obstructed: BTreeSet::new(),
+            was_replaced: BTreeSet::new(),
+            obstacles: Vec::new(),
+            has_linked: false,
             drift: Differences::default(),
         }
     }
 
-    /// The Step to run next; none when all are done.
+    /// The step to run next; none when all are done.
     pub fn next_step(&mut self) -> Option<Step> {
         if self.steps.front().is_none_or(|step| step.kind == StepKind::RootItself) {
-            self.delete_or_hold();
+            self.resolve_counted();
         }
         let mut step = self.steps.pop_front()?;
         // What is no real directory is not filled: the next try does without.
         while let Some(renamed) = &step.renamed
             && (self.unattributed.is_some()
-                || self.failed.iter().any(|it| it.path.is_related(&renamed.rename.to)))
+                || self.unproved.iter().any(|it| it.path.is_related(&renamed.rename.to)))
         {
             let why = "a directory could not be made for what was renamed";
             self.unattributed.get_or_insert_with(|| why.into());
@@ -81,59 +83,89 @@ impl RunningPush {
             self.steps.clear();
             return None;
         }
+        self.has_linked |= step.renamed.as_ref().is_some_and(|it| it.basis == Basis::Linked);
         Some(step)
     }
 
-    /// Everything is created, and all deletions are counted.
-    fn delete_or_hold(&mut self) {
+    /// Everything is created, and what is only on the mirror is counted. Of listed names, and of directories that are in the
+    /// way of something, as much goes as the source lost there; all else is named.
+    fn resolve_counted(&mut self) {
         let counted = std::mem::take(&mut self.counted);
-        if counted.is_empty() || self.unattributed.is_some() {
+        if self.unattributed.is_some() {
             return;
         }
-        let total: u64 = counted.iter().map(|(_, count)| count).sum();
-        match self.push.manner.budget {
-            Budget::AtMost(most)
-                if total.saturating_add(self.direct) <= most.saturating_add(self.renamed) =>
-            {
-                let most = most.saturating_add(self.renamed);
-                for (step, _) in counted.into_iter().rev() {
-                    // Contents have been compared.
-                    let kind = if step.kind.is_walk() { StepKind::Walk } else { step.kind };
-                    let deletions = Deletions::AtMost(most);
-                    self.steps.push_front(Step { kind, deletions, ..step });
+        let is_listed =
+            |step: &Step| matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
+        let listed: u64 = counted.iter().filter(|(it, _)| is_listed(it)).map(|(_, n)| n).sum();
+        let most = self.push.batch.lost.saturating_add(self.renamed);
+        let mut next: Vec<Step> = Vec::new();
+        for (step, count) in counted {
+            let (deletions, kind) = match step.kind {
+                kind @ (StepKind::Missing | StepKind::MissingByFilter) if listed <= most => {
+                    (Deletions::AtMost(most), kind)
                 }
-            }
-            _ => counted.into_iter().for_each(|(step, count)| self.hold(step, count)),
+                StepKind::Replace if count <= self.push.batch.lost_in_the_way => {
+                    (Deletions::AtMost(count), StepKind::Replace)
+                }
+                StepKind::Replace => {
+                    let all = step.paths.into_iter();
+                    self.obstacles.extend(all.map(|path| Extra { path, entries: count }));
+                    continue;
+                }
+                _ => (Deletions::All, StepKind::Extras),
+            };
+            next.push(Step { kind, deletions, ..step });
         }
+        let new = self.obstructed.iter().filter(|path| !self.was_replaced.contains(*path));
+        let new: Vec<RelPath> = new.cloned().collect();
+        for path in new {
+            self.was_replaced.insert(path.clone());
+            let held = self.push.batch.held.clone();
+            next.push(Step {
+                kind: StepKind::Replace,
+                paths: vec![path],
+                held,
+                deletions: Deletions::AtMost(0),
+                delete_first: false,
+                renamed: None,
+            });
+        }
+        // What is named is what all deletions have left.
+        next.sort_by_key(|step| step.kind == StepKind::Extras);
+        next.into_iter().rev().for_each(|step| self.steps.push_front(step));
     }
 
-    fn hold(&mut self, step: Step, count: u64) {
-        self.held.count += count;
-        let kinds = retry_kinds(step.kind);
-        if step.kind.is_walk() {
-            self.held.paths.push((RelPath::root(), kinds));
-        }
-        let is_whole = step.kind.is_walk() || step.paths.iter().any(RelPath::is_root);
-        self.held.from_empty_root |= is_whole && !self.push.batch.full;
-        self.held.paths.extend(step.paths.into_iter().map(|path| (path, kinds)));
-    }
-
-    /// Takes the end of a Step. Returns the Push's end if that settles it.
-    pub fn handle_step(&mut self, step: &Step, end: &StepEnd, verdict: Verdict) -> Option<PushEnd> {
+    /// Takes the end of a step. Returns the assignment's end if that settles it.
+    pub fn handle_step(
+        &mut self,
+        step: &Step,
+        end: &StepEnd,
+        verdict: Verdict,
+    ) -> Option<AssignmentEnd> {
         self.bytes_sent += end.bytes_sent;
         self.protocol = end.protocol.or(self.protocol);
         if step.renamed.as_ref().is_some_and(|it| it.rename.is_gone && it.basis != Basis::Similar) {
-            self.renamed += end.taken_over;
+            self.renamed = self.renamed.saturating_add(end.taken_over);
         }
         self.notes.extend(verdict.notes);
+        self.obstructed.extend(verdict.obstructed);
         if verdict.skipped > 0 {
             match step.deletions {
                 Deletions::AtMost(0) => self.counted.push((step.clone(), verdict.skipped)),
                 // There was more than had been counted.
-                _ => self.hold(step.clone(), verdict.skipped),
+                _ => self.unproved.extend(step.paths.iter().map(|path| Unproved {
+                    path: path.clone(),
+                    need: Need::GONE | Need::WITHIN,
+                    reason: "more lies there than the source lost".into(),
+                })),
             }
         }
-        if self.push.batch.check {
+        if step.kind == StepKind::Extras {
+            let room = EXTRAS_MAX.saturating_sub(self.extras.len());
+            self.extras_cut |= end.extras_cut || end.extras.len() > room;
+            self.extras.extend(end.extras.iter().take(room).cloned());
+        }
+        if self.push.batch.is_check() && step.kind.is_walk() {
             self.note_drift(&end.differences);
         }
         if step.kind != StepKind::FirstContact {
@@ -152,13 +184,8 @@ impl RunningPush {
         }
         match verdict.outcome {
             Outcome::Done => None,
-            Outcome::Partly(failed) => {
-                self.failed.extend(failed);
-                None
-            }
-            Outcome::DeletionsSkipped(failed) => {
-                self.failed.extend(failed);
-                self.deletions_skipped = true;
+            Outcome::Partly(unproved) => {
+                self.unproved.extend(unproved);
                 None
             }
             Outcome::Unattributed(why) => {
@@ -172,25 +199,39 @@ impl RunningPush {
         }
     }
 
-    /// All Steps have ended.
-    pub fn finish(&mut self) -> PushEnd {
-        let failed = std::mem::take(&mut self.failed);
+    /// All steps have ended.
+    pub fn finish(&mut self) -> AssignmentEnd {
+        let mut unproved: BTreeMap<RelPath, Unproved> = BTreeMap::new();
+        for it in std::mem::take(&mut self.unproved) {
+            unproved.entry(it.path.clone()).and_modify(|known| known.need |= it.need).or_insert(it);
+        }
         let outcome = match self.unattributed.take() {
             Some(why) => Outcome::Unattributed(why),
-            None if self.deletions_skipped => Outcome::DeletionsSkipped(failed),
-            None if failed.is_empty() => Outcome::Done,
-            None => Outcome::Partly(failed),
+            None if unproved.is_empty() => Outcome::Done,
+            None => Outcome::Partly(unproved.into_values().collect()),
         };
         self.end(outcome)
     }
 
-    fn end(&mut self, outcome: Outcome) -> PushEnd {
-        PushEnd {
+    fn end(&mut self, outcome: Outcome) -> AssignmentEnd {
+        let extras = topmost(std::mem::take(&mut self.extras));
+        let held = &self.push.batch.held;
+        // Those in a directory that is in the way go with it.
+        let is_inside = |it: &Extra| {
+            let mut names = it.path.ancestors().chain([it.path.clone()]);
+            names.any(|name| self.obstructed.contains(&name))
+        };
+        let is_counted =
+            |it: &Extra| !held.iter().any(|held| held.is_related(&it.path)) && !is_inside(it);
+        AssignmentEnd {
             outcome,
             surprises: std::mem::take(&mut self.surprises),
             holds_anything: self.push.batch.full,
-            held: std::mem::take(&mut self.held),
-            drift: self.push.batch.check.then(|| std::mem::take(&mut self.drift)),
+            extras: extras.into_iter().filter(is_counted).collect(),
+            obstacles: std::mem::take(&mut self.obstacles),
+            extras_cut: self.extras_cut,
+            has_linked: self.has_linked,
+            drift: self.push.batch.is_check().then(|| std::mem::take(&mut self.drift)),
             notes: std::mem::take(&mut self.notes),
             bytes_sent: self.bytes_sent,
             protocol: self.protocol,
@@ -211,7 +252,7 @@ impl RunningPush {
     /// the mirror is not what we think.
     fn note_surprises(&mut self, created: &[RelPath]) {
         let batch: &Arc<Batch> = &self.push.batch;
-        if batch.walk {
+        if batch.is_whole() {
             return;
         }
         let unexpected = created.iter().filter(|path| !batch.accounts_for(path));
@@ -220,17 +261,33 @@ impl RunningPush {
     }
 }
 
+/// Reduces names to the topmost ones, each with how many of them lie at and below it.
+fn topmost(mut names: Vec<RelPath>) -> Vec<Extra> {
+    names.sort_unstable();
+    names.dedup();
+    let mut extras: Vec<Extra> = Vec::new();
+    // `a-b` sorts between `a` and `a/b`: the one above is looked for among all.
+    let all: BTreeSet<RelPath> = names.iter().cloned().collect();
+    let mut counts: BTreeMap<RelPath, u64> = BTreeMap::new();
+    for name in names {
+        let top = name.ancestors().filter(|above| all.contains(above)).last().unwrap_or(name);
+        *counts.entry(top).or_default() += 1;
+    }
+    extras.extend(counts.into_iter().map(|(path, entries)| Extra { path, entries }));
+    extras
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::batch::{Present, Rename};
-    use crate::data::change::{Kinds, Lane};
+    use crate::data::change::{AssignmentId, Lane};
     use crate::data::ids::MirrorId;
     use crate::data::plan::DeleteMode;
     use crate::host::mirror::PushId;
     use crate::host::rsync_output::judge;
-    use crate::host::steps::{self, Manner};
-    use crate::host::target_state::Directory;
+    use crate::host::steps::{self, MirrorTerms};
+    use crate::host::target_state::TargetState;
 
     /// A directory was renamed, and another deleted; at most ten entries may go.
     fn push() -> RunningPush {
@@ -250,12 +307,12 @@ mod tests {
             subtrees: vec![Present { path: "b".into(), content: true }],
             missing: vec!["a".into(), "junk".into()],
             missing_directories: true,
+            lost: 10,
             renames: vec![Arc::new(rename)],
             ..Batch::default()
         };
-        let manner = Manner {
-            budget: Budget::AtMost(10),
-            directory: Directory::Filled,
+        let terms = MirrorTerms {
+            target: TargetState::Filled,
             is_known: true,
             delete_first: false,
             can_delete_missing: true,
@@ -266,10 +323,11 @@ mod tests {
             may_link: true,
             compared_bytes_max: 1000,
         };
-        let steps = steps::plan(&batch, DeleteMode::Always, manner);
+        let steps = steps::plan(&batch, DeleteMode::Always, terms);
         let mirror = MirrorId::new(&"site".into(), &"web".into());
         let (id, lane, batch) = (PushId(1), Lane::Fresh, Arc::new(batch));
-        RunningPush::new(Push { id, mirror, lane, batch, manner }, steps)
+        let assignment = AssignmentId(1);
+        RunningPush::new(Push { id, assignment, mirror, lane, batch, terms }, steps)
     }
 
     fn end(code: i32, messages: &str, taken_over: u64) -> StepEnd {
@@ -279,6 +337,8 @@ mod tests {
             messages_cut: false,
             created_directories: Vec::new(),
             differences: Differences::default(),
+            extras: Vec::new(),
+            extras_cut: false,
             entries_found: 0,
             taken_over,
             bytes_sent: 0,
@@ -288,7 +348,7 @@ mod tests {
     }
 
     /// Runs all steps, each with the end that is given for its kind; returns the kinds and the end.
-    fn run(mut push: RunningPush, ends: impl Fn(&Step) -> StepEnd) -> (Vec<StepKind>, PushEnd) {
+    fn run(mut push: RunningPush, ends: impl Fn(&Step) -> StepEnd) -> (Vec<StepKind>, AssignmentEnd) {
         let mut kinds = Vec::new();
         while let Some(step) = push.next_step() {
             kinds.push(step.kind);
@@ -302,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_case_16_what_a_rename_has_taken_over_may_go_and_nothing_besides() {
+    fn hard_case_16_only_as_much_is_deleted_as_was_lost_or_renamed_and_the_rest_is_named() {
         let ends = |taken_over, to_delete| {
             move |step: &Step| match (step.kind, step.deletions) {
                 (StepKind::Renamed, _) => end(0, "", taken_over),
@@ -312,12 +372,21 @@ mod tests {
                     );
                     end(25, &line, 0)
                 }
+                (StepKind::Extras, _) => {
+                    let extras = ["a", "junk", "junk/x"].map(RelPath::from).to_vec();
+                    StepEnd { extras, ..end(0, "", 0) }
+                }
                 _ => end(0, "", 0),
             }
         };
-        let held = |taken_over, to_delete| run(push(), ends(taken_over, to_delete)).1.held.count;
-        assert_eq!(held(300, 310), 0, "three hundred were renamed");
-        assert_eq!(held(1, 310), 310, "one was renamed, and others were made beside it");
+        let extras = |taken_over, to_delete| {
+            let (kinds, end) = run(push(), ends(taken_over, to_delete));
+            let is_deleted = kinds.iter().filter(|kind| **kind == StepKind::Missing).count() == 2;
+            assert_eq!(is_deleted, end.extras.is_empty());
+            end.extras.iter().map(|it| (it.path.to_string(), it.entries)).collect::<Vec<_>>()
+        };
+        assert_eq!(extras(300, 310), [], "three hundred were renamed, and ten were lost");
+        assert_eq!(extras(1, 310), [("a".into(), 1), ("junk".into(), 2)]);
     }
 
     #[test]
@@ -345,8 +414,8 @@ mod tests {
     #[test]
     fn a_file_that_fails_elsewhere_keeps_no_rename_from_being_made_use_of() {
         let mut push = push();
-        let kinds = Kinds::CONTENT;
-        push.failed = vec![Failed { path: "x/f".into(), kinds, reason: "unreadable".into() }];
+        let need = Need::CONTENTS;
+        push.unproved = vec![Unproved { path: "x/f".into(), need, reason: "unreadable".into() }];
         let (kinds, _) = run(push, |_| end(0, "", 0));
         assert!(kinds.contains(&StepKind::Renamed), "{kinds:?}");
     }

@@ -2,9 +2,9 @@
 
 use bstr::ByteSlice;
 
-use crate::data::change::Kinds;
 use crate::data::name::{Escaped, decode_rsync};
-use crate::data::outcome::{Blame, Capability, Failed, Outcome};
+use crate::data::need::Need;
+use crate::data::outcome::{Blame, Capability, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
 
@@ -15,13 +15,15 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Deletions that rsync counted and did not make.
     pub skipped: u64,
+    /// Paths in whose place directories stand that were only counted.
+    pub obstructed: Vec<RelPath>,
     /// Things that are done, with a remark.
     pub notes: Vec<String>,
 }
 
 /// Judges a run.
 pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
-    let mut said = Said::read(step, end);
+    let mut said = RsyncMessages::read(step, end);
     let is_limited = matches!(step.deletions, Deletions::AtMost(_));
     if end.exit == Exit::Code(25) && is_limited {
         said.skipped = said.skipped.max(1);
@@ -43,7 +45,7 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
     // What failed may be the reason why something is kept.
     let is_plain = said.skipped == 0 && said.failed.is_empty();
     let notes = if is_plain { said.notes } else { Vec::new() };
-    Verdict { outcome, skipped: said.skipped, notes }
+    Verdict { outcome, skipped: said.skipped, obstructed: said.obstructed, notes }
 }
 
 /// How rsync begins to say that something can't take the place of what is there.
@@ -58,23 +60,23 @@ fn again(blame: Blame, why: String) -> Outcome {
 
 /// What rsync said, line by line.
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
-struct Said {
-    failed: Vec<Failed>,
+struct RsyncMessages {
+    failed: Vec<Unproved>,
     unattributed: Vec<String>,
     notes: Vec<String>,
     /// Because something could not be read.
     deletions_skipped: bool,
     /// Because of their number.
     skipped: u64,
-    /// Something waits for deletions that were only counted.
-    in_the_way: bool,
+    /// Paths that wait for deletions that were only counted.
+    obstructed: Vec<RelPath>,
     no_space: bool,
     /// Both ends have agreed on a protocol.
     has_spoken: bool,
     lines: Vec<String>,
 }
 
-impl Said {
+impl RsyncMessages {
     fn read(step: &Step, end: &StepEnd) -> Self {
         let mut said = Self {
             failed: Vec::new(),
@@ -82,7 +84,7 @@ impl Said {
             notes: Vec::new(),
             deletions_skipped: false,
             skipped: 0,
-            in_the_way: false,
+            obstructed: Vec::new(),
             no_space: false,
             has_spoken: end.protocol.is_some(),
             lines: Vec::new(),
@@ -132,17 +134,19 @@ impl Said {
             }
             return;
         }
-        if text.starts_with(IN_THE_WAY) && deletions_limited {
-            self.in_the_way = true;
+        let suspects = attribute(step, line, prefixes);
+        if text.starts_with(IN_THE_WAY) && deletions_limited && !suspects.is_empty() {
+            self.obstructed.extend(suspects.into_iter().map(|(path, _)| path).take(1));
             return;
         }
-        match attribute(step, line, prefixes) {
-            Some((path, kinds)) => {
-                if !self.failed.iter().any(|failed| failed.path == path) {
-                    self.failed.push(Failed { path, kinds, reason: reason_of(&text) });
-                }
+        if suspects.is_empty() {
+            self.unattributed.push(text);
+            return;
+        }
+        for (path, need) in suspects {
+            if !self.failed.iter().any(|failed| failed.path == path) {
+                self.failed.push(Unproved { path, need, reason: reason_of(&text) });
             }
-            None => self.unattributed.push(text),
         }
     }
 
@@ -179,19 +183,25 @@ impl Said {
         if self.no_space {
             return Outcome::Full(self.first_line());
         }
-        if self.deletions_skipped && step.kind.is_walk() {
-            return Outcome::DeletionsSkipped(self.failed.clone());
-        }
         if self.deletions_skipped {
-            // The whole run deleted nothing, so none of its subtrees is done.
+            // Nothing was counted or deleted anywhere in this run.
             let why = self.failed.first().map_or("something could not be read", |f| &f.reason);
             let reason = format!("Nothing was deleted in it, because of: {why}");
-            return Outcome::Partly(self.all_of(step, &reason));
+            let mut unproved = self.failed.clone();
+            let root = [RelPath::root()];
+            let paths = if step.paths.is_empty() { &root } else { step.paths.as_slice() };
+            let need = Need::GONE | Need::WITHIN;
+            unproved.extend(paths.iter().map(|path| Unproved {
+                path: path.clone(),
+                need,
+                reason: reason.clone(),
+            }));
+            return Outcome::Partly(unproved);
         }
         if self.unattributed.is_empty() && !self.failed.is_empty() {
             return Outcome::Partly(self.failed.clone());
         }
-        if self.skipped > 0 && self.in_the_way && self.unattributed.is_empty() {
+        if !self.obstructed.is_empty() && self.unattributed.is_empty() {
             // All that failed was in the way of something, and waits with the other deletions.
             return Outcome::Done;
         }
@@ -203,9 +213,9 @@ impl Said {
             _ if step.kind == StepKind::Renamed => Outcome::Unattributed(why),
             [_] => Outcome::Partly(self.all_of(step, &why)),
             // Nothing is gained by walking again from the start: the Root is compared once more later.
-            [] if step.kind.is_walk() => {
+            [] if step.kind.is_walk() || step.kind == StepKind::Extras => {
                 let root = RelPath::root();
-                let whole = Failed { path: root, kinds: Kinds::SUBTREE, reason: why };
+                let whole = Unproved { path: root, need: retry_need(step.kind), reason: why };
                 Outcome::Partly(self.failed.iter().cloned().chain([whole]).collect())
             }
             [] => again(Blame::Mirror, why),
@@ -286,59 +296,60 @@ impl Said {
             })
     }
 
-    fn all_of(&self, step: &Step, reason: &str) -> Vec<Failed> {
-        let kinds = retry_kinds(step.kind);
+    fn all_of(&self, step: &Step, reason: &str) -> Vec<Unproved> {
+        let need = retry_need(step.kind);
         let mut all = self.failed.clone();
         for path in &step.paths {
-            if !all.iter().any(|failed| failed.path == *path) {
-                all.push(Failed { path: path.clone(), kinds, reason: reason.into() });
+            match all.iter_mut().find(|failed| failed.path == *path) {
+                Some(failed) => failed.need |= need,
+                None => all.push(Unproved { path: path.clone(), need, reason: reason.into() }),
             }
         }
         all
     }
 }
 
-/// How a path is tried again that a run of this kind failed on.
-pub fn retry_kinds(kind: StepKind) -> Kinds {
+/// What is left to do at a path on which a run of this kind failed.
+pub fn retry_need(kind: StepKind) -> Need {
     match kind {
-        StepKind::Written | StepKind::FirstContact => Kinds::CONTENT,
-        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
+        StepKind::Written | StepKind::FirstContact => Need::CONTENTS,
+        StepKind::Touched | StepKind::RootItself => Need::ATTRIBUTES,
         StepKind::Subtrees
         | StepKind::Walk
-        | StepKind::Check
         | StepKind::Verify
         | StepKind::Plan
-        | StepKind::Look => Kinds::SUBTREE,
-        StepKind::SubtreesWritten | StepKind::Renamed => Kinds::SUBTREE | Kinds::CONTENT,
-        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
-        StepKind::Leftovers => Kinds::LEFTOVER,
+        | StepKind::Look => Need::TREE,
+        StepKind::SubtreesWritten
+        | StepKind::Renamed
+        | StepKind::Check
+        | StepKind::Resend
+        | StepKind::Replace => Need::TREE | Need::CONTENTS,
+        StepKind::Missing | StepKind::MissingByFilter => Need::GONE | Need::EQUAL | Need::WITHIN,
+        StepKind::Extras => Need::GONE | Need::WITHIN,
+        StepKind::Leftovers => Need::LEFTOVERS,
     }
 }
 
-/// The path that a message is about, if the step can have failed on it.
-fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Option<(RelPath, Kinds)> {
-    let path = names_in(line).iter().find_map(|name| in_scope(step, name, prefixes))?;
+/// The paths that a message can be about, if the step can have failed on them, and what is left to do there. A message
+/// that is ambiguous can cost a run, and never a file.
+fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Vec<(RelPath, Need)> {
+    let names = names_in(line);
+    let found = names.iter().map(|name| in_scope(step, name, prefixes));
+    let paths = found.into_iter().find(|paths| !paths.is_empty()).unwrap_or_default();
     let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
     // Only a run that deletes can make way.
     let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());
-    let kinds = match step.kind {
-        _ if (is_directory && step.kind != StepKind::Leftovers) || is_blocked => {
-            Kinds::SUBTREE | Kinds::CONTENT
-        }
-        StepKind::Missing | StepKind::MissingByFilter => Kinds::WENT | Kinds::SUBTREE,
-        StepKind::Touched | StepKind::RootItself => Kinds::ATTRS,
-        StepKind::Leftovers => Kinds::LEFTOVER,
-        StepKind::Written | StepKind::FirstContact | StepKind::Look => Kinds::CONTENT,
+    let need = match step.kind {
+        StepKind::Leftovers => Need::LEFTOVERS,
+        _ if is_directory || is_blocked => Need::TREE | Need::CONTENTS,
+        StepKind::Written | StepKind::FirstContact | StepKind::Look => Need::CONTENTS,
         // Where it is a directory, nothing in it was brought either.
-        StepKind::Subtrees
-        | StepKind::SubtreesWritten
-        | StepKind::Renamed
-        | StepKind::Walk
-        | StepKind::Check
-        | StepKind::Verify
-        | StepKind::Plan => Kinds::SUBTREE | Kinds::CONTENT,
+        StepKind::Subtrees | StepKind::Walk | StepKind::Verify | StepKind::Plan => {
+            Need::TREE | Need::CONTENTS
+        }
+        kind => retry_need(kind),
     };
-    Some((path, kinds))
+    paths.into_iter().map(|path| (path, need)).collect()
 }
 
 /// The names that a message quotes: in double quotes, in the parentheses of a failed call, or after
@@ -360,7 +371,7 @@ fn names_in(line: &[u8]) -> Vec<Vec<u8>> {
     names
 }
 
-fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
+fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Vec<RelPath> {
     let mut candidates: Vec<&[u8]> = Vec::new();
     for prefix in prefixes {
         if let Some(rest) = name.strip_prefix(prefix.as_slice()) {
@@ -376,17 +387,14 @@ fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Option<RelPath> {
         step.kind.is_walk()
             || step.paths.iter().any(|p| p == path || path.is_below(p) || p.is_below(path))
     };
-    // The temporary file that a receiver writes first bears the final name in the middle.
-    paths.iter().filter_map(without_temporary).chain(paths.clone()).find(hit)
-}
-
-/// `d/.name.Ab12Cd` is `d/name` being received.
-fn without_temporary(path: &RelPath) -> Option<RelPath> {
-    let name = path.name().strip_prefix(b".")?;
-    let dot = name.rfind_byte(b'.')?;
-    let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
-    let is_temporary = suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric);
-    (is_temporary && !stem.is_empty()).then(|| path.parent().map(|p| p.join(stem)))?
+    let Some(path) = paths.iter().find(|path| hit(path)) else {
+        // The temporary file that a receiver writes first bears the final name in the middle.
+        let mut temporary = paths.iter().filter_map(RelPath::without_temporary_name);
+        return temporary.find(hit).into_iter().collect();
+    };
+    // `.env.sample` may be a file of that name, or `env` being received.
+    let temporary = path.without_temporary_name().filter(hit);
+    std::iter::once(path.clone()).chain(temporary).collect()
 }
 
 /// What failed, without the program's name and the path.
@@ -454,6 +462,8 @@ mod tests {
             messages_cut: false,
             created_directories: vec![],
             differences: Default::default(),
+            extras: vec![],
+            extras_cut: false,
             entries_found: 0,
             taken_over: 0,
             bytes_sent: 0,
@@ -511,8 +521,7 @@ mod tests {
             IO error encountered -- skipping file deletion\n";
         let verdict_of = |kind, paths: &[&str]| verdict(kind, paths, 23, stderr);
         assert_eq!(failed(&verdict_of(StepKind::Subtrees, &["d", "e"])), ["d/u", "d", "e"]);
-        let walk = verdict_of(StepKind::Walk, &[]);
-        assert!(matches!(walk.outcome, Outcome::DeletionsSkipped(_)), "{walk:?}");
+        assert_eq!(failed(&verdict_of(StepKind::Walk, &[])), ["d/u", "."]);
     }
 
     #[test]
@@ -622,7 +631,7 @@ mod tests {
                 panic!("it is attributed")
             };
             assert!(failed.iter().any(|it| it.path == "d".into()), "{failed:?}");
-            assert!(failed.iter().all(|it| it.kinds.contains(Kinds::SUBTREE)), "{failed:?}");
+            assert!(failed.iter().all(|it| it.need.is_within()), "{failed:?}");
         }
     }
 

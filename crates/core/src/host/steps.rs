@@ -3,21 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::data::batch::{Batch, Present, Rename};
-use crate::data::outcome::Budget;
+use crate::data::batch::{Batch, Depth, Present, Rename};
 use crate::data::path::RelPath;
 use crate::data::plan::DeleteMode;
 use crate::data::step::{Basis, Deletions, Renamed, Step, StepKind};
-use crate::host::target_state::Directory;
+use crate::host::target_state::TargetState;
 
-/// How a Mirror takes a Batch.
+/// How a mirror takes a batch.
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Manner {
-    /// How much may be deleted.
-    pub budget: Budget,
+pub struct MirrorTerms {
     /// What is known of its directory.
-    pub directory: Directory,
+    pub target: TargetState,
     /// It was reached since the start.
     pub is_known: bool,
     /// It had no room: deletions go first.
@@ -30,18 +27,18 @@ pub struct Manner {
     pub pieces: usize,
     /// The other end can take renamed files from their old names.
     pub can_rename: bool,
-    /// The mirror owes nothing else, and keeps times: exact renames are.
+    /// No obligation and no writer touches a renamed name, and the mirror keeps times: exact renames can be trusted.
     pub trusts_renames: bool,
-    /// Nothing that it is told to do writes into files that stand under their names.
+    /// No option of the mirror writes into files that stand under their names.
     pub may_link: bool,
-    /// So much of what was renamed is compared before anything is sent.
+    /// So many bytes of renamed files are compared before anything is sent.
     pub compared_bytes_max: u64,
 }
 
-/// The rsync runs that bring a Batch to a Mirror, in order. Runs that may delete only count first, by
-/// [`Deletions::AtMost`] zero, where nobody knows how much they would delete.
-pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
-    let Manner { budget, directory, pieces, delete_first, .. } = manner;
+/// The rsync runs that bring a batch to a mirror, in order. Nothing is deleted but by list; a run over a directory counts
+/// what it would delete, by [`Deletions::AtMost`] zero.
+pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> {
+    let MirrorTerms { target, pieces, delete_first, .. } = terms;
     let step = |kind, paths, deletions| Step {
         kind,
         paths,
@@ -51,34 +48,37 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         renamed: None,
     };
     let renamed: Vec<Renamed> =
-        batch.renames.iter().filter_map(|it| renamed(it, delete, manner)).collect();
-    let counted = |wanted: bool| match budget {
-        _ if !wanted => Deletions::None,
-        Budget::Approved => Deletions::All,
-        // Counting first would need the room that is to be made.
-        Budget::AtMost(most) if delete_first => Deletions::AtMost(most),
-        Budget::AtMost(_) | Budget::Held => Deletions::AtMost(0),
-    };
+        batch.renames.iter().filter_map(|it| renamed(it, delete, terms)).collect();
+    let counted =
+        |wanted: bool| if wanted { Deletions::AtMost(0) } else { Deletions::None };
     let mut steps = Vec::new();
-    if directory == Directory::Unknown {
+    if target == TargetState::Unknown {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
-    if directory == Directory::Filled && batch.full && (batch.walk || !manner.is_known) {
+    if target == TargetState::Filled && batch.full && (batch.is_whole() || !terms.is_known) {
         steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
     }
-    if batch.walk {
-        let kind = if batch.check && manner.can_check { StepKind::Check } else { StepKind::Walk };
-        steps.push(step(kind, Vec::new(), counted(delete.on_walk())));
+    if let Some(compare) = &batch.compares {
+        let kind = match compare.depth {
+            Depth::Times => StepKind::Walk,
+            Depth::Contents if terms.can_check => StepKind::Check,
+            Depth::Contents if compare.is_doubt => StepKind::Resend,
+            Depth::Contents => StepKind::Walk,
+        };
+        let paths = if compare.path.is_root() { Vec::new() } else { vec![compare.path.clone()] };
+        steps.push(step(kind, paths, counted(delete.on_walk())));
         return steps;
     }
-    let on_push = counted(delete.on_push());
-    let missing = if delete.on_push() { batch.missing.clone() } else { Vec::new() };
-    let missing_deletions = match budget {
+    let wanted = |wanted: bool, paths: &[RelPath]| if wanted { paths.to_vec() } else { Vec::new() };
+    let mut missing = wanted(delete.on_push(), &batch.missing);
+    missing.extend(wanted(delete.on_walk(), &batch.extras));
+    missing.sort_unstable();
+    let missing_deletions = match () {
         // Files alone: their number is known.
-        Budget::AtMost(most) if !batch.missing_directories && missing.len() as u64 <= most => {
-            Deletions::AtMost(most)
-        }
-        _ => on_push,
+        () if !batch.missing_directories => Deletions::AtMost(missing.len() as u64),
+        // Counting first would need the room that is to be made.
+        () if delete_first => Deletions::AtMost(batch.lost),
+        () => Deletions::AtMost(0),
     };
     let settled: BTreeSet<RelPath> = renamed.iter().flat_map(|it| it.rename.targets()).collect();
     let paths_of = |entries: &[Present], content: bool| {
@@ -87,8 +87,11 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         wanted.map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
     let missing_kind =
-        if manner.can_delete_missing { StepKind::Missing } else { StepKind::MissingByFilter };
+        if terms.can_delete_missing { StepKind::Missing } else { StepKind::MissingByFilter };
+    let on_push = counted(delete.on_push());
     let mut lists = [
+        // A receiver whose temporary file is gone cannot rename it any more.
+        (StepKind::Leftovers, wanted(true, &batch.leftovers), Deletions::All),
         // Real directories, whatever stands there on the mirror: what is a link would be followed.
         (StepKind::Touched, places(&renamed), Deletions::None),
         (StepKind::Renamed, Vec::new(), Deletions::None),
@@ -117,7 +120,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         // Anything new on the wrong disk would be there without it.
         if matches!(kind, StepKind::Written | StepKind::Touched)
             && !paths.is_empty()
-            && directory == Directory::Filled
+            && target == TargetState::Filled
             && let Some(witness) = batch.witness.clone().filter(|_| !is_witnessed)
         {
             is_witnessed = true;
@@ -126,9 +129,6 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
         steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), deletions)));
     }
-    if delete.on_push() && !batch.leftovers.is_empty() {
-        steps.push(step(StepKind::Leftovers, batch.leftovers.clone(), Deletions::All));
-    }
     // Last, since everything before changes its times.
     if batch.present.iter().any(|entry| entry.path.is_root()) {
         steps.push(step(StepKind::RootItself, vec![RelPath::root()], Deletions::None));
@@ -136,26 +136,25 @@ pub fn plan(batch: &Batch, delete: DeleteMode, manner: Manner) -> Vec<Step> {
     steps
 }
 
-/// How this Mirror makes use of a rename; none if it can't.
-fn renamed(rename: &Arc<Rename>, delete: DeleteMode, manner: Manner) -> Option<Renamed> {
+/// How a mirror makes use of a rename; none if it can't.
+fn renamed(rename: &Arc<Rename>, delete: DeleteMode, terms: MirrorTerms) -> Option<Renamed> {
     // A mirror without room has none for copies either.
-    if !manner.can_rename || manner.pieces > 1 || manner.delete_first {
+    if !terms.can_rename || terms.pieces > 1 || terms.delete_first {
         return None;
     }
     // Where deletions are left out, anything may stand at the new name.
-    let is_sure = rename.is_exact && manner.trusts_renames && delete.on_push();
+    let is_sure = rename.is_exact && terms.trusts_renames && delete.on_push();
     // While both ends read all of it nothing is said, and they take each other for dead.
-    let is_slow = !is_sure && rename.bytes > manner.compared_bytes_max;
+    let is_slow = !is_sure && rename.bytes > terms.compared_bytes_max;
     let by_content = !rename.other_names && !is_sure && !is_slow;
-    if by_content && !manner.can_check {
+    if by_content && !terms.can_check {
         return None;
     }
-    let is_deleted = rename.is_gone
-        && delete.on_push()
-        && !matches!(manner.budget, Budget::Held | Budget::AtMost(0));
+    // Links are used only if the old name is deleted by the same assignment.
+    let is_deleted = rename.is_gone && delete.on_push();
     let basis = match () {
         () if rename.other_names || is_slow => Basis::Similar,
-        () if is_deleted && manner.may_link && rename.may_link => Basis::Linked,
+        () if is_deleted && terms.may_link && rename.may_link => Basis::Linked,
         () => Basis::Copied,
     };
     Some(Renamed { rename: rename.clone(), basis, by_content })
@@ -171,11 +170,11 @@ fn places(renamed: &[Renamed]) -> Vec<RelPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::batch::Compare;
     use crate::data::change::Epoch;
 
-    const MANNER: Manner = Manner {
-        budget: Budget::AtMost(1000),
-        directory: Directory::Filled,
+    const TERMS: MirrorTerms = MirrorTerms {
+        target: TargetState::Filled,
         is_known: true,
         delete_first: false,
         can_delete_missing: true,
@@ -208,10 +207,10 @@ mod tests {
     #[test]
     fn deletions_come_last_and_only_where_they_are_wanted() {
         use StepKind::{Missing, Subtrees, Touched, Written};
-        let steps = plan(&batch(), DeleteMode::Always, MANNER);
+        let steps = plan(&batch(), DeleteMode::Always, TERMS);
         assert_eq!(kinds(&steps), [Written, Touched, Subtrees, Missing]);
         for mode in [DeleteMode::Never, DeleteMode::OnWalk] {
-            let steps = plan(&batch(), mode, MANNER);
+            let steps = plan(&batch(), mode, TERMS);
             assert_eq!(kinds(&steps), [Written, Touched, Subtrees]);
             assert!(steps.iter().all(|step| step.deletions == Deletions::None));
         }
@@ -221,27 +220,27 @@ mod tests {
     fn the_root_itself_comes_last_and_alone() {
         let batch =
             Batch { present: vec![present("", true), present("a", true)], ..Batch::default() };
-        let steps = plan(&batch, DeleteMode::Always, MANNER);
+        let steps = plan(&batch, DeleteMode::Always, TERMS);
         assert_eq!(kinds(&steps), [StepKind::Written, StepKind::RootItself]);
         assert_eq!(steps[0].paths, ["a".into()]);
     }
 
     #[test]
     fn a_walk_makes_the_directory_first_only_where_it_was_never_reached() {
-        let walk = Batch { walk: true, ..Batch::default() };
+        let walk = compare("", Depth::Times);
         let steps =
-            plan(&walk, DeleteMode::OnPush, Manner { directory: Directory::Unknown, ..MANNER });
+            plan(&walk, DeleteMode::OnPush, MirrorTerms { target: TargetState::Unknown, ..TERMS });
         assert_eq!(kinds(&steps), [StepKind::FirstContact, StepKind::Walk]);
         assert_eq!(steps[1].deletions, Deletions::None);
-        assert_eq!(kinds(&plan(&walk, DeleteMode::Always, MANNER)), [StepKind::Walk]);
+        assert_eq!(kinds(&plan(&walk, DeleteMode::Always, TERMS)), [StepKind::Walk]);
     }
 
     #[test]
     fn hard_case_15_a_filled_mirror_is_looked_at_before_the_first_push_since_the_start() {
         let batch = Batch { full: true, ..batch() };
-        let first = plan(&batch, DeleteMode::Always, Manner { is_known: false, ..MANNER });
+        let first = plan(&batch, DeleteMode::Always, MirrorTerms { is_known: false, ..TERMS });
         assert_eq!(first[0].kind, StepKind::Look);
-        assert_ne!(plan(&batch, DeleteMode::Always, MANNER)[0].kind, StepKind::Look);
+        assert_ne!(plan(&batch, DeleteMode::Always, TERMS)[0].kind, StepKind::Look);
     }
 
     #[test]
@@ -249,7 +248,7 @@ mod tests {
         let present = ["a", "b", "c", "d", "e"].map(|path| present(path, true)).to_vec();
         let batch = Batch { present, ..Batch::default() };
         let lens = |pieces| {
-            plan(&batch, DeleteMode::Always, Manner { pieces, ..MANNER })
+            plan(&batch, DeleteMode::Always, MirrorTerms { pieces, ..TERMS })
                 .iter()
                 .map(|step| step.paths.len())
                 .collect::<Vec<_>>()
@@ -259,37 +258,57 @@ mod tests {
         assert_eq!(lens(8), [1, 1, 1, 1, 1]);
     }
 
+    fn compare(path: &str, depth: Depth) -> Batch {
+        let compares = Some(Compare { path: path.into(), depth, is_doubt: true });
+        Batch { compares, ..Batch::default() }
+    }
+
     #[test]
-    fn hard_case_16_what_may_delete_more_than_is_known_only_counts_first() {
-        let deletions = |batch: &Batch, budget| {
-            let steps = plan(batch, DeleteMode::Always, Manner { budget, ..MANNER });
+    fn hard_case_66_a_comparison_deletes_nothing_and_counts() {
+        for depth in [Depth::Times, Depth::Contents] {
+            let steps = plan(&compare("d", depth), DeleteMode::Always, TERMS);
+            assert_eq!(steps.len(), 1);
+            assert_eq!(steps[0].paths, ["d".into()]);
+            assert_eq!(steps[0].deletions, Deletions::AtMost(0));
+        }
+    }
+
+    #[test]
+    fn contents_that_are_in_doubt_are_sent_where_they_can_not_be_compared() {
+        let unable = MirrorTerms { can_check: false, ..TERMS };
+        let steps = plan(&compare("", Depth::Contents), DeleteMode::Always, unable);
+        assert_eq!(kinds(&steps), [StepKind::Resend]);
+    }
+
+    #[test]
+    fn hard_case_16_directories_are_counted_before_they_go() {
+        let deletions = |batch: &Batch| {
+            let steps = plan(batch, DeleteMode::Always, TERMS);
             steps.iter().map(|step| step.deletions).collect::<Vec<_>>()
         };
         let (none, count) = (Deletions::None, Deletions::AtMost(0));
         let files = batch();
-        let most = Deletions::AtMost(1000);
-        assert_eq!(deletions(&files, Budget::AtMost(1000)), [none, none, count, most]);
-        assert_eq!(deletions(&files, Budget::AtMost(0)), [none, none, count, count]);
-        assert_eq!(deletions(&files, Budget::Held), [none, none, count, count]);
-        let all = Deletions::All;
-        assert_eq!(deletions(&files, Budget::Approved), [none, none, all, all]);
-        let directories = Batch { missing_directories: true, ..files };
-        assert_eq!(deletions(&directories, Budget::AtMost(1000)), [none, none, count, count]);
-        let walk = Batch { walk: true, ..Batch::default() };
-        assert_eq!(deletions(&walk, Budget::AtMost(1000)), [count]);
+        assert_eq!(deletions(&files), [none, none, count, Deletions::AtMost(1)]);
+        let directories = Batch { missing_directories: true, lost: 7, ..files };
+        assert_eq!(deletions(&directories), [none, none, count, count]);
+    }
+
+    #[test]
+    fn extras_go_where_walks_may_delete() {
+        let batch = Batch { extras: vec!["x".into()], missing: vec!["m".into()], ..Batch::default() };
+        let paths = |mode| plan(&batch, mode, TERMS).pop().map(|step| step.paths);
+        assert_eq!(paths(DeleteMode::Always), Some(vec!["m".into(), "x".into()]));
+        assert_eq!(paths(DeleteMode::OnWalk), Some(vec!["x".into()]));
+        assert_eq!(paths(DeleteMode::OnPush), Some(vec!["m".into()]));
+        assert_eq!(paths(DeleteMode::Never), None);
     }
 
     #[test]
     fn hard_case_18_on_a_full_mirror_deletions_go_first() {
-        let steps = plan(&batch(), DeleteMode::Always, Manner { delete_first: true, ..MANNER });
-        assert_eq!(steps[0].kind, StepKind::Missing);
-        assert!(steps.iter().all(|step| step.deletions != Deletions::AtMost(0)));
-        let held = plan(
-            &batch(),
-            DeleteMode::Always,
-            Manner { delete_first: true, budget: Budget::Held, ..MANNER },
-        );
-        assert!(held.iter().all(|step| step.deletions != Deletions::AtMost(1000)));
+        let directories = Batch { missing_directories: true, lost: 7, ..batch() };
+        let first = MirrorTerms { delete_first: true, ..TERMS };
+        let steps = plan(&directories, DeleteMode::Always, first);
+        assert_eq!((steps[0].kind, steps[0].deletions), (StepKind::Missing, Deletions::AtMost(7)));
     }
 
     fn renames(is_gone: bool) -> Batch {
@@ -313,8 +332,8 @@ mod tests {
         }
     }
 
-    fn how(batch: &Batch, delete: DeleteMode, manner: Manner) -> Option<(Basis, bool)> {
-        let steps = plan(batch, delete, manner);
+    fn how(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Option<(Basis, bool)> {
+        let steps = plan(batch, delete, terms);
         let renamed = steps.iter().find_map(|step| step.renamed.clone())?;
         Some((renamed.basis, renamed.by_content))
     }
@@ -323,7 +342,7 @@ mod tests {
     fn hard_case_10_new_names_are_real_directories_before_they_are_filled_and_the_subtree_follows()
     {
         use StepKind::{Missing, Renamed, Subtrees, Touched};
-        let steps = plan(&renames(true), DeleteMode::Always, MANNER);
+        let steps = plan(&renames(true), DeleteMode::Always, TERMS);
         assert_eq!(kinds(&steps), [Touched, Renamed, Subtrees, Missing]);
         assert_eq!(steps[0].paths, ["q".into(), "q/b".into()]);
     }
@@ -331,29 +350,27 @@ mod tests {
     #[test]
     fn hard_case_10_only_what_this_push_deletes_is_linked_and_only_what_is_exact_not_compared() {
         let always = DeleteMode::Always;
-        assert_eq!(how(&renames(true), always, MANNER), Some((Basis::Linked, false)));
-        assert_eq!(how(&renames(false), always, MANNER), Some((Basis::Copied, false)));
-        let held = Manner { budget: Budget::Held, ..MANNER };
-        assert_eq!(how(&renames(true), always, held), Some((Basis::Copied, false)));
-        let in_place = Manner { may_link: false, ..MANNER };
+        assert_eq!(how(&renames(true), always, TERMS), Some((Basis::Linked, false)));
+        assert_eq!(how(&renames(false), always, TERMS), Some((Basis::Copied, false)));
+        let in_place = MirrorTerms { may_link: false, ..TERMS };
         assert_eq!(how(&renames(true), always, in_place), Some((Basis::Copied, false)));
-        assert_eq!(how(&renames(true), DeleteMode::Never, MANNER), Some((Basis::Copied, true)));
-        let doubted = Manner { trusts_renames: false, ..MANNER };
+        assert_eq!(how(&renames(true), DeleteMode::Never, TERMS), Some((Basis::Copied, true)));
+        let doubted = MirrorTerms { trusts_renames: false, ..TERMS };
         assert_eq!(how(&renames(true), always, doubted), Some((Basis::Linked, true)));
-        let slow = Manner { compared_bytes_max: 999, ..doubted };
+        let slow = MirrorTerms { compared_bytes_max: 999, ..doubted };
         assert_eq!(how(&renames(true), always, slow), Some((Basis::Similar, false)));
     }
 
     #[test]
     fn hard_case_10_without_the_means_for_it_what_was_renamed_is_sent_whatever_its_times() {
         let unable = [
-            Manner { can_rename: false, ..MANNER },
-            Manner { pieces: 2, ..MANNER },
-            Manner { delete_first: true, ..MANNER },
-            Manner { trusts_renames: false, can_check: false, ..MANNER },
+            MirrorTerms { can_rename: false, ..TERMS },
+            MirrorTerms { pieces: 2, ..TERMS },
+            MirrorTerms { delete_first: true, ..TERMS },
+            MirrorTerms { trusts_renames: false, can_check: false, ..TERMS },
         ];
-        for manner in unable {
-            let steps = plan(&renames(true), DeleteMode::Always, manner);
+        for terms in unable {
+            let steps = plan(&renames(true), DeleteMode::Always, terms);
             let mut kinds = kinds(&steps);
             kinds.sort_unstable();
             assert_eq!(kinds, [StepKind::SubtreesWritten, StepKind::Missing]);
@@ -363,7 +380,7 @@ mod tests {
     #[test]
     fn an_end_that_can_not_delete_missing_entries_is_served_another_way() {
         let steps =
-            plan(&batch(), DeleteMode::Always, Manner { can_delete_missing: false, ..MANNER });
+            plan(&batch(), DeleteMode::Always, MirrorTerms { can_delete_missing: false, ..TERMS });
         assert_eq!(steps.last().map(|step| step.kind), Some(StepKind::MissingByFilter));
     }
 }

@@ -1,8 +1,8 @@
-//! What is known of a Mirror's directory, so that none is made or filled where its disk is not mounted.
+//! The target state: what is known of a mirror's directory, so that none is made or filled where its disk is not mounted.
 
-/// What is known of a Mirror's directory. More is known the greater it is.
+/// The target state: what is known of a mirror's directory. More is known the greater it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Directory {
+pub enum TargetState {
     /// Nothing: it may have to be made.
     #[default]
     Unknown,
@@ -12,7 +12,7 @@ pub enum Directory {
     Filled,
 }
 
-impl Directory {
+impl TargetState {
     /// Work is done, after which it holds everything (`is_whole`) or not, of a Root that holds anything or nothing.
     #[must_use]
     pub fn after(self, is_whole: bool, holds_anything: bool) -> Self {

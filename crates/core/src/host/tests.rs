@@ -7,9 +7,9 @@ fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
 }
 
-fn work(ticket: u64) -> HostWork {
-    let budget = Budget::AtMost(1000);
-    HostWork { ticket: Ticket(ticket), batch: Arc::default(), budget, trusts_renames: true }
+fn work(assignment: u64) -> HostWork {
+    let assignment = AssignmentId(assignment);
+    HostWork { assignment, batch: Arc::default(), trusts_renames: true }
 }
 
 fn id(root: &str) -> MirrorId {
@@ -44,7 +44,7 @@ fn start(host: &mut Host, now: Moment, root: &str, lane: Lane) -> PushId {
 }
 
 fn ended(host: &mut Host, now: Moment, push: PushId, outcome: Outcome) {
-    let end = PushEnd::new(outcome);
+    let end = AssignmentEnd::new(outcome);
     host.handle_ended(now, push, end);
 }
 
@@ -56,8 +56,8 @@ fn again(blame: Blame) -> Outcome {
 fn walked(pushes: usize, roots: &[&str]) -> Host {
     let mut host = host(pushes, roots);
     for root in roots {
-        host.handle_nudge(at(0), &id(root), Lane::Walk);
-        let push = start(&mut host, at(0), root, Lane::Walk);
+        host.handle_nudge(at(0), &id(root), Lane::Slow);
+        let push = start(&mut host, at(0), root, Lane::Slow);
         ended(&mut host, at(0), push, Outcome::Done);
     }
     drain(&mut host);
@@ -68,9 +68,9 @@ fn walked(pushes: usize, roots: &[&str]) -> Host {
 fn fresh_changes_wait_until_the_mirror_was_reached_and_no_longer() {
     let mut host = host(2, &["a"]);
     host.handle_nudge(at(0), &id("a"), Lane::Fresh);
-    host.handle_nudge(at(0), &id("a"), Lane::Walk);
-    assert_eq!(takes(&mut host), [("a".into(), Lane::Walk)]);
-    let walk = start(&mut host, at(0), "a", Lane::Walk);
+    host.handle_nudge(at(0), &id("a"), Lane::Slow);
+    assert_eq!(takes(&mut host), [("a".into(), Lane::Slow)]);
+    let walk = start(&mut host, at(0), "a", Lane::Slow);
     host.handle_reached(at(1), walk);
     assert_eq!(takes(&mut host), [("a".into(), Lane::Fresh)]);
 }
@@ -147,7 +147,7 @@ fn equal_failures_are_told_once_and_summed_up() {
 fn at_most_so_many_runs_and_walks_leave_one_place_for_fresh_changes() {
     let mut host = walked(2, &["a", "b", "c"]);
     for root in ["a", "b", "c"] {
-        host.handle_nudge(at(1), &id(root), Lane::Walk);
+        host.handle_nudge(at(1), &id(root), Lane::Slow);
     }
     assert_eq!(takes(&mut host).len(), 1);
     host.handle_nudge(at(1), &id("c"), Lane::Fresh);
@@ -200,7 +200,7 @@ fn hard_case_13_failures_nobody_can_attribute_are_tried_in_smaller_pieces() {
     host.handle_timeout(host.poll_timeout(at(1)).unwrap());
     host.handle_batch(at(3), &id("a"), Lane::Fresh, work(2));
     let pieces = drain(&mut host).into_iter().find_map(|effect| match effect {
-        Effect::Start(push) => Some(push.manner.pieces),
+        Effect::Start(push) => Some(push.terms.pieces),
         _ => None,
     });
     assert_eq!(pieces, Some(2));
@@ -213,7 +213,7 @@ fn work_that_nobody_here_asked_for_is_given_back() {
     host.handle_batch(at(9), &id("a"), Lane::Fresh, work(7));
     let effects = drain(&mut host);
     let given_back = effects.iter().any(|effect| {
-        matches!(effect, Effect::Applied(_, Ticket(7), end) if end.outcome != Outcome::Done)
+        matches!(effect, Effect::Ended(_, AssignmentId(7), end) if end.outcome != Outcome::Done)
     });
     assert!(given_back, "{effects:?}");
 }
@@ -226,7 +226,7 @@ fn in_its_quiet_time_nothing_is_begun_and_afterwards_everything() {
     let under_way = start(&mut host, at(1), "a", Lane::Fresh);
     host.handle_quiet(at(2), &quiet(600));
     host.handle_nudge(at(3), &id("a"), Lane::Fresh);
-    host.handle_nudge(at(3), &id("a"), Lane::Walk);
+    host.handle_nudge(at(3), &id("a"), Lane::Slow);
     host.handle_nudge(at(3), &id("b"), Lane::Fresh);
     assert_eq!(takes(&mut host), [("b".into(), Lane::Fresh)], "others go on");
     ended(&mut host, at(4), under_way, Outcome::Done);

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::data::batch::{Batch, Dirty, Present, Rename};
-use crate::data::change::{Epoch, Kinds};
+use crate::data::batch::{Batch, Compare, Depth, Dirty, Present, Rename};
+use crate::data::change::Epoch;
 use crate::data::limits::{LARGE_FILE_MIN, LARGE_FILES_MAX};
+use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::root::ledger::{LeftOut, LeftOutWhy};
 use crate::source::filter::Filter;
 
 /// What was found at a path, looked up without following any link.
@@ -29,38 +31,71 @@ pub enum Presence {
     },
 }
 
-/// Makes the Batch of dirty paths and what was found at each, in the same order. Large files are set aside by their
-/// `bytes`, in the same order too, or empty where none may be. Nothing at or below a `held` directory is sent or
-/// deleted. `renames` are what exists, and may be on the mirror under other names.
-pub fn make(
-    to: Epoch,
-    entries: &[Dirty],
-    found: &[Presence],
-    bytes: &[u64],
-    filter: &Filter,
-    held: &[RelPath],
-    renames: Vec<Rename>,
-) -> Batch {
+/// A batch, and what of the assignment it leaves out. Together they are exactly what the assignment names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// What is to be run.
+    pub batch: Batch,
+    /// What is owed instead.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What was found on the disk of what an assignment names.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked<'a> {
+    /// What the assignment names, sorted.
+    pub entries: &'a [Dirty],
+    /// What was found at each, in the same order.
+    pub found: &'a [Presence],
+    /// The size of each in bytes, in the same order, or empty where no large file may be left out.
+    pub bytes: &'a [u64],
+    /// How many entries the source lost at some of them.
+    pub lost: &'a BTreeMap<RelPath, u64>,
+    /// Which of them a comparison found on the mirror alone.
+    pub extras: &'a BTreeSet<RelPath>,
+    /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
+    pub unmounted: &'a [RelPath],
+}
+
+/// Makes the batch of a push. `renames` are what exists, and may be on the mirror under other names.
+pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>) -> Made {
+    let Looked { entries, found, bytes, lost, extras, unmounted } = looked;
     debug_assert_eq!(entries.len(), found.len());
     let settled: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
-    // The value says whether the content is in doubt; for subtrees and present ones alike.
+    // The value says whether contents are sent; for subtrees and present ones alike.
     let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut missing: BTreeSet<RelPath> = BTreeSet::new();
     let mut missing_directories = false;
     let mut leftovers: BTreeSet<RelPath> = BTreeSet::new();
+    let mut left_out = Vec::new();
+    // What each entry needs now that it was looked at.
+    let mut needs: Vec<(&RelPath, Need)> = Vec::with_capacity(entries.len());
     let large = large(entries, bytes, &settled);
-    let is_aside = |path: &RelPath| large.binary_search_by(|(known, _)| known.cmp(path)).is_ok();
-    for ((path, kinds), found) in entries.iter().zip(found).filter(|((path, _), _)| !is_aside(path))
-    {
-        if kinds.contains(Kinds::LEFTOVER) && *found == (Presence::Present { is_directory: true }) {
-            leftovers.insert(path.clone());
-        }
-        let kinds = *kinds - Kinds::LEFTOVER;
-        if kinds.is_empty() {
+    let is_large = |path: &RelPath| large.binary_search_by(|(known, _)| known.cmp(path)).is_ok();
+    let volume_of = |path: &RelPath| unmounted.iter().find(|it| *it == path || path.is_below(it));
+    let leave = |path: &RelPath, need, why| {
+        let lost = lost.get(path).copied().unwrap_or_default();
+        LeftOut { path: path.clone(), need, lost, why }
+    };
+    for ((path, need), found) in entries.iter().zip(found) {
+        if let Some(volume) = volume_of(path) {
+            left_out.push(leave(path, *need, LeftOutWhy::Unmounted(volume.clone())));
             continue;
         }
-        let content = kinds.contains(Kinds::CONTENT);
+        let is_directory = *found == (Presence::Present { is_directory: true });
+        let mut needed = *need - Need::LEFTOVERS;
+        if need.contains(Need::LEFTOVERS) && is_directory && !filter.excludes(path, true) {
+            leftovers.insert(path.clone());
+        }
+        if is_large(path) {
+            left_out.push(leave(path, needed, LeftOutWhy::Large));
+            continue;
+        }
+        if needed.is_empty() {
+            continue;
+        }
+        let content = needed.wants_contents();
         match found {
             Presence::Present { is_directory } => {
                 if filter.excludes(path, *is_directory) {
@@ -68,27 +103,44 @@ pub fn make(
                     // Only rsync's own comparison of the directory around it gets this right.
                     let parent = path.parent().unwrap_or_else(RelPath::root);
                     *subtrees.entry(parent).or_default() |= false;
-                } else if kinds.contains(Kinds::SUBTREE) {
+                    needed = Need::empty();
+                } else if needed.is_within() {
                     *subtrees.entry(path.clone()).or_default() |= content;
                 } else {
+                    // A name that is there is not one to delete.
+                    needed -= Need::GONE;
                     *present.entry(path.clone()).or_default() |= content;
                 }
             }
             Presence::Missing { topmost } => {
-                missing_directories |= kinds.contains(Kinds::SUBTREE) || topmost != path;
+                missing_directories |= needed.is_within() || topmost != path;
                 missing.insert(topmost.clone());
+                needed = Need::GONE | (needed & Need::WITHIN);
             }
             Presence::Below { blocker } => {
                 *subtrees.entry(blocker.clone()).or_default() |= content;
+                needed = needed.level();
             }
         }
+        needs.push((path, needed));
     }
-    let is_held = |path: &RelPath| held.iter().any(|h| path == h || path.is_below(h));
-    subtrees.retain(|path, _| !is_held(path));
-    present.retain(|path, _| !is_held(path));
-    leftovers.retain(|path| !is_held(path) && !filter.excludes(path, true));
-    // What is missing above a held directory can only be deleted together with it.
-    missing.retain(|path| !is_held(path) && !held.iter().any(|h| h.is_below(path)));
+    // What is missing above a volume can only be deleted together with it.
+    let holds_volume = |path: &RelPath| unmounted.iter().find(|it| it.is_below(path));
+    missing.retain(|path| match holds_volume(path) {
+        Some(volume) => {
+            let need = Need::GONE | Need::WITHIN;
+            left_out.push(leave(path, need, LeftOutWhy::Unmounted(volume.clone())));
+            false
+        }
+        None => true,
+    });
+    for volume in unmounted {
+        let around = volume.ancestors().find_map(|above| subtrees.get(&above));
+        if let Some(content) = around {
+            let need = if *content { Need::TREE | Need::CONTENTS } else { Need::TREE };
+            left_out.push(leave(volume, need, LeftOutWhy::Unmounted(volume.clone())));
+        }
+    }
 
     fold(&mut subtrees, &settled);
     // Written entries stay beside a subtree that is, or may be, compared by size and time alone.
@@ -99,10 +151,9 @@ pub fn make(
         };
         !covers(path) && !path.ancestors().any(|above| covers(&above))
     });
-    let all_missing: Vec<RelPath> = missing.iter().cloned().collect();
-    missing.retain(|path| {
-        topmost_above(&subtrees, path).is_none() && !all_missing.iter().any(|m| path.is_below(m))
-    });
+    // Those in a subtree stay: a subtree's run only counts what it would delete.
+    let all_missing = missing.clone();
+    missing.retain(|path| !path.ancestors().any(|above| all_missing.contains(&above)));
     let covers =
         |path: &RelPath| subtrees.contains_key(path) || topmost_above(&subtrees, path).is_some();
     let is_missing = |path: &RelPath| {
@@ -114,46 +165,82 @@ pub fn make(
         let is_gone = if it.files_alone {
             it.files.iter().filter_map(old).all(|path| is_missing(&path))
         } else {
-            is_missing(&it.from) && !covers(&it.from)
+            is_missing(&it.from)
         };
         Arc::new(Rename { is_gone, ..it })
     });
     let renames = renames.collect();
+
+    // Conservation: what no run of this batch proves is owed.
+    let sent = |content: bool| if content { Need::ANEW } else { Need::EQUAL };
+    for (path, need) in needs {
+        let tree = |above: RelPath| subtrees.get(&above).map(|all| sent(*all) | Need::TREE);
+        let trees = path.ancestors().chain([path.clone()]).filter_map(tree);
+        let own = present.get(path).map(|content| sent(*content));
+        let renamed = settled.contains(path).then_some(Need::CONTENTS);
+        let gone = is_missing(path).then_some(Need::GONE | Need::WITHIN);
+        let proved = trees.chain(own).chain(renamed).chain(gone).collect();
+        let rest = need.less(proved);
+        let is_left_out = |it: &LeftOut| {
+            it.path == *path || (it.need.is_within() && path.is_below(&it.path))
+        };
+        if !rest.is_empty() && !left_out.iter().any(is_left_out) {
+            debug_assert!(false, "{path}: no run proves {rest:?} of {need:?}");
+            left_out.push(leave(path, rest, LeftOutWhy::NotProved));
+        }
+    }
     let listed = |map: BTreeMap<RelPath, bool>| {
         map.into_iter().map(|(path, content)| Present { path, content }).collect()
     };
-    Batch {
+    let lost_where = |gone: bool| {
+        lost.iter().filter(|(path, _)| is_missing(path) == gone).map(|(_, lost)| lost).sum()
+    };
+    let (lost, lost_in_the_way) = (lost_where(true), lost_where(false));
+    let (extras, missing): (BTreeSet<RelPath>, BTreeSet<RelPath>) =
+        missing.into_iter().partition(|path| extras.contains(path));
+    let batch = Batch {
         to,
-        walk: false,
-        check: false,
-        full: false,
-        entries: 0,
-        witness: None,
-        entries_expected: 0,
+        extras: extras.into_iter().collect(),
         present: listed(present),
         subtrees: listed(subtrees),
         renames,
-        large,
         leftovers: leftovers.into_iter().collect(),
-        missing: missing.into_iter().collect(),
         missing_directories,
-        held: held.to_vec(),
-    }
+        lost,
+        lost_in_the_way,
+        missing: missing.into_iter().collect(),
+        held: unmounted.to_vec(),
+        ..Batch::default()
+    };
+    Made { batch, left_out }
 }
 
 /// Large files that were written to, as many as may be; but for what a rename brings.
 fn large(entries: &[Dirty], bytes: &[u64], renamed: &BTreeSet<RelPath>) -> Vec<Dirty> {
-    let is_large = |((path, kinds), bytes): &(&Dirty, &u64)| {
-        let is_written = kinds.contains(Kinds::CONTENT) && !kinds.contains(Kinds::SUBTREE);
+    let is_large = |((path, need), bytes): &(&Dirty, &u64)| {
+        let is_written = need.wants_contents() && !need.is_within();
         is_written && **bytes >= LARGE_FILE_MIN && !renamed.contains(path)
     };
     let large = entries.iter().zip(bytes).filter(is_large).map(|(entry, _)| entry.clone());
     large.take(LARGE_FILES_MAX).collect()
 }
 
-/// The Batch of a Walk; a `check` compares contents.
-pub fn make_walk(to: Epoch, check: bool, held: &[RelPath]) -> Batch {
-    Batch { to, walk: true, check, held: held.to_vec(), ..Batch::default() }
+/// The batch of a comparison.
+pub fn make_compare(to: Epoch, compare: Compare, unmounted: &[RelPath]) -> Made {
+    let is_inside = |volume: &&RelPath| **volume == compare.path || volume.is_below(&compare.path);
+    let need = match compare.depth {
+        Depth::Times => Need::TREE,
+        Depth::Contents => Need::TREE | Need::CONTENTS,
+    };
+    let left_out = unmounted.iter().filter(is_inside).map(|volume| LeftOut {
+        path: volume.clone(),
+        need,
+        lost: 0,
+        why: LeftOutWhy::Unmounted(volume.clone()),
+    });
+    let left_out = left_out.collect();
+    let held = unmounted.to_vec();
+    Made { batch: Batch { to, compares: Some(compare), held, ..Batch::default() }, left_out }
 }
 
 fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<RelPath> {
@@ -185,12 +272,8 @@ mod tests {
     }
 
     /// Batch as text: `p` present, `s` subtree, a `!` where content is in doubt, `m` missing.
-    fn check(entries: &[(&str, Kinds, Presence)], held: &[&str], expected: &str) {
-        let held: Vec<RelPath> = held.iter().map(|h| (*h).into()).collect();
-        let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
-        let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
-        let filter = Filter::new(&[Rule::Exclude(b"cache/".to_vec())]).unwrap();
-        let batch = make(Epoch(1), &dirty, &found, &[], &filter, &held, Vec::new());
+    fn check(entries: &[(&str, Need, Presence)], unmounted: &[&str], expected: &str) {
+        let batch = made(entries, unmounted, Vec::new()).batch;
         let mark = |kind: &str, p: &Present| {
             format!("{kind}{}{}", if p.content { "!" } else { " " }, p.path)
         };
@@ -200,10 +283,30 @@ mod tests {
         assert_eq!(lines.join(", "), expected);
     }
 
-    const C: Kinds = Kinds::CONTENT;
-    const A: Kinds = Kinds::ATTRS;
-    const S: Kinds = Kinds::SUBTREE;
-    const W: Kinds = Kinds::WENT;
+    fn made(entries: &[(&str, Need, Presence)], unmounted: &[&str], renames: Vec<Rename>) -> Made {
+        let unmounted: Vec<RelPath> = unmounted.iter().map(|h| (*h).into()).collect();
+        let entries: BTreeMap<RelPath, (Need, Presence)> = entries
+            .iter()
+            .map(|(path, need, found)| ((*path).into(), (*need, found.clone())))
+            .collect();
+        let dirty: Vec<Dirty> = entries.iter().map(|(p, (need, _))| (p.clone(), *need)).collect();
+        let found: Vec<Presence> = entries.values().map(|(_, found)| found.clone()).collect();
+        let filter = Filter::new(&[Rule::Exclude(b"cache/".to_vec())]).unwrap();
+        let looked = Looked {
+            entries: &dirty,
+            found: &found,
+            bytes: &[],
+            lost: &BTreeMap::new(),
+            extras: &BTreeSet::new(),
+            unmounted: &unmounted,
+        };
+        make(Epoch(1), looked, &filter, renames)
+    }
+
+    const C: Need = Need::CONTENTS;
+    const A: Need = Need::ATTRIBUTES;
+    const S: Need = Need::TREE;
+    const W: Need = Need::GONE.union(Need::EQUAL);
 
     #[test]
     fn hard_case_2_written_and_touched_entries_are_told_apart() {
@@ -219,7 +322,7 @@ mod tests {
     #[test]
     fn a_subtree_covers_what_is_below_but_not_its_doubts() {
         let entries = [("a", S, DIR), ("a/b", C, FILE), ("a/c", S, DIR), ("a/d", W, gone("a/d"))];
-        check(&entries, &[], "p!a/b, s a");
+        check(&entries, &[], "p!a/b, s a, m a/d");
         let entries = [("a", S | C, DIR), ("a/b", C, FILE), ("a/c", S | C, DIR), ("a/e", A, FILE)];
         check(&entries, &[], "s!a");
         check(&[("a", S, DIR), ("a/c", S | C, DIR), ("a/e", A, FILE)], &[], "s a, s!a/c");
@@ -244,12 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn hard_case_65_what_a_batch_leaves_out_is_owed() {
+        let entries = [("up", S, gone("up")), ("vol/x", C, FILE), ("d", S, DIR)];
+        let made = made(&entries, &["vol", "up/vol", "d/vol"], Vec::new());
+        let owed: Vec<String> = made.left_out.iter().map(|it| it.path.to_string()).collect();
+        assert_eq!(owed, ["vol/x", "up", "d/vol"]);
+        assert_eq!(made.batch.len(), 1);
+    }
+
+    #[test]
     fn a_directory_with_leftovers_is_not_sent_for_their_sake() {
-        let both = Kinds::LEFTOVER | C | S;
-        check(&[("a", Kinds::LEFTOVER, DIR), ("b", both, DIR)], &[], "s!b");
-        let entries = [("a".into(), Kinds::LEFTOVER), ("gone".into(), Kinds::LEFTOVER)];
-        let filter = Filter::new(&[]).unwrap();
-        let batch = make(Epoch(1), &entries, &[DIR, gone("gone")], &[], &filter, &[], Vec::new());
+        check(&[("a", Need::LEFTOVERS, DIR), ("b", Need::LEFTOVERS | C | S, DIR)], &[], "s!b");
+        let entries = [("a", Need::LEFTOVERS, DIR), ("gone", Need::LEFTOVERS, gone("gone"))];
+        let batch = made(&entries, &[], Vec::new()).batch;
         assert_eq!((batch.leftovers.as_slice(), batch.is_empty()), (&["a".into()][..], false));
     }
 
@@ -268,12 +378,9 @@ mod tests {
         };
         let entries =
             [("a", W | S | C, gone("a")), ("b", S | C, DIR), ("b/y", C, FILE), ("d/x", C, FILE)];
-        let dirty: Vec<Dirty> = entries.iter().map(|(p, k, _)| ((*p).into(), *k)).collect();
-        let found: Vec<Presence> = entries.iter().map(|(_, _, f)| f.clone()).collect();
         let renames =
             vec![rename("a", "b", false), rename("c", "d", true), rename("e", "g", false)];
-        let filter = Filter::new(&[]).unwrap();
-        let batch = make(Epoch(1), &dirty, &found, &[], &filter, &[], renames);
+        let batch = made(&entries, &[], renames).batch;
         let listed = |path: &str, content| Present { path: path.into(), content };
         assert_eq!(batch.subtrees, [listed("b", true)]);
         assert_eq!(batch.present, [listed("b/y", true), listed("d/x", true)], "not covered by b");

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::batch::Dirty;
-use crate::data::change::Kinds;
+use crate::data::need::Need;
 use crate::data::ids::MirrorId;
 use crate::data::limits::LACKS_MAX;
 use crate::data::path::RelPath;
-use crate::root::change_log::ChangeLog;
+use crate::root::ledger::Ledger;
 
 /// What each recorded Mirror lacks of the snapshot.
 pub type Holders = BTreeMap<MirrorId, Vec<Dirty>>;
@@ -39,7 +39,7 @@ pub struct Checkpoint {
     is_marking: bool,
 }
 
-type Journal = BTreeMap<RelPath, Kinds>;
+type Journal = BTreeMap<RelPath, Need>;
 
 /// What is to be done on the disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,7 @@ impl Checkpoint {
 
     /// What was on the disk counts: its journal, and who is recorded. Returns what has been sealed since the
     /// scan began: the scan may not have seen it.
-    pub fn resume(&mut self, journal: &[Dirty], holders: &Holders) -> BTreeMap<RelPath, Kinds> {
+    pub fn resume(&mut self, journal: &[Dirty], holders: &Holders) -> BTreeMap<RelPath, Need> {
         self.current = Some(journal.iter().cloned().collect());
         self.is_resumed = true;
         self.recorded = holders.iter().map(|(id, lacks)| (id.clone(), lacks.len())).collect();
@@ -124,13 +124,13 @@ impl Checkpoint {
 
     /// Everything that changed before it was asked for has been told. `may_record`: it has been sealed too, and
     /// what the Mirrors were sent is what the Root holds.
-    pub fn handle_marked(&mut self, log: &ChangeLog, may_record: bool) -> Option<Effect> {
+    pub fn handle_marked(&mut self, ledger: &Ledger, may_record: bool) -> Option<Effect> {
         self.is_marking = false;
         if !may_record {
             return None;
         }
         let holders: Holders =
-            log.mirrors().filter_map(|id| Some((id.clone(), log.lacks(id, LACKS_MAX)?))).collect();
+            ledger.ids().filter_map(|id| Some((id.clone(), ledger.lacks(id, LACKS_MAX)?))).collect();
         if holders.is_empty() {
             return None;
         }
@@ -153,7 +153,7 @@ impl Checkpoint {
     }
 
     /// What follows from how the Mirrors stand now.
-    pub fn review(&mut self, log: &ChangeLog, may_record: bool) -> Option<Effect> {
+    pub fn review(&mut self, ledger: &Ledger, may_record: bool) -> Option<Effect> {
         let journal_max = self.journal_max;
         let is_full = |journal: &Option<Journal>| {
             journal.as_ref().is_some_and(|journal| journal.len() > 2 * journal_max)
@@ -168,7 +168,7 @@ impl Checkpoint {
             self.current = None;
         }
         let lost: BTreeSet<&MirrorId> =
-            self.recorded.keys().filter(|id| gives_up || log.is_in_doubt(id)).collect();
+            self.recorded.keys().filter(|id| gives_up || ledger.is_in_doubt(id)).collect();
         if !lost.is_empty() {
             let lost: Vec<MirrorId> = lost.into_iter().cloned().collect();
             self.recorded.retain(|id, _| !lost.contains(id));
@@ -186,11 +186,11 @@ impl Checkpoint {
         }
         let has_snapshot = self.is_scanned || self.current.is_some();
         let is_worth_it = |id: &MirrorId| match self.recorded.get(id) {
-            Some(lacked) if !self.is_scanned => *lacked > 0 && log.lacks_count(id) == Some(0),
-            Some(_) if self.is_resumed => log.lacks_count(id) == Some(0),
-            _ => log.lacks_count(id).is_some_and(|count| count <= LACKS_MAX),
+            Some(lacked) if !self.is_scanned => *lacked > 0 && ledger.lacks_count(id) == Some(0),
+            Some(_) if self.is_resumed => ledger.lacks_count(id) == Some(0),
+            _ => ledger.lacks_count(id).is_some_and(|count| count <= LACKS_MAX),
         };
-        if has_snapshot && log.mirrors().any(is_worth_it) {
+        if has_snapshot && ledger.ids().any(is_worth_it) {
             self.is_marking = true;
             return Some(Effect::Mark);
         }

@@ -5,24 +5,24 @@ mod keep;
 mod report;
 mod steer;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::data::batch::Dirty;
-use crate::data::change::{Change, Epoch, Kinds, Lane, Ticket};
+use crate::data::batch::Batch;
+use crate::data::change::{AssignmentId, Change, Epoch, Kinds, Lane, Move};
 use crate::data::ids::{HostId, MirrorId};
 use crate::data::limits::LOG_PATHS_MAX;
 use crate::data::moment::Moment;
-use crate::data::outcome::{Blame, Budget, Outcome, PushEnd};
+use crate::data::need::Need;
+use crate::data::outcome::{AssignmentEnd, Blame, Outcome};
 use crate::data::path::RelPath;
-use crate::data::plan::RetryPlan;
 use crate::data::step::Differences;
-use crate::host::target_state::Directory;
+use crate::host::target_state::TargetState;
 use crate::machine::Rule;
-use crate::root::change_log::{ChangeLog, Taken};
+use crate::root::batch::Made;
 use crate::root::checkpoint::{self, Checkpoint};
-use crate::root::debts::Depth;
-use crate::root::epoch::{OpenEpoch, Waits};
+use crate::root::epoch::{OpenEpoch, Sealed, Waits};
+use crate::root::ledger::{Assignment, LeftOut, Ledger};
+use crate::root::mirror::Terms;
 
 pub use self::report::RootReport;
 
@@ -30,11 +30,11 @@ pub use self::report::RootReport;
 #[derive(Debug)]
 pub struct Collator {
     open: OpenEpoch,
-    log: ChangeLog,
+    ledger: Ledger,
     /// What outlives the daemon; none where every start walks.
     checkpoint: Option<Checkpoint>,
     phase: Phase,
-    /// Mirrors that were given a Walk before everything was watched and counted.
+    /// Mirrors that were given a Walk before everything was watched.
     early: BTreeSet<MirrorId>,
     /// Since when new directories are being watched; what is below them may be unseen.
     exploring: Option<Moment>,
@@ -66,12 +66,12 @@ enum Phase {
 pub enum Effect {
     /// Tell this mirror's host that there is work in this lane.
     Nudge(MirrorId, Lane),
-    /// Look at these paths on the disk and hand the result to the mirror.
-    Make(MirrorId, Lane, Taken),
+    /// Look at what this assignment names on the disk, and hand the result to the mirror.
+    Make(MirrorId, Assignment),
     /// Tell this mirror's host that there is nothing in this lane.
     Nothing(MirrorId, Lane),
     /// Keep for the next start what is known of this mirror's directory.
-    Remember(MirrorId, Directory),
+    Remember(MirrorId, TargetState),
     /// A Mirror was compared whole, contents included; this was found different, and is repaired. None: that
     /// did not come to its end.
     Checked(MirrorId, Option<Differences>),
@@ -84,20 +84,21 @@ pub enum Effect {
 }
 
 impl Collator {
-    /// A Root whose watching has just begun; each of its Mirrors owes a Walk. Each is given with how it is
-    /// tried again, and how long what broke off may still land on it.
+    /// A Root whose watching has just begun; each of its Mirrors is to be compared. `start` is the number of the daemon's
+    /// start.
     pub fn new(
         now: Moment,
+        start: u32,
         waits: Waits,
-        mirrors: impl IntoIterator<Item = (MirrorId, RetryPlan, Duration)>,
+        mirrors: impl IntoIterator<Item = (MirrorId, Terms)>,
     ) -> Self {
-        let mut log = ChangeLog::new(LOG_PATHS_MAX);
-        for (id, retry, receiver_life) in mirrors {
-            log.add_mirror(now, id, retry, receiver_life);
+        let mut ledger = Ledger::new(LOG_PATHS_MAX, start);
+        for (id, terms) in mirrors {
+            ledger.add_mirror(now, id, terms);
         }
         Self {
             open: OpenEpoch::new(waits),
-            log,
+            ledger,
             checkpoint: None,
             phase: Phase::Opening { since: now, hands_out: false },
             early: BTreeSet::new(),
@@ -111,7 +112,7 @@ impl Collator {
 
     /// The kernel told of changes; `exploring` says whether new directories are still being watched.
     pub fn handle_changed(&mut self, now: Moment, changes: Vec<Change>, exploring: bool) {
-        self.open.handle_pushing(self.log.is_working());
+        self.open.handle_pushing(self.ledger.is_working());
         for change in changes {
             self.open.insert(now, change);
         }
@@ -123,7 +124,6 @@ impl Collator {
     /// Every directory is watched: from here on nothing slips through.
     pub fn handle_watching(&mut self, now: Moment) {
         self.phase = Phase::Watching;
-        self.judge_early(now);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
     }
@@ -134,7 +134,9 @@ impl Collator {
         self.open.release_held(now);
         self.seal(now);
         self.exploring = None;
-        self.log.owe_walks(now);
+        // Doubt is a change: it obeys the same rules as any other.
+        let changes = BTreeMap::from([(RelPath::root(), Need::TREE)]);
+        self.ledger.seal(now, Sealed { first_change: now, changes, ..Sealed::default() });
         let effect = self.checkpoint.as_mut().and_then(Checkpoint::begin_anew);
         self.effects.extend(effect.map(Effect::Checkpoint));
         let since = self.phase.since().unwrap_or(now);
@@ -162,28 +164,24 @@ impl Collator {
             // What is there now was left alone so far.
             self.open.insert(now, Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
         }
+        self.ledger.set_unmounted(&directories);
         self.unmounted = (!directories.is_empty()).then_some((since, directories));
         self.effects.push_back(Effect::Report);
     }
 
-    /// How much a Mirror may delete, if a person has decided or has to; none if the Root's budget decides.
-    pub fn budget(&self, id: &MirrorId, lane: Lane) -> Option<Budget> {
-        self.log.budget(id, lane)
-    }
-
-    /// Whether renames that are said to be exact are so for this Mirror.
-    pub fn trusts_hints(&self, id: &MirrorId) -> bool {
-        self.log.trusts_hints(id)
+    /// Whether exact renames can be trusted on a mirror, for an assignment that makes use of these.
+    pub fn trusts_renames(&self, id: &MirrorId, assignment: AssignmentId, moves: &[Move]) -> bool {
+        self.ledger.trusts_renames(id, assignment, moves)
     }
 
     /// The Root's Mirrors.
     pub fn mirrors(&self) -> impl Iterator<Item = &MirrorId> {
-        self.log.mirrors()
+        self.ledger.ids()
     }
 
     /// Whether every Mirror holds everything that is known.
     pub fn is_settled(&self) -> bool {
-        let mut mirrors = self.log.mirrors();
+        let mut mirrors = self.ledger.ids();
         mirrors.all(|id| self.report_mirror(id).is_some_and(|(.., settled)| settled))
     }
 
@@ -194,7 +192,7 @@ impl Collator {
 
     /// How many deletions of a Mirror wait for a person, as far as they were counted.
     pub fn held_deletions(&self, id: &MirrorId) -> u64 {
-        self.log.standing(id, 0).map_or(0, |standing| standing.held_deletions)
+        self.ledger.standing(id, 0).map_or(0, |standing| standing.held_deletions)
     }
 
     /// Why the Root is halted; none if it is not.
@@ -213,108 +211,120 @@ impl Collator {
     /// A host has a new actor: it knows of no work, and what its predecessor had is void.
     pub fn handle_new_host(&mut self, now: Moment, host: &HostId) {
         let ids: Vec<MirrorId> =
-            self.log.mirrors().filter(|id| id.host == *host).cloned().collect();
+            self.ledger.ids().filter(|id| id.host == *host).cloned().collect();
         for id in ids {
-            self.log.void_tickets(now, &id);
+            self.ledger.cut_off_all(now, &id);
             self.nudge(now, &id);
         }
         self.effects.push_back(Effect::Report);
     }
 
-    /// A Mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
+    /// A mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
     pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
         let ready = self.hands_out();
         if ready && self.open.has_moves() {
             // Where something went is known: its old name is not deleted before that is of use.
             self.seal(now);
         }
-        let taken = if ready { self.log.take(now, id, lane) } else { None };
-        self.open.handle_pushing(self.log.is_working());
-        if let Some(taken) = &taken {
-            self.journal(taken);
-            self.note_early(id, taken);
-        }
-        let is_nothing = taken.is_none();
-        self.effects.push_back(match taken {
-            Some(taken) => Effect::Make(id.clone(), lane, taken),
-            None => Effect::Nothing(id.clone(), lane),
-        });
-        if is_nothing {
-            // Asking has voided what was under way in this lane; the other lane may have waited for that.
-            self.nudge(now, id);
+        let assignment = if ready { self.ledger.assign(now, id, lane) } else { None };
+        self.open.handle_pushing(self.ledger.is_working());
+        match assignment {
+            Some(assignment) => {
+                self.journal(&assignment);
+                self.note_early(id, &assignment);
+                self.effects.push_back(Effect::Make(id.clone(), assignment));
+            }
+            None => {
+                self.effects.push_back(Effect::Nothing(id.clone(), lane));
+                // Asking has moved work to the other lane, or the cursor.
+                self.nudge(now, id);
+                self.effects.push_back(Effect::Report);
+            }
         }
     }
 
-    /// Work that was made leaves these large files to a push of their own.
-    pub fn handle_set_aside(
+    /// What an assignment names was looked at. Returns the batch to run; none if there is nothing to run, and then the
+    /// assignment has ended.
+    pub fn handle_made(
         &mut self,
         now: Moment,
         id: &MirrorId,
-        ticket: Ticket,
-        large: &[Dirty],
-    ) {
-        self.log.set_aside(now, id, ticket, large);
-        self.nudge(now, id);
+        assignment: AssignmentId,
+        made: &Made,
+    ) -> Option<Batch> {
+        let mut left_out: Vec<LeftOut> = made.left_out.clone();
+        let batch = self.without_waiting_deletions(made.batch.clone(), &mut left_out);
+        self.ledger.made(now, id, assignment, &batch, &left_out);
+        if batch.is_empty() {
+            let done = AssignmentEnd { holds_anything: batch.full, ..AssignmentEnd::new(Outcome::Done) };
+            self.handle_ended(now, id, assignment, &done);
+            return None;
+        }
+        if !left_out.is_empty() {
+            self.nudge(now, id);
+            self.effects.push_back(Effect::Report);
+        }
+        Some(batch)
+    }
+
+    /// Deletions that await approval are taken out of a batch.
+    fn without_waiting_deletions(&self, mut batch: Batch, left_out: &mut Vec<LeftOut>) -> Batch {
+        let _ = (&mut batch, left_out);
+        batch
     }
 
     /// Work has ended.
-    pub fn handle_applied(&mut self, now: Moment, id: &MirrorId, ticket: Ticket, end: &PushEnd) {
-        let Some(running) = self.log.running(id, ticket) else {
-            // What has become void may still land.
-            self.log.applied(now, id, ticket, &end.outcome);
-            return;
-        };
-        let (is_walk, covered) = (running.is_walk, running.to);
-        let is_check = running.check == Some(Depth::Contents);
-        let links = self.log.links(id, ticket);
-        self.log.applied(now, id, ticket, &end.outcome);
-        let known = self.log.directory(id);
+    pub fn handle_ended(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        assignment: AssignmentId,
+        end: &AssignmentEnd,
+    ) {
+        let assigned = self.ledger.mirror(id).and_then(|mirror| {
+            mirror.assigned(mirror.lane_of(assignment)?).cloned()
+        });
+        let Some(assigned) = assigned else { return };
+        let start = self.ledger.mirror(id).and_then(|it| it.start_of(assignment)).unwrap_or_default();
+        let is_whole = assigned.compares.is_some() && assigned.paths.iter().any(RelPath::is_root);
+        let is_check = assigned.compares == Some(crate::data::batch::Depth::Contents);
+        self.ledger.ended(now, id, assignment, end);
+        let known = self.ledger.target(id);
         match &end.outcome {
             Outcome::Done => {
-                let is_whole = is_walk || !self.log.owes_walk(id);
+                let owes_walk = self.ledger.mirror(id).is_some_and(|mirror| mirror.owes_walk());
+                let is_whole = (is_whole && end.extras.is_empty()) || !owes_walk;
                 self.know(id, known.after(is_whole, end.holds_anything));
             }
-            Outcome::Partly(_) | Outcome::DeletionsSkipped(_) => {
-                self.know(id, known.max(Directory::Exists));
-            }
+            Outcome::Partly(_) => self.know(id, known.max(TargetState::Exists)),
             _ => (),
         }
-        self.log.hold(now, id, &end.held);
-        self.log.keep_linked(id, links, &end.held);
-        if is_check {
+        if is_check && is_whole {
             // One that was never begun found nothing either.
             let drift = end.drift.as_ref().filter(|_| end.outcome.is_settled());
-            let drift = drift.map(|drift| self.without_fresh(covered, drift));
+            let drift = drift.map(|drift| self.without_fresh(start, drift));
             self.effects.push_back(Effect::Checked(id.clone(), drift));
         }
         let surprise = end.surprises.iter().find(|path| {
-            self.exploring.is_none() && !self.open.covers(path) && !self.log.covers(id, path)
+            self.exploring.is_none() && !self.open.covers(path) && !self.ledger.covers(id, path)
         });
         if let Some(path) = surprise {
-            match path.parent() {
-                Some(parent) if parent.is_root() => self.log.suspect(now, id),
-                _ => self.log.owe_walk(now, id),
+            let is_top = path.parent().is_some_and(|parent| parent.is_root());
+            self.ledger.owe_walk(now, id);
+            if is_top {
+                self.ledger.suspect(id);
             }
             self.effects.push_back(Effect::Surprise(id.clone(), path.clone()));
         }
-        self.judge_early(now);
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
 
-    /// The Root was seen to hold something, and at most so many entries in all.
-    pub fn handle_full(&mut self, now: Moment, entries: u64) {
-        if self.log.owe_walks_held_from_empty_root(now, entries) {
-            self.nudge_all(now);
-            self.effects.push_back(Effect::Report);
-        }
-    }
-
     /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.
     pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
-        let before = self.log.directory(id);
-        self.log.approve(now, id);
-        let after = self.log.directory(id);
+        let before = self.ledger.target(id);
+        self.ledger.approve_target(now, id);
+        let after = self.ledger.target(id);
         if before != after {
             self.effects.push_back(Effect::Remember(id.clone(), after));
         }
@@ -323,35 +333,30 @@ impl Collator {
     }
 
     /// Work that was to be made could not be: it is still owed.
-    pub fn handle_not_made(&mut self, now: Moment, id: &MirrorId, ticket: Ticket) {
+    pub fn handle_not_made(&mut self, now: Moment, id: &MirrorId, assignment: AssignmentId) {
         let why = "the batch could not be made";
-        self.handle_applied(now, id, ticket, &PushEnd::again(Blame::Mirror, why));
+        self.handle_ended(now, id, assignment, &AssignmentEnd::again(Blame::Mirror, why));
     }
 
     /// So much was known of a Mirror's directory before.
-    pub fn handle_directory(&mut self, id: &MirrorId, directory: Directory) {
-        self.log.set_directory(id, directory);
+    pub fn handle_target(&mut self, id: &MirrorId, target: TargetState) {
+        self.ledger.set_target(id, target);
     }
 
     /// Whoever ruled before died with work under way: what broke off then may still land.
     pub fn handle_unclean(&mut self, now: Moment) {
-        self.log.echo_all(now);
-    }
-
-    /// What is acknowledged by this Mirror is on its disk, not only in its memory.
-    pub fn trust_writes(&mut self, id: &MirrorId) {
-        self.log.trust_writes(id);
+        self.ledger.handle_unclean(now);
     }
 
     /// What is known of a Mirror's directory.
-    pub fn directory(&self, id: &MirrorId) -> Directory {
-        self.log.directory(id)
+    pub fn target(&self, id: &MirrorId) -> TargetState {
+        self.ledger.target(id)
     }
 
-    fn know(&mut self, id: &MirrorId, directory: Directory) {
-        if self.log.directory(id) != directory {
-            self.log.set_directory(id, directory);
-            self.effects.push_back(Effect::Remember(id.clone(), directory));
+    fn know(&mut self, id: &MirrorId, target: TargetState) {
+        if self.ledger.target(id) != target {
+            self.ledger.set_target(id, target);
+            self.effects.push_back(Effect::Remember(id.clone(), target));
         }
     }
 
@@ -361,7 +366,7 @@ impl Collator {
     pub fn handle_mark(&mut self, now: Moment) -> Epoch {
         self.open.release_held(now);
         self.seal(now);
-        let head = self.log.head();
+        let head = self.ledger.log().head();
         if matches!(self.phase, Phase::Watching) { head } else { head.next() }
     }
 
@@ -375,13 +380,13 @@ impl Collator {
             // Before anybody can be given any of it.
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.log.seal(sealed);
+        self.ledger.seal(now, sealed);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
     }
 
     fn nudge_all(&mut self, now: Moment) {
-        let ids: Vec<MirrorId> = self.log.mirrors().cloned().collect();
+        let ids: Vec<MirrorId> = self.ledger.ids().cloned().collect();
         ids.iter().for_each(|id| self.nudge(now, id));
     }
 
@@ -389,11 +394,10 @@ impl Collator {
         if !self.hands_out() {
             return;
         }
-        if self.log.wants_fresh(now, id) {
-            self.effects.push_back(Effect::Nudge(id.clone(), Lane::Fresh));
-        }
-        if self.log.wants_walk(now, id) {
-            self.effects.push_back(Effect::Nudge(id.clone(), Lane::Walk));
+        for lane in [Lane::Fresh, Lane::Slow] {
+            if self.ledger.wants(now, id, lane) {
+                self.effects.push_back(Effect::Nudge(id.clone(), lane));
+            }
         }
     }
 }
@@ -410,14 +414,17 @@ impl Rule for Collator {
         if self.open.seal_at().is_some_and(|due| due <= now) {
             self.seal(now);
         }
+        let has_expired = self.ledger.handle_timeout(now);
         // What is due already waits for its host to take it, not for the clock.
-        let due = self.log.due_between(self.timed, now);
+        if has_expired || self.ledger.next_due(self.timed).is_some_and(|due| due <= now) {
+            self.nudge_all(now);
+            self.effects.push_back(Effect::Report);
+        }
         self.timed = self.timed.max(now);
-        due.iter().for_each(|id| self.nudge(now, id));
     }
 
     fn poll_timeout(&self, now: Moment) -> Option<Moment> {
-        [self.open.seal_at(), self.open.held_due(), self.log.next_due(now)]
+        [self.open.seal_at(), self.open.held_due(), self.ledger.next_due(now)]
             .into_iter()
             .flatten()
             .min()
@@ -429,7 +436,7 @@ impl Rule for Collator {
             return effect;
         }
         let may_record = self.may_record();
-        self.checkpoint.as_mut()?.review(&self.log, may_record).map(Effect::Checkpoint)
+        self.checkpoint.as_mut()?.review(&self.ledger, may_record).map(Effect::Checkpoint)
     }
 }
 
@@ -444,11 +451,18 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::data::status::RootState;
+    use std::time::Duration;
 
-    const RETRY: RetryPlan =
-        RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+    use super::*;
+    use crate::data::plan::RetryPlan;
+    use crate::data::status::RootState;
+    use crate::root::ledger::Work;
+
+    const TERMS: Terms = Terms {
+        retry: RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) },
+        receiver_life: Duration::from_secs(120),
+        is_durable: false,
+    };
     const WAITS: Waits = Waits {
         settle: Duration::from_millis(50),
         max_age: Duration::from_secs(1),
@@ -466,7 +480,7 @@ mod tests {
 
     fn collator() -> Collator {
         let mut collator =
-            Collator::new(at(0), WAITS, [(mirror(), RETRY, Duration::from_secs(120))]);
+            Collator::new(at(0), 1, WAITS, [(mirror(), TERMS)]);
         collator.handle_watching(at(0));
         collator
     }
@@ -480,17 +494,17 @@ mod tests {
         effects.filter(|e| !matches!(e, Effect::Report | Effect::Remember(..))).collect()
     }
 
-    fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Taken> {
+    fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Assignment> {
         drain(collator);
         collator.handle_take(at(ms), &mirror(), lane);
         match drain(collator).pop() {
-            Some(Effect::Make(_, _, taken)) => Some(taken),
+            Some(Effect::Make(_, assignment)) => Some(assignment),
             _ => None,
         }
     }
 
-    fn end(outcome: Outcome) -> PushEnd {
-        PushEnd::new(outcome)
+    fn end(outcome: Outcome) -> AssignmentEnd {
+        AssignmentEnd::new(outcome)
     }
 
     fn settled(collator: &Collator) -> bool {
@@ -498,8 +512,8 @@ mod tests {
     }
 
     fn walk(collator: &mut Collator, ms: u64) {
-        let taken = take(collator, ms, Lane::Walk).expect("a walk is owed");
-        collator.handle_applied(at(ms), &mirror(), taken.ticket, &end(Outcome::Done));
+        let assignment = take(collator, ms, Lane::Slow).expect("a walk is owed");
+        collator.handle_ended(at(ms), &mirror(), assignment.id, &end(Outcome::Done));
     }
 
     #[test]
@@ -512,9 +526,9 @@ mod tests {
         assert!(!settled(&collator), "a change is open");
         collator.handle_timeout(at(60));
         assert!(!settled(&collator), "an epoch is sealed");
-        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
         assert!(!settled(&collator), "a push is under way");
-        collator.handle_applied(at(70), &mirror(), taken.ticket, &end(Outcome::Done));
+        collator.handle_ended(at(70), &mirror(), assignment.id, &end(Outcome::Done));
         assert!(settled(&collator));
         collator.handle_changed(at(80), vec![], true);
         assert!(!settled(&collator), "a new directory is being watched");
@@ -530,8 +544,9 @@ mod tests {
         assert!(!settled);
         assert_eq!((standing.pending, standing.behind_since), (1, Some(at(1000))));
         let epoch = collator.handle_mark(at(1500));
-        let taken = take(&mut collator, 1500, Lane::Fresh).expect("the mark released it");
-        assert_eq!((taken.to, taken.entries.len()), (epoch, 1));
+        let assignment = take(&mut collator, 1500, Lane::Fresh).expect("the mark released it");
+        assert_eq!(assignment.to, epoch);
+        assert!(matches!(assignment.work, Work::Push(entries) if entries.len() == 1));
     }
 
     #[test]
@@ -540,10 +555,10 @@ mod tests {
         walk(&mut collator, 1);
         collator.handle_changed(at(10), change("a/b/c"), false);
         collator.handle_timeout(at(60));
-        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
-        let surprised = PushEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
-        collator.handle_applied(at(70), &mirror(), taken.ticket, &surprised);
-        assert!(drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Walk)));
+        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        let surprised = AssignmentEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
+        collator.handle_ended(at(70), &mirror(), assignment.id, &surprised);
+        assert!(drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Slow)));
     }
 
     #[test]
@@ -552,22 +567,22 @@ mod tests {
         walk(&mut collator, 1);
         collator.handle_changed(at(10), change("a/b/c"), false);
         collator.handle_timeout(at(60));
-        let taken = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
         let came = Change::new("a".into(), Kinds::CAME | Kinds::SUBTREE);
         collator.handle_changed(at(65), vec![came], false);
-        let surprised = PushEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
-        collator.handle_applied(at(70), &mirror(), taken.ticket, &surprised);
-        assert!(!drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Walk)));
+        let surprised = AssignmentEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
+        collator.handle_ended(at(70), &mirror(), assignment.id, &surprised);
+        assert!(!drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Slow)));
     }
 
     #[test]
-    fn hard_case_4_lost_events_mean_a_walk_and_void_the_walk_under_way() {
+    fn hard_case_4_lost_events_mean_a_walk_that_starts_when_everything_is_watched_again() {
         let mut collator = collator();
-        let taken = take(&mut collator, 1, Lane::Walk).expect("the first walk");
+        walk(&mut collator, 1);
         collator.handle_watch_lost(at(2));
-        assert_eq!(take(&mut collator, 3, Lane::Walk), None, "not before it is watched again");
+        assert_eq!(take(&mut collator, 3, Lane::Fresh), None, "not before it is watched again");
         collator.handle_watching(at(4));
-        collator.handle_applied(at(5), &mirror(), taken.ticket, &end(Outcome::Done));
+        assert_eq!(take(&mut collator, 5, Lane::Fresh), None, "it is nothing for the fresh lane");
         assert!(!settled(&collator));
         walk(&mut collator, 6);
         assert!(settled(&collator));
@@ -576,21 +591,22 @@ mod tests {
     #[test]
     fn what_came_while_a_walk_was_under_way_is_deleted_when_it_goes() {
         let mut collator = collator();
-        let taken = take(&mut collator, 1, Lane::Walk).expect("the first walk");
+        let assignment = take(&mut collator, 1, Lane::Slow).expect("the first walk");
         let created = Change::new("t".into(), Kinds::CAME | Kinds::OPEN | Kinds::CONTENT);
         collator.handle_changed(at(2), vec![created], false);
-        collator.handle_applied(at(3), &mirror(), taken.ticket, &end(Outcome::Done));
+        collator.handle_ended(at(3), &mirror(), assignment.id, &end(Outcome::Done));
         collator.handle_changed(at(4), vec![Change::new("t".into(), Kinds::WENT)], false);
         collator.handle_timeout(at(60));
-        let taken = take(&mut collator, 61, Lane::Fresh).expect("the walk may have sent it");
-        assert!(taken.entries.iter().any(|(path, _)| *path == "t".into()));
+        let assignment = take(&mut collator, 61, Lane::Fresh).expect("the walk may have sent it");
+        let Work::Push(entries) = assignment.work else { panic!("it is a push") };
+        assert!(entries.iter().any(|(path, _)| *path == "t".into()));
     }
 
     #[test]
     fn a_halted_root_hands_out_nothing() {
         let mut collator = collator();
         collator.handle_halt(at(1), "gone".into());
-        assert_eq!(take(&mut collator, 2, Lane::Walk), None);
+        assert_eq!(take(&mut collator, 2, Lane::Slow), None);
         assert_eq!(collator.report().state, RootState::Halted);
     }
 }

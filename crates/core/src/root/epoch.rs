@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::data::change::{Change, Kinds, Move};
 use crate::data::limits::{HELD_FILES_MAX, MOVES_MAX, OPEN_EPOCH_PATHS_MAX};
 use crate::data::moment::Moment;
+use crate::data::need::Need;
 use crate::data::path::RelPath;
 
 /// How long changes wait, from a Root's plan.
@@ -43,6 +44,8 @@ struct Opened {
     /// The name came in this Epoch and no mirror can have it, so if it goes away again nothing has
     /// changed.
     fresh: bool,
+    /// How many entries went at or below it.
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +61,12 @@ struct Held {
 pub struct Sealed {
     /// When the first of the changes came.
     pub first_change: Moment,
-    /// Changed paths.
-    pub changes: BTreeMap<RelPath, Kinds>,
+    /// Changed paths, and what a mirror needs that lacks them.
+    pub changes: BTreeMap<RelPath, Need>,
     /// Renames among them, in order.
     pub moves: Vec<Move>,
+    /// How many entries went at or below these paths.
+    pub lost: BTreeMap<RelPath, u64>,
 }
 
 impl OpenEpoch {
@@ -101,7 +106,7 @@ impl OpenEpoch {
             } else {
                 self.insert_move(now, from, &path, kinds);
             }
-        } else if beyond_attributes(kinds) {
+        } else if beyond_attributes(Need::of(kinds)) {
             doubt(&mut self.moves, &path);
         }
         if kinds.contains(Kinds::WENT) {
@@ -163,9 +168,14 @@ impl OpenEpoch {
     pub fn take(&mut self) -> Sealed {
         self.unseen.clear();
         let changes = std::mem::take(&mut self.changes);
+        let lost = changes.iter().filter(|(_, opened)| opened.lost > 0);
         Sealed {
+            lost: lost.map(|(path, opened)| (path.clone(), opened.lost)).collect(),
             first_change: self.first_change,
-            changes: changes.into_iter().map(|(path, opened)| (path, opened.kinds)).collect(),
+            changes: changes
+                .into_iter()
+                .map(|(path, opened)| (path, Need::of(opened.kinds)))
+                .collect(),
             moves: std::mem::take(&mut self.moves),
         }
     }
@@ -241,8 +251,8 @@ impl OpenEpoch {
     }
 
     fn is_doubted(&self, path: &RelPath) -> bool {
-        is_doubted(&self.changes, |opened| opened.kinds, path)
-            || is_doubted(&self.held, |held| held.kinds, path)
+        is_doubted(&self.changes, |opened| Need::of(opened.kinds), path)
+            || is_doubted(&self.held, |held| Need::of(held.kinds), path)
     }
 
     fn insert_open(&mut self, now: Moment, path: RelPath, kinds: Kinds) {
@@ -262,9 +272,11 @@ impl OpenEpoch {
     fn insert_gone(&mut self, now: Moment, path: RelPath, kinds: Kinds) {
         let held = self.held.remove(&path);
         let opened = self.changes.get(&path).copied();
+        let mut lost = 1;
         if kinds.contains(Kinds::SUBTREE) {
             remove_below(&mut self.held, &path);
-            remove_below(&mut self.changes, &path);
+            let below = remove_below(&mut self.changes, &path);
+            lost += below.iter().map(|(_, opened)| opened.lost).sum::<u64>();
         }
         let was_fresh = match (opened, held) {
             (Some(opened), _) => opened.fresh,
@@ -282,7 +294,8 @@ impl OpenEpoch {
                 self.dirty(now, parent, Kinds::ATTRS, false);
             }
         } else {
-            self.dirty(now, path, kinds, false);
+            self.dirty(now, path.clone(), kinds, false);
+            self.changes.entry(path).and_modify(|opened| opened.lost += lost);
         }
     }
 
@@ -294,7 +307,7 @@ impl OpenEpoch {
         self.changes
             .entry(path)
             .and_modify(|opened| opened.kinds |= kinds)
-            .or_insert(Opened { kinds, fresh });
+            .or_insert(Opened { kinds, fresh, lost: 0 });
     }
 }
 
@@ -304,24 +317,24 @@ impl Held {
     }
 }
 
-/// Whether more may differ than mode, owner and times.
-pub fn beyond_attributes(kinds: Kinds) -> bool {
-    !(Kinds::ATTRS | Kinds::LEFTOVER).contains(kinds)
+/// Whether more is needed than mode, owner and times.
+pub fn beyond_attributes(need: Need) -> bool {
+    !(Need::ATTRIBUTES | Need::LEFTOVERS).contains(need)
 }
 
 /// Whether more than attributes changed at or below this path, or a directory above it came or went.
 pub fn is_doubted<T>(
     map: &BTreeMap<RelPath, T>,
-    kinds: impl Fn(&T) -> Kinds,
+    need: impl Fn(&T) -> Need,
     path: &RelPath,
 ) -> bool {
     let (start, end) = path.below().unwrap_or((path.clone(), path.clone()));
-    let mut below = map.range(start..end).map(|(_, value)| kinds(value));
-    let own = map.get(path).map(&kinds);
-    let mut above = path.ancestors().filter_map(|above| map.get(&above)).map(&kinds);
+    let mut below = map.range(start..end).map(|(_, value)| need(value));
+    let own = map.get(path).map(&need);
+    let mut above = path.ancestors().filter_map(|above| map.get(&above)).map(&need);
     own.is_some_and(beyond_attributes)
         || below.any(beyond_attributes)
-        || above.any(|kinds| kinds.contains(Kinds::SUBTREE))
+        || above.any(Need::is_within)
 }
 
 /// Something changed here: renames of what is at or above it tell less.
@@ -465,7 +478,7 @@ mod tests {
         epoch.insert(at(0), Change::new("c/x".into(), Kinds::CONTENT));
         epoch.insert(at(0), moved("c", "d"));
         let sealed = epoch.take();
-        assert_eq!(sealed.changes[&"a".into()], both | Kinds::WENT);
+        assert_eq!(sealed.changes[&"a".into()], Need::of(both | Kinds::WENT));
         let exact: Vec<bool> = sealed.moves.iter().map(|it| it.is_exact).collect();
         assert_eq!(exact, [true, false], "something in c was written to before");
     }

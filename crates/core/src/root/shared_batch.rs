@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::data::batch::Batch;
-use crate::data::change::{Epoch, Ticket};
+use crate::data::change::{Epoch, AssignmentId};
 use crate::data::ids::MirrorId;
 
 /// Who asked, and for which work.
-pub type Asker = (MirrorId, Ticket);
+pub type Asker = (MirrorId, AssignmentId);
 
 /// The newest shared Batch, and who waits for it.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ mod tests {
     const SPAN: Span = (Epoch(1), Epoch(2));
 
     fn asker(host: &str) -> Asker {
-        (MirrorId::new(&"site".into(), &host.into()), Ticket(1))
+        (MirrorId::new(&"site".into(), &host.into()), AssignmentId(1))
     }
 
     fn make(shared: &mut SharedBatch, span: Span) -> (u64, Vec<Asker>) {

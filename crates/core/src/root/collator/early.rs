@@ -3,7 +3,8 @@
 use super::{Collator, Phase};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
-use crate::root::change_log::Taken;
+use crate::data::change::Lane;
+use crate::root::ledger::Assignment;
 
 impl Collator {
     /// The scan that sets the watches begins, and will tell of everything that is no older than this moment: Walks may
@@ -18,7 +19,8 @@ impl Collator {
     /// The scan could not tell of everything: what was walked meanwhile is in doubt.
     pub fn handle_unsure(&mut self, now: Moment) {
         if !self.early.is_empty() {
-            self.log.owe_walks(now);
+            let ids: Vec<MirrorId> = self.ledger.ids().cloned().collect();
+            ids.iter().for_each(|id| self.ledger.owe_walk(now, id));
         }
     }
 
@@ -26,25 +28,9 @@ impl Collator {
         matches!(self.phase, Phase::Watching | Phase::Opening { hands_out: true, .. })
     }
 
-    pub(super) fn note_early(&mut self, id: &MirrorId, taken: &Taken) {
-        if taken.walk && !matches!(self.phase, Phase::Watching) {
+    pub(super) fn note_early(&mut self, id: &MirrorId, assignment: &Assignment) {
+        if assignment.lane == Lane::Slow && !matches!(self.phase, Phase::Watching) {
             self.early.insert(id.clone());
-        }
-    }
-
-    /// What was held before the Root had been counted is judged once more.
-    pub(super) fn judge_early(&mut self, now: Moment) {
-        if self.early.is_empty() || !matches!(self.phase, Phase::Watching) {
-            return;
-        }
-        let is_over = |id: &MirrorId| !self.log.is_walked(id);
-        let over: Vec<MirrorId> = self.early.iter().filter(|id| is_over(id)).cloned().collect();
-        for id in over {
-            self.early.remove(&id);
-            if self.held_deletions(&id) > 0 {
-                self.log.owe_walk(now, &id);
-                self.nudge(now, &id);
-            }
         }
     }
 }

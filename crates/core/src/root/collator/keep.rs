@@ -1,17 +1,17 @@
 //! What of the Root's standing is kept for the next start, and what a check found.
 
 use super::{Collator, Effect, Phase};
-use crate::data::batch::Dirty;
-use crate::data::change::{Change, Epoch, Kinds};
+use crate::data::batch::{Depth, Dirty};
+use crate::data::change::{Change, Epoch};
+use crate::data::need::Need;
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::name::unescape;
 use crate::data::path::RelPath;
 use crate::data::step::Differences;
-use crate::host::target_state::Directory;
-use crate::root::change_log::Taken;
+use crate::host::target_state::TargetState;
 use crate::root::checkpoint::{self, Checkpoint, Holders};
-use crate::root::debts::Depth;
+use crate::root::ledger::{Assignment, Work};
 
 /// How rsync itemizes: eleven characters and a space before the name.
 const ITEMIZED_PREFIX: usize = 12;
@@ -35,7 +35,7 @@ impl Collator {
     ) {
         let Some(checkpoint) = &mut self.checkpoint else { return };
         // One whose directory nobody knows is to be reached first, and that is a Walk's work.
-        let is_known = |id: &MirrorId| self.log.directory(id) != Directory::Unknown;
+        let is_known = |id: &MirrorId| self.ledger.target(id) != TargetState::Unknown;
         let (holders, unknown): (Holders, Holders) =
             holders.into_iter().partition(|(id, _)| is_known(id));
         if !unknown.is_empty() {
@@ -43,18 +43,18 @@ impl Collator {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
         let mut dirty = checkpoint.resume(journal, &holders);
-        for (path, kinds) in journal {
-            *dirty.entry(path.clone()).or_default() |= *kinds;
+        for (path, need) in journal {
+            *dirty.entry(path.clone()).or_default() |= *need;
         }
         for Change { path, kinds, .. } in changes {
-            *dirty.entry(path).or_default() |= kinds;
+            *dirty.entry(path).or_default() |= Need::of(kinds);
         }
         // Whatever it holds, it is looked at once before it is called in sync.
-        *dirty.entry(RelPath::root()).or_default() |= Kinds::ATTRS;
+        *dirty.entry(RelPath::root()).or_default() |= Need::ATTRIBUTES;
         if let Some(effect) = checkpoint.handle_handed_out(&dirty) {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.log.resume(now, dirty, &holders, (!is_clean).then_some(journal));
+        self.ledger.resume(now, dirty, &holders, is_clean);
     }
 
     /// The Root's scan is at hand; `is_same`: it is what the last run kept.
@@ -76,7 +76,7 @@ impl Collator {
         // What is not sealed yet takes its time; word is asked for again then.
         let may_record = self.may_record();
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        if let Some(effect) = checkpoint.handle_marked(&self.log, may_record) {
+        if let Some(effect) = checkpoint.handle_marked(&self.ledger, may_record) {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
     }
@@ -90,14 +90,15 @@ impl Collator {
 
     /// Whether what broke off may still land somewhere, so that this is no good end.
     pub fn may_change(&self) -> bool {
-        self.log.may_change()
+        self.ledger.may_change()
     }
 
-    /// What is recursive brings more than its name says, and what failed is not sealed anew.
-    pub(super) fn journal(&mut self, taken: &Taken) {
+    /// What is recursive brings more than its name says, and what is owed is not sealed anew.
+    pub(super) fn journal(&mut self, assignment: &Assignment) {
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        let named =
-            taken.entries.iter().filter(|(_, kinds)| taken.own || kinds.contains(Kinds::SUBTREE));
+        let Work::Push(entries) = &assignment.work else { return };
+        let own = !assignment.is_shared;
+        let named = entries.iter().filter(|(_, need)| own || need.is_within());
         let effect = checkpoint.handle_handed_out(&named.cloned().collect());
         self.effects.extend(effect.map(Effect::Checkpoint));
     }
@@ -107,7 +108,7 @@ impl Collator {
         let is_fresh = |line: &&String| {
             let name = unescape(line.get(ITEMIZED_PREFIX..).unwrap_or_default());
             let path = RelPath::parse(name.strip_suffix(b"/").unwrap_or(&name));
-            path.is_ok_and(|p| self.open.covers(&p) || self.log.changed_since(covered, &p))
+            path.is_ok_and(|p| self.open.covers(&p) || self.ledger.changed_since(covered, &p))
         };
         let first: Vec<String> = found.first.iter().filter(|l| !is_fresh(l)).cloned().collect();
         let fresh = (found.first.len() - first.len()) as u64;
@@ -116,14 +117,14 @@ impl Collator {
 
     /// Everything on this Mirror is to be compared, contents included.
     pub fn handle_check_due(&mut self, now: Moment, id: &MirrorId) {
-        self.log.owe_check(id, Depth::Contents);
+        self.ledger.owe_check(now, id, Depth::Contents);
         self.nudge(now, id);
     }
 
     /// Everything on this Mirror is to be compared by size and time. One that is to be walked anyway is.
     pub fn handle_walk_due(&mut self, now: Moment, id: &MirrorId) {
-        if !self.log.owes_walk(id) {
-            self.log.owe_check(id, Depth::Times);
+        if !self.ledger.mirror(id).is_some_and(|mirror| mirror.owes_walk()) {
+            self.ledger.owe_check(now, id, Depth::Times);
             self.nudge(now, id);
         }
     }

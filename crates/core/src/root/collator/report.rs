@@ -6,7 +6,7 @@ use crate::data::ids::MirrorId;
 use crate::data::limits::{STUCK_LISTED_MAX, STUCK_SHOWN_MAX};
 use crate::data::path::RelPath;
 use crate::data::status::RootState;
-use crate::root::change_log::Standing;
+use crate::root::ledger::Standing;
 
 /// How a Root and its Mirrors stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,12 @@ pub struct RootReport {
 impl Collator {
     /// The paths of a Mirror that fail, at most [`STUCK_LISTED_MAX`], each with the reason.
     pub fn stuck(&self, id: &MirrorId) -> Vec<(RelPath, String)> {
-        self.log.standing(id, STUCK_LISTED_MAX).map(|standing| standing.stuck).unwrap_or_default()
+        self.ledger.standing(id, STUCK_LISTED_MAX).map(|standing| standing.stuck).unwrap_or_default()
+    }
+
+    /// What each mirror owes, and its writers, for tests.
+    pub fn ledger(&self) -> &crate::root::ledger::Ledger {
+        &self.ledger
     }
 
     /// How everything stands.
@@ -53,23 +58,20 @@ impl Collator {
         RootReport {
             state,
             reason: reason.or(unmounted),
-            head: self.log.head(),
+            head: self.ledger.log().head(),
             open_paths: self.open.len(),
             held_files: self.open.held_len(),
-            mirrors: self.log.mirrors().filter_map(|id| self.report_mirror(id)).collect(),
+            mirrors: self.ledger.ids().filter_map(|id| self.report_mirror(id)).collect(),
         }
     }
 
     pub(super) fn report_mirror(&self, id: &MirrorId) -> Option<(MirrorId, Standing, bool)> {
-        let mut standing = self.log.standing(id, STUCK_SHOWN_MAX)?;
+        let mut standing = self.ledger.standing(id, STUCK_SHOWN_MAX)?;
         let settled = matches!(self.phase, Phase::Watching)
             && self.exploring.is_none()
             && self.unmounted.is_none()
             && self.open.is_empty()
-            && standing.epoch == self.log.head()
-            && !standing.owes_walk
-            && standing.pending == 0
-            && !standing.may_change;
+            && standing.is_settled;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];

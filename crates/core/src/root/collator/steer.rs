@@ -1,13 +1,11 @@
 //! What people change while it runs: which Mirrors there are, and that one is to be walked.
 
-use std::time::Duration;
-
 use super::{Collator, Effect};
 use crate::data::explanation::{LastChange, Whereabouts};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
-use crate::data::plan::RetryPlan;
+use crate::root::mirror::Terms;
 
 impl Collator {
     /// What is known of a path's last change.
@@ -18,7 +16,7 @@ impl Collator {
         if self.open.covers(path) {
             return LastChange::Open;
         }
-        match self.log.last_change(path) {
+        match self.ledger.last_change(path) {
             Some((epoch, at)) => LastChange::Epoch { epoch, seconds_ago: (now - at).as_secs_f64() },
             None => LastChange::Settled,
         }
@@ -27,9 +25,9 @@ impl Collator {
     /// How a path, which is there or not, stands on each Mirror.
     pub fn whereabouts(&self, path: &RelPath, is_found: bool) -> Vec<(MirrorId, Whereabouts)> {
         let is_open = self.open.is_held(path) || self.open.covers(path);
-        let ids = self.log.mirrors();
+        let ids = self.ledger.ids();
         let whereabouts = |id: &MirrorId| {
-            let known = self.log.whereabouts(id, path, is_found)?;
+            let known = self.ledger.whereabouts(id, path, is_found)?;
             let is_there = known == Whereabouts::There;
             Some((id.clone(), if is_open && is_there { Whereabouts::Pending } else { known }))
         };
@@ -38,36 +36,29 @@ impl Collator {
 
     /// A Mirror nothing is known of: it owes a Walk. `is_renewed`: one of the same name was given up, and what was
     /// on its way there may still land.
-    pub fn add_mirror(
-        &mut self,
-        now: Moment,
-        id: &MirrorId,
-        retry: RetryPlan,
-        receiver_life: Duration,
-        is_renewed: bool,
-    ) {
-        self.log.add_mirror(now, id.clone(), retry, receiver_life);
+    pub fn add_mirror(&mut self, now: Moment, id: &MirrorId, terms: Terms, is_renewed: bool) {
+        self.ledger.add_mirror(now, id.clone(), terms);
         if is_renewed {
-            self.log.echo_one(now, id);
+            self.ledger.handle_renewed(now, id);
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
 
-    /// A Mirror is given up. What it was handed out is void.
-    pub fn remove_mirror(&mut self, id: &MirrorId) {
-        self.log.remove_mirror(id);
+    /// A mirror is given up, and what it was handed out with it.
+    pub fn remove_mirror(&mut self, now: Moment, id: &MirrorId) {
+        self.ledger.remove_mirror(now, id);
         self.effects.push_back(Effect::Report);
     }
 
-    /// Another way to try it again, and another time for which what broke off may still land on it.
-    pub fn set_terms(&mut self, id: &MirrorId, retry: RetryPlan, receiver_life: Duration) {
-        self.log.set_terms(id, retry, receiver_life);
+    /// Other terms for a mirror that stays.
+    pub fn set_terms(&mut self, id: &MirrorId, terms: Terms) {
+        self.ledger.set_terms(id, terms);
     }
 
-    /// A person wants this Mirror compared whole. One that is being compared is.
+    /// A person wants this mirror compared whole.
     pub fn handle_walk_wanted(&mut self, now: Moment, id: &MirrorId) {
-        self.log.owe_walk(now, id);
+        self.ledger.owe_walk(now, id);
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }

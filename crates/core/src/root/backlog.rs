@@ -1,0 +1,400 @@
+//! What one mirror owes beside the log: obligations, each with a requirement, gates and a cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::backoff::Backoff;
+use crate::data::batch::Depth;
+use crate::data::change::{AssignmentId, Epoch, Lane};
+use crate::data::limits::BACKLOG_MAX;
+use crate::data::moment::Moment;
+use crate::data::need::Need;
+use crate::data::path::RelPath;
+
+/// Names an obligation. To add to one, or to merge it, always makes a new id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObligationId(pub u64);
+
+/// Something that a mirror owes beside the log.
+#[derive(Debug)]
+pub struct Obligation {
+    /// Where.
+    pub path: RelPath,
+    /// What has to hold there.
+    pub need: Need,
+    /// When it may be handed out.
+    pub gates: Gates,
+    /// Which runs bring it.
+    pub lane: Lane,
+    /// Why it is owed.
+    pub cause: Cause,
+    /// When the oldest change came that the mirror lacks for it.
+    pub since: Moment,
+    /// The oldest epoch that it concerns: a flush to an older one does not wait for it.
+    pub mark: Epoch,
+    /// How many entries the source lost there, as far as events told: no more may be deleted.
+    pub lost: u64,
+}
+
+/// A conjunction: an obligation is due when all of its gates are open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Not before this moment.
+    pub not_before: Option<Moment>,
+    /// A person has to approve of the deletion.
+    pub awaits_approval: bool,
+    /// The volume that is mounted here has to be back.
+    pub volume: Option<RelPath>,
+    /// This assignment has to have ended.
+    pub after: Option<AssignmentId>,
+}
+
+/// Why something is owed.
+#[derive(Debug)]
+pub enum Cause {
+    /// Nothing is known of the mirror, or something made what is known of it doubtful.
+    Walk,
+    /// A comparison that is made from time to time although nothing is in doubt. Such a mirror stays in sync.
+    Check {
+        /// What is compared.
+        depth: Depth,
+    },
+    /// A run that was cut off, or that ran beside another, may have put older content over newer (Rule 2).
+    Interference,
+    /// A file so large that a run of its own brings it.
+    Large,
+    /// It failed, and is tried again with growing pauses.
+    Failed {
+        /// What the run said.
+        reason: String,
+        /// The pauses.
+        backoff: Backoff,
+    },
+    /// Until the old name is gone, both may be names of one file on the mirror.
+    Renamed {
+        /// The new name.
+        to: RelPath,
+    },
+    /// Names on the mirror that are not in the source, found by a comparison.
+    Extra,
+    /// Deletions of what the source lost.
+    Deletion,
+    /// Its volume is not mounted in the source.
+    Unmounted,
+    /// A receiver that was cut off may have left temporary files.
+    Leftovers,
+    /// The host may have lost what it had acknowledged.
+    Restarted,
+    /// It was owed when the daemon ended, or changed meanwhile.
+    Resumed,
+}
+
+impl Gates {
+    /// Whether all of them are open.
+    pub fn are_open(&self, now: Moment) -> bool {
+        self.not_before.is_none_or(|moment| moment <= now) && self.is_only_time()
+    }
+
+    fn is_only_time(&self) -> bool {
+        !self.awaits_approval && self.volume.is_none() && self.after.is_none()
+    }
+}
+
+impl Cause {
+    /// Whether obligations of both causes may be merged.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_one = !matches!(self, Self::Renamed { .. } | Self::Failed { .. });
+        is_one && self.kind() == other.kind()
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Walk => 0,
+            Self::Check { depth: Depth::Times } => 1,
+            Self::Check { depth: Depth::Contents } => 2,
+            Self::Interference => 3,
+            Self::Large => 4,
+            Self::Failed { .. } => 5,
+            Self::Renamed { .. } => 6,
+            Self::Extra => 7,
+            Self::Deletion => 8,
+            Self::Unmounted => 9,
+            Self::Leftovers => 10,
+            Self::Restarted => 11,
+            Self::Resumed => 12,
+        }
+    }
+
+    /// Whether the mirror is called in sync nevertheless.
+    pub fn is_scheduled(&self) -> bool {
+        matches!(self, Self::Check { .. })
+    }
+}
+
+impl Obligation {
+    /// Each path with its requirement: one, or the two names of a rename, the old one first.
+    pub fn items(&self) -> impl Iterator<Item = (&RelPath, Need)> {
+        let other = match &self.cause {
+            Cause::Renamed { to } => Some((to, Need::TREE)),
+            _ => None,
+        };
+        std::iter::once((&self.path, self.need)).chain(other)
+    }
+
+    /// Whether it concerns this path, or anything below it.
+    pub fn touches(&self, path: &RelPath) -> bool {
+        self.items().any(|(own, need)| {
+            own == path || own.is_below(path) || (need.is_within() && path.is_below(own))
+        })
+    }
+}
+
+/// All obligations of one mirror, at most about [`BACKLOG_MAX`].
+#[derive(Debug, Default)]
+pub struct Backlog {
+    owed: BTreeMap<ObligationId, Obligation>,
+    by_path: BTreeMap<RelPath, BTreeSet<ObligationId>>,
+    /// Those that wait for a moment, by that.
+    timed: BTreeSet<(Moment, ObligationId)>,
+    scheduled: usize,
+}
+
+impl Backlog {
+    /// Adds one.
+    pub fn insert(&mut self, id: ObligationId, obligation: Obligation) {
+        for (path, _) in obligation.items() {
+            self.by_path.entry(path.clone()).or_default().insert(id);
+        }
+        if let Some(moment) = obligation.gates.not_before {
+            self.timed.insert((moment, id));
+        }
+        self.scheduled += usize::from(obligation.cause.is_scheduled());
+        self.owed.insert(id, obligation);
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, id: ObligationId) -> Option<Obligation> {
+        let obligation = self.owed.remove(&id)?;
+        for (path, _) in obligation.items() {
+            if let Some(ids) = self.by_path.get_mut(path) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_path.remove(path);
+                }
+            }
+        }
+        if let Some(moment) = obligation.gates.not_before {
+            self.timed.remove(&(moment, id));
+        }
+        self.scheduled -= usize::from(obligation.cause.is_scheduled());
+        Some(obligation)
+    }
+
+    /// The obligation of this id.
+    pub fn get(&self, id: ObligationId) -> Option<&Obligation> {
+        self.owed.get(&id)
+    }
+
+    /// All of them, in the order in which they were owed.
+    pub fn iter(&self) -> impl Iterator<Item = (ObligationId, &Obligation)> {
+        self.owed.iter().map(|(id, obligation)| (*id, obligation))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether nothing is owed, scheduled checks aside.
+    pub fn is_empty(&self) -> bool {
+        self.owed.len() == self.scheduled
+    }
+
+    /// Those at exactly this path.
+    pub fn at(&self, path: &RelPath) -> impl Iterator<Item = (ObligationId, &Obligation)> {
+        let ids = self.by_path.get(path).into_iter().flatten();
+        ids.map(|id| (*id, &self.owed[id]))
+    }
+
+    /// Those at, above or below this path.
+    pub fn around(&self, path: &RelPath) -> Vec<ObligationId> {
+        let mut ids: BTreeSet<ObligationId> = BTreeSet::new();
+        for name in path.ancestors().chain([path.clone()]) {
+            ids.extend(self.by_path.get(&name).into_iter().flatten());
+        }
+        match path.below() {
+            Some((start, end)) => {
+                ids.extend(self.by_path.range(start..end).flat_map(|(_, ids)| ids));
+            }
+            None => ids.extend(self.owed.keys()),
+        }
+        ids.into_iter().collect()
+    }
+
+    /// When the next one is due that waits for a moment after `now`.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        let last = (now, ObligationId(u64::MAX));
+        self.timed.range((Excluded(last), Unbounded)).next().map(|(moment, _)| *moment)
+    }
+
+    /// Opens a gate of those for which this says so. Returns whether there was any.
+    pub fn open_gates(&mut self, mut open: impl FnMut(&mut Gates, &Obligation) -> bool) -> bool {
+        let mut has_opened = false;
+        let ids: Vec<ObligationId> = self.owed.keys().copied().collect();
+        for id in ids {
+            let mut gates = self.owed[&id].gates.clone();
+            let before = gates.not_before;
+            if open(&mut gates, &self.owed[&id]) {
+                has_opened = true;
+                if let Some(moment) = before {
+                    self.timed.remove(&(moment, id));
+                }
+                if let Some(moment) = gates.not_before {
+                    self.timed.insert((moment, id));
+                }
+                self.owed.get_mut(&id).expect("its id was listed").gates = gates;
+            }
+        }
+        has_opened
+    }
+
+    /// Whether there are more than is wanted, so that [`Self::coarsen`] is called for.
+    pub fn is_full(&self) -> bool {
+        self.owed.len() > BACKLOG_MAX
+    }
+
+    /// Merges obligations of equal cause, gates and lane in one directory into one for that directory, the fullest
+    /// directories first, until half of the room is free. Each merged obligation gets an id from `next`.
+    ///
+    /// The requirement of a directory is the union; contents that can no longer be named one by one are compared, by
+    /// the slow lane. Two names of a rename are never merged.
+    pub fn coarsen(&mut self, mut next: impl FnMut() -> ObligationId) {
+        while self.owed.len() > BACKLOG_MAX / 2 {
+            let mut groups: BTreeMap<(RelPath, u8, Lane, bool, Option<RelPath>), Vec<ObligationId>> =
+                BTreeMap::new();
+            for (id, obligation) in &self.owed {
+                let parent = obligation.path.parent();
+                let is_mergeable = !matches!(obligation.cause, Cause::Renamed { .. })
+                    && obligation.gates.after.is_none();
+                if let Some(parent) = parent.filter(|_| is_mergeable) {
+                    let gates = &obligation.gates;
+                    let volume = gates.volume.clone();
+                    let (kind, lane) = (obligation.cause.kind(), obligation.lane);
+                    let key = (parent, kind, lane, gates.awaits_approval, volume);
+                    groups.entry(key).or_default().push(*id);
+                }
+            }
+            let mut groups: Vec<_> = groups.into_iter().collect();
+            if groups.is_empty() {
+                return;
+            }
+            // The deepest of equal size first, so that the tree is folded from its leaves.
+            groups.sort_by_key(|((parent, ..), ids)| {
+                (std::cmp::Reverse(ids.len()), std::cmp::Reverse(parent.ancestors().count()))
+            });
+            for ((parent, ..), ids) in groups {
+                if self.owed.len() <= BACKLOG_MAX / 2 {
+                    return;
+                }
+                self.merge(parent, &ids, next());
+            }
+        }
+    }
+
+    fn merge(&mut self, parent: RelPath, ids: &[ObligationId], id: ObligationId) {
+        let mut merged: Option<Obligation> = None;
+        for old in ids.iter().filter_map(|id| self.remove(*id)) {
+            merged = Some(match merged {
+                None => Obligation { path: parent.clone(), ..old },
+                Some(known) => Obligation {
+                    need: known.need | old.need,
+                    since: known.since.min(old.since),
+                    mark: known.mark.min(old.mark),
+                    lost: known.lost + old.lost,
+                    gates: Gates {
+                        not_before: known.gates.not_before.max(old.gates.not_before),
+                        ..known.gates
+                    },
+                    ..known
+                },
+            });
+        }
+        let Some(mut merged) = merged else { return };
+        if merged.need != Need::LEFTOVERS {
+            merged.need |= Need::WITHIN | Need::EQUAL;
+            merged.need &= Need::TREE | Need::CONTENTS | Need::LEFTOVERS;
+            if merged.need.wants_contents() {
+                merged.lane = Lane::Slow;
+            }
+        }
+        self.insert(id, merged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owed(path: &str, cause: Cause, need: Need) -> Obligation {
+        Obligation {
+            path: path.into(),
+            need,
+            gates: Gates::default(),
+            lane: Lane::Fresh,
+            cause,
+            since: Moment::default(),
+            mark: Epoch(1),
+            lost: 0,
+        }
+    }
+
+    #[test]
+    fn gates_are_a_conjunction() {
+        let at = |seconds| Moment::after_start(std::time::Duration::from_secs(seconds));
+        let mut gates = Gates { not_before: Some(at(5)), ..Gates::default() };
+        assert!(!gates.are_open(at(4)) && gates.are_open(at(5)));
+        gates.awaits_approval = true;
+        assert!(!gates.are_open(at(9)));
+    }
+
+    #[test]
+    fn a_full_backlog_becomes_coarser_and_loses_nothing() {
+        let mut backlog = Backlog::default();
+        for number in 0..=BACKLOG_MAX as u64 {
+            let path = format!("d{}/f{number}", number % 10);
+            let need = if number % 2 == 0 { Need::CONTENTS } else { Need::GONE };
+            backlog.insert(ObligationId(number), owed(&path, Cause::Interference, need));
+        }
+        assert!(backlog.is_full());
+        let mut id = 1_000_000;
+        backlog.coarsen(|| {
+            id += 1;
+            ObligationId(id)
+        });
+        assert!(backlog.len() <= BACKLOG_MAX / 2);
+        for number in 0..=BACKLOG_MAX as u64 {
+            let path = RelPath::from(format!("d{}/f{number}", number % 10).as_str());
+            let need = if number % 2 == 0 { Need::CONTENTS } else { Need::GONE };
+            let above = path.ancestors().chain([path.clone()]);
+            let covers = |it: &Obligation| {
+                (it.path == path || it.need.is_within()) && it.need.contains(need)
+            };
+            let mut around = above.flat_map(|name| {
+                backlog.at(&name).map(|(_, it)| covers(it)).collect::<Vec<_>>()
+            });
+            assert!(around.any(|it| it), "{path} is not owed any more");
+        }
+    }
+
+    #[test]
+    fn both_names_of_a_rename_are_found() {
+        let mut backlog = Backlog::default();
+        let cause = Cause::Renamed { to: "b".into() };
+        backlog.insert(ObligationId(1), owed("a", cause, Need::ANEW | Need::GONE));
+        for path in ["a", "a/x", "b", "b/y"] {
+            assert_eq!(backlog.around(&path.into()), [ObligationId(1)], "{path}");
+        }
+        assert!(backlog.around(&"c".into()).is_empty());
+        assert!(backlog.remove(ObligationId(1)).is_some() && backlog.around(&"b".into()).is_empty());
+    }
+}

@@ -1,0 +1,665 @@
+//! The ledger: what each mirror of a root owes, and how that is settled. `docs/ledger.md` is its specification.
+//!
+//! Rule 1, discharge, is [`Ledger::ended`]. Rule 2, interference, is [`Ledger::gone`]. Nothing else removes an
+//! obligation or makes one because of a run.
+
+mod assign;
+mod explain;
+mod report;
+mod resume;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::data::batch::{Batch, Compare, Depth, Dirty};
+use crate::data::change::{AssignmentId, Epoch, Lane, Move};
+use crate::data::ids::{HostId, MirrorId};
+use crate::data::limits::RENAME_DOUBT;
+use crate::data::moment::Moment;
+use crate::data::need::Need;
+use crate::data::outcome::{AssignmentEnd, Blame, Extra, Outcome, Unproved};
+use crate::data::path::RelPath;
+use crate::host::target_state::TargetState;
+use crate::root::backlog::{Cause, Gates, Obligation, ObligationId};
+use crate::root::change_log::{ChangeLog, Entry};
+use crate::root::epoch::Sealed;
+use crate::root::mirror::{Assigned, Mirror, Terms};
+use crate::root::past::Lost;
+use crate::root::writers::{Scope, Writer};
+
+pub use self::report::Standing;
+
+/// The change log of a root and its mirrors.
+#[derive(Debug)]
+pub struct Ledger {
+    log: ChangeLog,
+    mirrors: BTreeMap<MirrorId, Mirror>,
+    /// The last number that was given to an assignment or an obligation.
+    last_id: u64,
+}
+
+/// Work for a mirror: what is to be looked at on the disk and then brought to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// To be named when it has ended.
+    pub id: AssignmentId,
+    /// Which lane it belongs to.
+    pub lane: Lane,
+    /// The cursor.
+    pub from: Epoch,
+    /// What the cursor will be.
+    pub to: Epoch,
+    /// What is to be done.
+    pub work: Work,
+    /// How many entries the source lost at these paths.
+    pub lost: BTreeMap<RelPath, u64>,
+    /// Which of them a comparison found on the mirror alone.
+    pub extras: BTreeSet<RelPath>,
+    /// Where the mirror may hold some of what is to be brought to it.
+    pub renames: Vec<Move>,
+    /// It is the range of the log and nothing else, so that other mirrors at this cursor need exactly this.
+    pub is_shared: bool,
+    /// The mirror lacked what it should have held for long: what is directly in it is counted first.
+    pub is_suspicious: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// These paths, sorted, each with its requirement.
+    Push(Vec<Dirty>),
+    /// A directory is compared.
+    Compare(Compare),
+}
+
+/// Part of an assignment that is not run, and owed instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where.
+    pub path: RelPath,
+    /// What is left to do there.
+    pub need: Need,
+    /// How many entries the source lost there, of a deletion.
+    pub lost: u64,
+    /// Why it is not run.
+    pub why: LeftOutWhy,
+}
+
+/// Why a part of an assignment is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOutWhy {
+    /// It is large.
+    Large,
+    /// It lies in, or holds, a volume that is not mounted here.
+    Unmounted(RelPath),
+    /// The deletion awaits approval.
+    AwaitsApproval,
+    /// The look at the disk brings no run that proves it.
+    NotProved,
+}
+
+impl Ledger {
+    /// An empty ledger, whose log holds at most `paths_max` distinct paths. `start` is the number of the daemon's start:
+    /// no id of another start is ever equal.
+    pub fn new(paths_max: usize, start: u32) -> Self {
+        let last_id = u64::from(start) << 32;
+        Self { log: ChangeLog::new(paths_max), mirrors: BTreeMap::new(), last_id }
+    }
+
+    /// A mirror of which nothing is known: it is to be compared.
+    pub fn add_mirror(&mut self, now: Moment, id: MirrorId, terms: Terms) {
+        let mirror = Mirror::new(id.clone(), terms, self.log.head());
+        self.mirrors.insert(id.clone(), mirror);
+        self.owe_walk(now, &id);
+    }
+
+    /// A mirror is given up, with all that is known of it.
+    pub fn remove_mirror(&mut self, now: Moment, id: &MirrorId) {
+        self.mirrors.remove(id);
+        self.trim(now);
+    }
+
+    /// Other terms. A receiver that was started before lives as long as was agreed then.
+    pub fn set_terms(&mut self, id: &MirrorId, terms: Terms) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            let receiver_life = mirror.terms.receiver_life.max(terms.receiver_life);
+            mirror.terms = Terms { receiver_life, ..terms };
+        }
+    }
+
+    /// The log.
+    pub fn log(&self) -> &ChangeLog {
+        &self.log
+    }
+
+    /// The mirrors of this root.
+    pub fn ids(&self) -> impl Iterator<Item = &MirrorId> {
+        self.mirrors.keys()
+    }
+
+    /// A mirror.
+    pub fn mirror(&self, id: &MirrorId) -> Option<&Mirror> {
+        self.mirrors.get(id)
+    }
+
+    /// Seals changes as a new epoch.
+    pub fn seal(&mut self, now: Moment, sealed: Sealed) -> Epoch {
+        let heard = sealed.first_change;
+        let before = heard.before(RENAME_DOUBT);
+        let settled = self.mirrors.values().map(|it| it.past.cursor_at(before, it.cursor)).min();
+        let passed = self.mirrors.values().map(|it| it.cursor).min();
+        let (settled, passed) = (settled.unwrap_or_default(), passed.unwrap_or_default());
+        let mut sealed = sealed;
+        for it in sealed.moves.iter_mut().filter(|it| it.is_exact) {
+            let is_late = |path: &RelPath| {
+                self.mirrors.values().any(|mirror| mirror.past.was_just_discharged(heard, path))
+            };
+            it.is_exact = !is_late(&it.from) && !is_late(&it.to);
+        }
+        let epoch = self.log.seal(sealed, settled, passed);
+        self.trim(now);
+        self.keep_within_bound(now);
+        epoch
+    }
+
+    /// Part of an assignment under way is not run: it is owed instead, before anything runs. `scope` is what the rest may
+    /// write to.
+    pub fn made(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        assignment: AssignmentId,
+        batch: &Batch,
+        left_out: &[LeftOut],
+    ) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let Some(lane) = mirror.lane_of(assignment) else { return };
+        if batch.compares.is_none() {
+            mirror.writers.set_scope(assignment, Scope::of_batch(batch));
+        }
+        let assigned = mirror.assigned(lane).expect("its lane was found");
+        let (from, to) = (assigned.from, assigned.to);
+        for LeftOut { path, need, lost, why } in left_out {
+            let epoch = self.log.entry(path).map(|entry| entry.newest).filter(|epoch| *epoch <= to);
+            let mark = epoch.unwrap_or_else(|| from.next()).max(Epoch(1));
+            let mirror = self.mirrors.get(id).expect("it was there just now");
+            let mut owed = match why {
+                LeftOutWhy::Large => mirror.owed(now, path.clone(), *need, Cause::Large, mark),
+                LeftOutWhy::Unmounted(volume) => {
+                    let owed = mirror.owed(now, path.clone(), *need, Cause::Unmounted, mark);
+                    let gates = Gates { volume: Some(volume.clone()), ..Gates::default() };
+                    Obligation { gates, ..owed }
+                }
+                LeftOutWhy::AwaitsApproval => {
+                    let owed = mirror.owed(now, path.clone(), *need, Cause::Deletion, mark);
+                    let gates = Gates { awaits_approval: true, ..Gates::default() };
+                    Obligation { gates, ..owed }
+                }
+                LeftOutWhy::NotProved => {
+                    mirror.owed(now, path.clone(), *need, Cause::Interference, mark)
+                }
+            };
+            if matches!(why, LeftOutWhy::Large) {
+                // The directory that it lies in may be made by the very assignment that leaves it out.
+                owed.gates.after = Some(assignment);
+            }
+            owed.since = self.log.first_change_above(from).unwrap_or(now).min(now);
+            owed.lost = *lost;
+            self.owe(id, owed);
+        }
+    }
+
+    /// Rule 1. Work has ended, or can't have begun. What was proved is discharged; what was not becomes an obligation of
+    /// its own; then the cursor moves. Where the end cannot say it path by path, nothing is discharged.
+    ///
+    /// Returns false, and changes nothing but what a late write can do, if this assignment is not under way.
+    pub fn ended(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        assignment: AssignmentId,
+        end: &AssignmentEnd,
+    ) -> bool {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return false };
+        let Some(lane) = mirror.lane_of(assignment) else { return false };
+        self.note_contact(now, id, end);
+        let mirror = self.mirrors.get_mut(id).expect("it was there just now");
+        let assigned = mirror.assigned_mut(lane).take().expect("its lane was found");
+        match &end.outcome {
+            Outcome::Halt(_) => mirror.is_halted = true,
+            outcome if outcome.is_settled() => {
+                mirror.is_halted = false;
+                mirror.is_suspicious &= assigned.compares.is_none();
+            }
+            _ => (),
+        }
+        if lane == Lane::Fresh {
+            let failed_before = mirror.tries_failed;
+            let has_failed = mirror
+                .due(now, Lane::Fresh)
+                .any(|(_, it)| matches!(it.cause, Cause::Failed { .. }));
+            // What failed is tried in a run by itself, in turn with everything else.
+            mirror.tries_failed = has_failed && !failed_before;
+        }
+        if let Outcome::Done | Outcome::Partly(_) = &end.outcome {
+            self.discharge(now, id, &assigned, end);
+        }
+        let is_cut_off = matches!(end.outcome, Outcome::Again { cut_off: true, .. });
+        let mirror = self.mirrors.get_mut(id).expect("it was there just now");
+        if is_cut_off {
+            let life = mirror.terms.receiver_life;
+            mirror.writers.cut(now, assignment, life);
+        } else {
+            if !end.has_linked && !end.outcome.is_settled() {
+                // Nothing was linked, so there is nothing to put right.
+                for rename in &assigned.renames {
+                    mirror.backlog.remove(*rename);
+                }
+            }
+            self.gone(now, id, assignment);
+        }
+        self.open_after(id, assignment);
+        self.trim(now);
+        true
+    }
+
+    fn discharge(&mut self, now: Moment, id: &MirrorId, assigned: &Assigned, end: &AssignmentEnd) {
+        let mark = assigned.from.next();
+        let unproved: &[Unproved] = end.outcome.unproved();
+        let mirror = self.mirrors.get_mut(id).expect("whoever calls this has it");
+        let mut backoffs = BTreeMap::new();
+        let mut since = self.log.first_change_above(assigned.from);
+        let mut kept_pairs = Vec::new();
+        for named in &assigned.named {
+            let Some(obligation) = mirror.backlog.remove(*named) else { continue };
+            since = Some(since.map_or(obligation.since, |since| since.min(obligation.since)));
+            if let Cause::Renamed { .. } = obligation.cause
+                && unproved.iter().any(|it| it.path.is_related(&obligation.path))
+            {
+                // The old name was not deleted, or not written anew.
+                kept_pairs.push(obligation);
+                continue;
+            }
+            for (path, need) in obligation.items() {
+                mirror.past.note_discharged(now, path.clone(), need);
+            }
+            if let Cause::Failed { backoff, .. } = obligation.cause {
+                backoffs.insert(obligation.path, backoff);
+            }
+        }
+        if mirror.cursor < assigned.to {
+            mirror.past.note_cursor(now, mirror.cursor);
+            mirror.cursor = assigned.to;
+        }
+        let since = since.unwrap_or(now).min(now);
+        let mut owed: Vec<Obligation> = kept_pairs;
+        for Unproved { path, need, reason } in unproved {
+            let (mut need, mut since) = (*need, since);
+            if let Some(known) = mirror.failed_at(path)
+                && let Some(known) = mirror.backlog.remove(known)
+            {
+                need |= known.need;
+                since = since.min(known.since);
+                if let Cause::Failed { backoff, .. } = known.cause {
+                    backoffs.insert(known.path, backoff);
+                }
+            }
+            let mut backoff = backoffs.remove(path).unwrap_or_else(|| mirror.backoff(path));
+            let not_before = Some(now + backoff.next_pause());
+            let cause = Cause::Failed { reason: reason.clone(), backoff };
+            let failed = mirror.owed(now, path.clone(), need, cause, mark);
+            let gates = Gates { not_before, ..Gates::default() };
+            owed.push(Obligation { gates, since, ..failed });
+        }
+        for Extra { path, entries } in &end.extras {
+            // What a push finds in a directory that changed was lost with that change.
+            let cause = if assigned.compares.is_some() { Cause::Extra } else { Cause::Deletion };
+            let need = Need::GONE | Need::WITHIN;
+            let mut extra = mirror.owed(now, path.clone(), need, cause, mark);
+            extra.lost = *entries;
+            // A live writer's temporary file is not for us to delete.
+            let is_written = |it: RelPath| mirror.writers.touch(&it, assigned.id);
+            if path.without_temporary_name().is_some_and(is_written) {
+                extra.gates.not_before = Some(now + mirror.terms.receiver_life);
+            }
+            owed.push(extra);
+        }
+        for Extra { path, entries } in &end.obstacles {
+            let need = Need::TREE | Need::ANEW;
+            let obstacle = mirror.owed(now, path.clone(), need, Cause::Extra, mark);
+            owed.push(Obligation { lost: *entries, ..obstacle });
+        }
+        if end.extras_cut {
+            // There are more than could be named at once.
+            for path in &assigned.paths {
+                let piece = mirror.owed(now, path.clone(), Need::TREE, Cause::Walk, mark);
+                let not_before = Some(now + mirror.terms.retry.first);
+                owed.push(Obligation { gates: Gates { not_before, ..Gates::default() }, ..piece });
+            }
+        }
+        owed.into_iter().for_each(|it| self.owe(id, it));
+    }
+
+    /// Rule 2. A writer is gone, however it went: every entry of the log that it touches, that is newer than its start
+    /// and has been handed out, is owed once more, with the entry's own requirement.
+    fn gone(&mut self, now: Moment, id: &MirrorId, assignment: AssignmentId) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let Some(writer) = mirror.writers.remove(assignment) else { return };
+        if writer.owes_all {
+            self.owe_scope(now, id, &writer.scope);
+        } else if writer.endangers {
+            let handed_out = mirror.handed_out();
+            let range = self.log.range(writer.start, handed_out);
+            let touched = range.filter(|(path, _)| writer.scope.touches(path));
+            let touched: Vec<(RelPath, Entry)> =
+                touched.map(|(path, entry)| (path.clone(), *entry)).collect();
+            for (path, Entry { need, newest, lost, .. }) in touched {
+                let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, newest);
+                self.owe(id, Obligation { lost, ..owed });
+            }
+        }
+    }
+
+    /// All that a writer may have written to is owed on contents: what it was given was made by other rules, or is not
+    /// known any more.
+    fn owe_scope(&mut self, now: Moment, id: &MirrorId, scope: &Scope) {
+        let paths = match scope {
+            Scope::Root => vec![(RelPath::root(), true)],
+            Scope::Paths(paths) => paths.iter().map(|(path, all)| (path.clone(), *all)).collect(),
+        };
+        for (path, is_within) in paths {
+            let need = if is_within { Need::TREE | Need::CONTENTS } else { Need::CONTENTS };
+            let head = self.log.head();
+            let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, head);
+            self.owe(id, owed);
+        }
+    }
+
+    /// Everything on this mirror is in doubt, by size and time.
+    pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
+        let head = self.log.head();
+        if let Some(mirror) = self.mirrors.get(id) {
+            let owed = mirror.owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
+            self.owe(id, owed);
+        }
+    }
+
+    /// Everything on this mirror is to be compared, though nothing is in doubt.
+    pub fn owe_check(&mut self, now: Moment, id: &MirrorId, depth: Depth) {
+        let head = self.log.head();
+        let Some(mirror) = self.mirrors.get(id) else { return };
+        let need = match depth {
+            Depth::Times => Need::TREE,
+            Depth::Contents => Need::TREE | Need::CONTENTS,
+        };
+        let owed = mirror.owed(now, RelPath::root(), need, Cause::Check { depth }, head);
+        self.owe(id, owed);
+    }
+
+    /// Adds an obligation. One that is owed already for the same cause, with the same gates, and is not under way, is
+    /// merged with it: the union, under a new id.
+    fn owe(&mut self, id: &MirrorId, mut owed: Obligation) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let same = mirror.backlog.at(&owed.path).find(|(known, it)| {
+            it.gates == owed.gates
+                && it.lane == owed.lane
+                && it.cause.is_same(&owed.cause)
+                && !mirror.is_assigned(*known)
+        });
+        if let Some((known, _)) = same {
+            let known = mirror.backlog.remove(known).expect("found just now");
+            owed.need |= known.need;
+            owed.since = owed.since.min(known.since);
+            owed.mark = owed.mark.min(known.mark);
+            owed.lost = owed.lost.max(known.lost);
+        }
+        self.last_id += 1;
+        mirror.backlog.insert(ObligationId(self.last_id), owed);
+        if mirror.backlog.is_full() {
+            let last_id = &mut self.last_id;
+            mirror.backlog.coarsen(|| {
+                *last_id += 1;
+                ObligationId(*last_id)
+            });
+        }
+    }
+
+    /// What waited for the end of this assignment does not wait any more.
+    fn open_after(&mut self, id: &MirrorId, assignment: AssignmentId) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        mirror.backlog.open_gates(|gates, _| {
+            let waits = gates.after == Some(assignment);
+            if waits {
+                gates.after = None;
+            }
+            waits
+        });
+    }
+
+    /// These volumes are not mounted; whatever waited for another one is due.
+    pub fn set_unmounted(&mut self, unmounted: &[RelPath]) {
+        for mirror in self.mirrors.values_mut() {
+            mirror.backlog.open_gates(|gates, _| {
+                let is_back = gates.volume.as_ref().is_some_and(|it| !unmounted.contains(it));
+                if is_back {
+                    gates.volume = None;
+                }
+                is_back
+            });
+        }
+    }
+
+    /// Deletions that awaited approval are judged again. `may_delete` says of a path, and the epoch in which it was lost,
+    /// whether it may go now.
+    pub fn judge_deletions(&mut self, mut may_delete: impl FnMut(&MirrorId, &Obligation) -> bool) {
+        for (id, mirror) in &mut self.mirrors {
+            mirror.backlog.open_gates(|gates, obligation| {
+                let opens = gates.awaits_approval && may_delete(id, obligation);
+                if opens {
+                    gates.awaits_approval = false;
+                }
+                opens
+            });
+        }
+    }
+
+    /// Lets what is due by the clock happen: writers that were cut off expire. Returns whether anything has.
+    pub fn handle_timeout(&mut self, now: Moment) -> bool {
+        let mut has_expired = false;
+        for id in self.mirrors.keys().cloned().collect::<Vec<_>>() {
+            loop {
+                let mirror = &self.mirrors[&id];
+                let Some(expired) = mirror.writers.expired(now, mirror.terms.receiver_life) else {
+                    break;
+                };
+                has_expired = true;
+                let scope = mirror.writers.get(expired).and_then(|it| it.scope.directories());
+                let head = self.log.head();
+                for path in scope.into_iter().flatten() {
+                    let mirror = &self.mirrors[&id];
+                    let owed = mirror.owed(now, path, Need::LEFTOVERS, Cause::Leftovers, head);
+                    self.owe(&id, owed);
+                }
+                self.gone(now, &id, expired);
+            }
+        }
+        if has_expired {
+            self.trim(now);
+        }
+        has_expired
+    }
+
+    /// When [`Self::handle_timeout`], or a new look at what is due, is called for.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        let due = self.mirrors.values().flat_map(|mirror| {
+            let expiry = mirror.writers.next_expiry(mirror.terms.receiver_life);
+            [mirror.backlog.next_due(now), expiry]
+        });
+        due.flatten().min()
+    }
+
+    /// The host's actor is gone, and all that it had for this mirror was cut off: so is what only its predecessor knew.
+    pub fn cut_off_all(&mut self, now: Moment, id: &MirrorId) {
+        for lane in [Lane::Fresh, Lane::Slow] {
+            self.cut_off(now, id, lane);
+        }
+    }
+
+    /// What is under way in this lane is taken for cut off.
+    pub(super) fn cut_off(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let Some(assigned) = mirror.assigned_mut(lane).take() else { return };
+        let life = mirror.terms.receiver_life;
+        mirror.writers.cut(now, assigned.id, life);
+        self.open_after(id, assigned.id);
+    }
+
+    /// A run that this daemon does not know of may still be alive at the other end, after an end that was not clean. When
+    /// it must be dead, a mirror that goes on from a checkpoint is owed the journal once more, and any other a walk: that
+    /// is what the log holds above the start of that writer.
+    pub fn handle_unclean(&mut self, now: Moment) {
+        let changes = BTreeMap::from([(RelPath::root(), Need::TREE)]);
+        self.seal(now, Sealed { first_change: now, changes, ..Sealed::default() });
+        for id in self.mirrors.keys().cloned().collect::<Vec<_>>() {
+            self.begin_unknown_writer(now, &id, Epoch::default(), false);
+        }
+    }
+
+    /// The same for a mirror that was given up and came back under other terms: all that it has is owed on contents.
+    pub fn handle_renewed(&mut self, now: Moment, id: &MirrorId) {
+        self.begin_unknown_writer(now, id, self.log.head(), true);
+    }
+
+    fn begin_unknown_writer(&mut self, now: Moment, id: &MirrorId, start: Epoch, owes_all: bool) {
+        self.last_id += 1;
+        let assignment = AssignmentId(self.last_id);
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            let writer = Writer { endangers: true, owes_all, ..Writer::new(start, Scope::Root) };
+            mirror.writers.insert(assignment, writer);
+            let life = mirror.terms.receiver_life;
+            mirror.writers.cut(now, assignment, life);
+        }
+    }
+
+    /// The host of a mirror answered, or did not.
+    fn note_contact(&mut self, now: Moment, id: &MirrorId, end: &AssignmentEnd) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let is_away = matches!(end.outcome, Outcome::Again { blame: Blame::Host, .. });
+        if is_away {
+            if !mirror.terms.is_durable {
+                let cursor = mirror.cursor;
+                mirror.past.note_away(now, cursor);
+            }
+            return;
+        }
+        if !end.outcome.is_settled() {
+            return;
+        }
+        let host: HostId = id.host.clone();
+        for other in self.mirrors.values_mut().filter(|it| it.id().host == host) {
+            other.writers.note_contact(now);
+        }
+        let mirror = self.mirrors.get_mut(id).expect("it was there just now");
+        let lost = mirror.past.note_back(now).filter(|_| !mirror.terms.is_durable);
+        let cursor = mirror.cursor;
+        match lost {
+            None => {}
+            Some(Lost::Anything) => {
+                let head = self.log.head();
+                let owed = self.mirrors[id].owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
+                self.owe(id, owed);
+            }
+            Some(Lost::Since(from, discharged)) => {
+                let range = self.log.range(from, cursor);
+                let range = range.map(|(path, entry)| (path.clone(), entry.need));
+                let lost: Vec<Dirty> = range.chain(discharged).collect();
+                for (path, need) in lost {
+                    let level = if need.level().is_empty() { need } else { need | Need::CONTENTS };
+                    let mark = self.log.head();
+                    let owed = self.mirrors[id].owed(now, path, level, Cause::Restarted, mark);
+                    self.owe(id, owed);
+                }
+            }
+        }
+    }
+
+    /// Something else is known of a mirror's directory.
+    pub fn set_target(&mut self, id: &MirrorId, target: TargetState) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.target = target;
+        }
+    }
+
+    /// It lacked what it should have held for long: its disk may not be mounted.
+    pub fn suspect(&mut self, id: &MirrorId) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.is_suspicious = true;
+        }
+    }
+
+    /// A person takes a mirror's directory for what it is.
+    pub fn approve_target(&mut self, now: Moment, id: &MirrorId) {
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        mirror.is_suspicious = false;
+        if std::mem::take(&mut mirror.is_halted) {
+            mirror.target = TargetState::Unknown;
+            self.owe_walk(now, id);
+        }
+    }
+
+    /// What is known of a mirror's directory.
+    pub fn target(&self, id: &MirrorId) -> TargetState {
+        self.mirrors.get(id).map(|mirror| mirror.target).unwrap_or_default()
+    }
+
+    /// Whether anybody has work that was handed out.
+    pub fn is_working(&self) -> bool {
+        self.mirrors.values().any(|mirror| mirror.fresh.is_some() || mirror.slow.is_some())
+    }
+
+    /// Forgets what nobody needs any more.
+    fn trim(&mut self, now: Moment) {
+        let head = self.log.head();
+        let floor = self.mirrors.values().map(|mirror| mirror.floor(now)).min().unwrap_or(head);
+        let standpoints: Vec<Epoch> =
+            self.mirrors.values().flat_map(Mirror::standpoints).collect();
+        self.log.trim(floor, standpoints.iter().copied());
+    }
+
+    /// A full log first forgets the last minutes, then becomes coarser. Only then the mirror that lags most is given up:
+    /// it is to be compared, contents included, and holds the log no longer.
+    fn keep_within_bound(&mut self, now: Moment) {
+        if !self.log.is_full() {
+            return;
+        }
+        self.mirrors.values_mut().for_each(|mirror| mirror.past.give_up(now));
+        self.trim(now);
+        if self.log.is_full() {
+            self.log.coarsen();
+        }
+        while self.log.is_full() {
+            let head = self.log.head();
+            let lagging = self.mirrors.values().filter(|mirror| mirror.floor(now) < head);
+            let Some(id) = lagging.min_by_key(|it| it.floor(now)).map(|it| it.id().clone()) else {
+                break;
+            };
+            self.give_up(now, &id);
+            self.trim(now);
+        }
+        self.log.coarsen_all();
+    }
+
+    fn give_up(&mut self, now: Moment, id: &MirrorId) {
+        let head = self.log.head();
+        let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let lacks = self.log.has_any(mirror.cursor, head);
+        let since = self.log.first_change_above(mirror.cursor).unwrap_or(now);
+        mirror.writers.forget_starts(head);
+        mirror.past.give_up(now);
+        if lacks {
+            mirror.cursor = head;
+            let need = Need::TREE | Need::CONTENTS;
+            let owed = mirror.owed(now, RelPath::root(), need, Cause::Walk, head);
+            self.owe(id, Obligation { since, ..owed });
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Handing out work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Assignment, Ledger, Work};
+use crate::data::batch::{Compare, Depth};
+use crate::data::change::{AssignmentId, Epoch, Lane, Move};
+use crate::data::ids::MirrorId;
+use crate::data::limits::MOVES_MAX;
+use crate::data::moment::Moment;
+use crate::data::need::Need;
+use crate::data::path::RelPath;
+use crate::root::backlog::{Cause, Obligation, ObligationId};
+use crate::root::mirror::{Assigned, Mirror};
+use crate::root::writers::Scope;
+
+impl Ledger {
+    /// Whether there is work for a mirror in this lane, and none under way.
+    pub fn wants(&self, now: Moment, id: &MirrorId, lane: Lane) -> bool {
+        let Some(mirror) = self.mirrors.get(id) else { return false };
+        if mirror.assigned(lane).is_some() {
+            return false;
+        }
+        let limit = mirror.limit(self.log.head());
+        let has_range = lane == Lane::Fresh && self.log.has_any(mirror.cursor, limit);
+        has_range || mirror.due(now, lane).next().is_some()
+    }
+
+    /// Hands a mirror what it lacks in this lane; none if that is nothing. Whoever asks has nothing under way there:
+    /// what was handed out before was cut off.
+    pub fn assign(&mut self, now: Moment, id: &MirrorId, lane: Lane) -> Option<Assignment> {
+        self.cut_off(now, id, lane);
+        self.last_id += 1;
+        let assignment = AssignmentId(self.last_id);
+        match lane {
+            Lane::Fresh => self.assign_fresh(now, id, assignment),
+            Lane::Slow => self.assign_slow(now, id, assignment),
+        }
+    }
+
+    fn assign_fresh(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        assignment: AssignmentId,
+    ) -> Option<Assignment> {
+        let mirror = self.mirrors.get(id)?;
+        let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
+        let mut named: Vec<ObligationId> = Vec::new();
+        let (mut failed, mut others) = (Vec::new(), Vec::new());
+        for (id, it) in mirror.due(now, Lane::Fresh) {
+            if is_failed(it) { failed.push(id) } else { others.push(id) }
+        }
+        let head = self.log.head();
+        let limit = mirror.limit(head).max(mirror.cursor);
+        let has_others = !others.is_empty() || self.log.has_any(mirror.cursor, limit);
+        let tries_failed = !failed.is_empty() && (mirror.tries_failed || !has_others);
+        let from = mirror.cursor;
+        let to = if tries_failed { from } else { limit };
+        let mut items: BTreeMap<RelPath, Need> = BTreeMap::new();
+        let mut lost: BTreeMap<RelPath, u64> = BTreeMap::new();
+        let mut extras: BTreeSet<RelPath> = BTreeSet::new();
+        let mut is_shared = !tries_failed;
+        let mut left_out = Vec::new();
+        for (path, entry) in self.log.range(from, to) {
+            if path.is_root() && entry.need.is_within() {
+                let cause = Cause::Walk;
+                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, entry.newest));
+            } else if !self.leave_out(now, mirror, path, entry.need, entry.newest, &mut left_out) {
+                items.insert(path.clone(), entry.need);
+                if entry.lost > 0 {
+                    lost.insert(path.clone(), entry.lost);
+                }
+            }
+        }
+        is_shared &= left_out.is_empty();
+        named.extend(if tries_failed { failed } else { others });
+        is_shared &= named.is_empty();
+        let mirror = self.mirrors.get_mut(id)?;
+        for it in named.iter().filter_map(|id| mirror.backlog.get(*id)) {
+            for (path, need) in it.items() {
+                *items.entry(path.clone()).or_default() |= need;
+            }
+            if let Cause::Extra = it.cause {
+                extras.insert(it.path.clone());
+            }
+            if it.lost > 0 {
+                let lost = lost.entry(it.path.clone()).or_default();
+                *lost = it.lost.max(*lost);
+            }
+        }
+        let since = self.log.first_change_above(from).unwrap_or(now).min(now);
+        for it in left_out {
+            if let Cause::Failed { .. } = it.cause
+                && let Some(known) = self.mirrors[id].failed_at(&it.path)
+            {
+                self.mirrors.get_mut(id)?.backlog.remove(known);
+            }
+            let since = it.since.min(since);
+            self.owe(id, Obligation { since, ..it });
+        }
+        if items.is_empty() {
+            // All of the range is owed beside the log now.
+            let mirror = self.mirrors.get_mut(id)?;
+            if mirror.cursor < to {
+                mirror.past.note_cursor(now, mirror.cursor);
+                mirror.cursor = to;
+                self.trim(now);
+            }
+            return None;
+        }
+        let renames = self.usable_renames(id, from, &items);
+        let mut new_pairs = Vec::new();
+        for it in &renames {
+            self.last_id += 1;
+            let mirror = self.mirrors.get_mut(id)?;
+            let need = Need::TREE | Need::ANEW;
+            let cause = Cause::Renamed { to: it.to.clone() };
+            let owed = mirror.owed(now, it.from.clone(), need, cause, to);
+            mirror.backlog.insert(ObligationId(self.last_id), owed);
+            new_pairs.push(ObligationId(self.last_id));
+        }
+        named.extend(&new_pairs);
+        let mirror = self.mirrors.get_mut(id)?;
+        for (path, entry) in self.log.range(from, to) {
+            mirror.writers.note_handed_out(path, entry.newest);
+        }
+        let scope = Scope::of_paths(items.iter().map(|(path, need)| (path.clone(), need.is_within())));
+        mirror.writers.begin(assignment, head, scope);
+        mirror.fresh = Some(Assigned {
+            id: assignment,
+            from,
+            to,
+            named,
+            renames: new_pairs,
+            paths: items.keys().cloned().collect(),
+            compares: None,
+        });
+        Some(Assignment {
+            id: assignment,
+            lane: Lane::Fresh,
+            from,
+            to,
+            work: Work::Push(items.into_iter().collect()),
+            lost,
+            extras,
+            renames,
+            is_shared,
+            is_suspicious: false,
+        })
+    }
+
+    /// Whether an entry of the range is not run now. What is owed instead is added to the list.
+    fn leave_out(
+        &self,
+        now: Moment,
+        mirror: &Mirror,
+        path: &RelPath,
+        need: Need,
+        epoch: Epoch,
+        left_out: &mut Vec<Obligation>,
+    ) -> bool {
+        // It fails, and waits for its next try: that includes this change now, and comes soon.
+        let failed = mirror.failed_at(path).and_then(|id| mirror.backlog.get(id));
+        if let Some(known) = failed.filter(|it| !it.gates.are_open(now) && !it.need.is_within())
+            && let Cause::Failed { reason, backoff } = &known.cause
+        {
+            let soon = now + mirror.terms.retry.first;
+            let mut gates = known.gates.clone();
+            gates.not_before = gates.not_before.map(|moment| moment.min(soon));
+            let cause = Cause::Failed { reason: reason.clone(), backoff: backoff.clone() };
+            let (need, mark) = (known.need | need, known.mark.min(epoch));
+            let owed = mirror.owed(now, path.clone(), need, cause, mark);
+            left_out.push(Obligation { gates, since: known.since, ..owed });
+            return true;
+        }
+        // A large file that is being sent is not sent a second time meanwhile.
+        let is_sent = |it: &&Assigned| it.compares.is_none() && it.paths.contains(path);
+        if let Some(large) = mirror.slow.as_ref().filter(is_sent) {
+            let mut owed = mirror.owed(now, path.clone(), need, Cause::Large, epoch);
+            owed.gates.after = Some(large.id);
+            left_out.push(owed);
+            return true;
+        }
+        false
+    }
+
+    fn assign_slow(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        assignment: AssignmentId,
+    ) -> Option<Assignment> {
+        let head = self.log.head();
+        let mirror = self.mirrors.get_mut(id)?;
+        // Large files first: a comparison may take hours.
+        let is_large = |it: &Obligation| matches!(it.cause, Cause::Large);
+        let order = |it: &Obligation| (!is_large(it), it.cause.is_scheduled());
+        let (named, first) = mirror.due(now, Lane::Slow).min_by_key(|(id, it)| (order(it), *id))?;
+        let (path, need) = (first.path.clone(), first.need);
+        let is_doubt = !first.cause.is_scheduled();
+        let compares = (!is_large(first)).then(|| match need.wants_contents() {
+            true => Depth::Contents,
+            false => Depth::Times,
+        });
+        let work = match compares {
+            Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
+            None => Work::Push(vec![(path.clone(), need)]),
+        };
+        let from = mirror.cursor;
+        let scope = Scope::of_paths([(path.clone(), need.is_within())]);
+        mirror.writers.begin(assignment, head, scope);
+        mirror.slow = Some(Assigned {
+            id: assignment,
+            from,
+            to: from,
+            named: vec![named],
+            renames: Vec::new(),
+            paths: vec![path],
+            compares,
+        });
+        Some(Assignment {
+            id: assignment,
+            lane: Lane::Slow,
+            from,
+            to: from,
+            work,
+            lost: BTreeMap::new(),
+            extras: BTreeSet::new(),
+            renames: Vec::new(),
+            is_shared: false,
+            is_suspicious: mirror.is_suspicious,
+        })
+    }
+
+    /// Renames whose new names are among the items. What may share a file with an old name is not filled from elsewhere
+    /// before that is put right.
+    fn usable_renames(
+        &self,
+        id: &MirrorId,
+        cursor: Epoch,
+        items: &BTreeMap<RelPath, Need>,
+    ) -> Vec<Move> {
+        let mirror = &self.mirrors[id];
+        let is_pair = |it: &Obligation| matches!(it.cause, Cause::Renamed { .. });
+        let pairs: Vec<&Obligation> =
+            mirror.backlog.iter().map(|(_, it)| it).filter(|it| is_pair(it)).collect();
+        if pairs.len() >= MOVES_MAX {
+            return Vec::new();
+        }
+        let mut renames = self.log.renames_above(cursor);
+        renames.retain(|it| !pairs.iter().any(|pair| pair.touches(&it.to) || pair.touches(&it.from)));
+        renames.retain_mut(|it| {
+            let is_named = items.get(&it.to).is_some_and(|need| need.wants_contents());
+            let is_within = |above: RelPath| items.get(&above).is_some_and(|need| need.is_within());
+            it.is_exact &= is_named;
+            is_named || it.to.ancestors().any(is_within)
+        });
+        renames
+    }
+
+    /// Whether exact renames can be trusted on this mirror: no obligation and no other writer touches either name.
+    pub fn trusts_renames(&self, id: &MirrorId, assignment: AssignmentId, renames: &[Move]) -> bool {
+        let Some(mirror) = self.mirrors.get(id) else { return false };
+        let own = mirror.fresh.as_ref().map(|assigned| assigned.renames.as_slice());
+        let own = own.unwrap_or_default();
+        let is_touched = |path: &RelPath| {
+            mirror.writers.touch(path, assignment)
+                || mirror.backlog.around(path).iter().any(|id| {
+                    let is_scheduled = |it: &Obligation| it.cause.is_scheduled();
+                    !own.contains(id) && !mirror.backlog.get(*id).is_some_and(is_scheduled)
+                })
+        };
+        !renames.iter().any(|it| is_touched(&it.from) || is_touched(&it.to))
+    }
+}

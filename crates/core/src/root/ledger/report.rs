@@ -1,0 +1,136 @@
+//! How mirrors stand: computed from log, obligations and writers.
+
+use super::Ledger;
+use crate::data::change::{Epoch, Lane};
+use crate::data::ids::MirrorId;
+use crate::data::moment::Moment;
+use crate::data::path::RelPath;
+use crate::root::backlog::{Cause, Obligation};
+use crate::root::mirror::Mirror;
+
+/// How a mirror stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The newest epoch to which a flush would find everything here, failed paths and waiting deletions aside.
+    pub epoch: Epoch,
+    /// Changed paths above the cursor, and obligations.
+    pub pending: usize,
+    /// When the oldest change came that it lacks.
+    pub behind_since: Option<Moment>,
+    /// Whether it is compared, or is to be, because something is in doubt.
+    pub owes_walk: bool,
+    /// Failed paths with their reasons.
+    pub stuck: Vec<(RelPath, String)>,
+    /// How many fail.
+    pub stuck_total: usize,
+    /// Paths that are brought once more, and large files.
+    pub repeated: usize,
+    /// Entries whose deletion waits for a person.
+    pub held_deletions: u64,
+    /// A writer may change what is there.
+    pub may_change: bool,
+    /// When what was cut off must be dead.
+    pub repeats_at: Option<Moment>,
+    /// Nothing is owed, scheduled checks aside, and no writer endangers anything.
+    pub is_settled: bool,
+}
+
+impl Ledger {
+    /// How a mirror stands; names at most `stuck_max` of its failed paths.
+    pub fn standing(&self, id: &MirrorId, stuck_max: usize) -> Option<Standing> {
+        let mirror = self.mirrors.get(id)?;
+        let head = self.log.head();
+        let above = self.log.count(mirror.cursor, head);
+        let count = |is_it: fn(&Obligation) -> bool| {
+            mirror.backlog.iter().filter(|(_, it)| is_it(it)).count()
+        };
+        let failed = mirror.backlog.iter().filter_map(|(_, it)| match &it.cause {
+            Cause::Failed { reason, .. } => Some((it.path.clone(), reason.clone())),
+            _ => None,
+        });
+        let held = count(|it| it.gates.awaits_approval) as u64;
+        let backlog = count(|it| !it.cause.is_scheduled() && !matches!(it.cause, Cause::Walk));
+        Some(Standing {
+            epoch: self.flushed_to(mirror),
+            pending: above + backlog,
+            behind_since: self.behind_since(mirror),
+            owes_walk: mirror.owes_walk(),
+            stuck: failed.take(stuck_max).collect(),
+            stuck_total: count(|it| matches!(it.cause, Cause::Failed { .. })),
+            repeated: count(|it| {
+                matches!(
+                    it.cause,
+                    Cause::Interference
+                        | Cause::Large
+                        | Cause::Restarted
+                        | Cause::Renamed { .. }
+                        | Cause::Leftovers
+                )
+            }),
+            held_deletions: held,
+            may_change: mirror.writers.endanger(None),
+            repeats_at: mirror.writers.next_expiry(mirror.terms.receiver_life),
+            is_settled: self.is_settled(mirror),
+        })
+    }
+
+    /// Whether everything that is known is on this mirror.
+    fn is_settled(&self, mirror: &Mirror) -> bool {
+        let head = self.log.head();
+        let is_harmless = |lane: Lane| {
+            mirror.assigned(lane).is_none_or(|assigned| {
+                assigned.named.iter().all(|id| {
+                    mirror.backlog.get(*id).is_some_and(|it| it.cause.is_scheduled())
+                })
+            })
+        };
+        mirror.cursor == head
+            && mirror.backlog.is_empty()
+            && mirror.fresh.is_none()
+            && is_harmless(Lane::Slow)
+            && !mirror.writers.endanger(None)
+    }
+
+    /// The newest epoch such that nothing that came up to it is owed, and no writer endangers it. What fails, or waits for a
+    /// person or a volume, is named and not waited for.
+    fn flushed_to(&self, mirror: &Mirror) -> Epoch {
+        let is_awaited = |it: &Obligation| {
+            !it.cause.is_scheduled()
+                && !matches!(it.cause, Cause::Failed { .. })
+                && !it.gates.awaits_approval
+                && it.gates.volume.is_none()
+        };
+        let owed = mirror.backlog.iter().filter(|(_, it)| is_awaited(it)).map(|(_, it)| it.mark);
+        let owed = owed.min().map(|mark| Epoch(mark.0.saturating_sub(1)));
+        let writers = mirror.writers.iter().filter(|(_, it)| it.endangers).map(|(_, it)| it.start);
+        [owed, writers.min()].into_iter().flatten().fold(mirror.cursor, Epoch::min)
+    }
+
+    /// When the oldest change came that the mirror lacks; since when it is in doubt, if that was before.
+    fn behind_since(&self, mirror: &Mirror) -> Option<Moment> {
+        let above = self.log.first_change_above(mirror.cursor);
+        let owed = mirror.backlog.iter().filter(|(_, it)| !it.cause.is_scheduled());
+        above.into_iter().chain(owed.map(|(_, it)| it.since)).min()
+    }
+
+    /// Whether anything that was cut off may still change a mirror, so that an end now is not clean.
+    pub fn may_change(&self) -> bool {
+        self.mirrors.values().any(|mirror| mirror.writers.has_cut_off())
+    }
+
+    /// What a check found different is no drift if it changed here since this epoch.
+    pub fn changed_since(&self, epoch: Epoch, path: &RelPath) -> bool {
+        self.log.changed_since(epoch, path)
+    }
+
+    /// Whether a path, or something above it, is on its way to this mirror.
+    pub fn covers(&self, id: &MirrorId, path: &RelPath) -> bool {
+        self.mirrors.get(id).is_some_and(|mirror| {
+            let is_owed = |it: &Obligation| it.touches(path);
+            self.log.changed_since(mirror.cursor, path)
+                || mirror.backlog.around(path).iter().any(|id| {
+                    mirror.backlog.get(*id).is_some_and(is_owed)
+                })
+        })
+    }
+}
