@@ -5,6 +5,7 @@ pub mod change_log;
 pub mod checkpoint;
 pub mod collator;
 pub mod debts;
+pub mod deletions;
 pub mod epoch;
 pub mod renames;
 pub mod shared_batch;
