@@ -329,8 +329,7 @@ impl DeletionAccount {
         self.exceeded.map(|exceeded| exceeded.since)
     }
 
-    /// Units that wait for a person, or for entries to come back. While that are some, their counts should be
-    /// certain: see [`EntryCount::needs_count`](crate::source::entry_count::EntryCount::needs_count).
+    /// Units that wait for a person or for entries to come back, each with its loss.
     pub fn waiting_units(&self) -> impl Iterator<Item = (&Unit, u64)> {
         let losing = self.units.iter().filter(|(_, it)| it.loss() > 0);
         losing.filter(|_| self.exceeded.is_some()).map(|(unit, it)| (unit, it.loss()))

@@ -355,7 +355,7 @@ fn a_unit_of_unknown_size_waits_until_it_is_counted() {
     }
     story.settle();
     assert_eq!(story.may_delete("a/b", 1), Permission::Free);
-    assert_eq!(story.account.totals().loss, 101);
+    assert_eq!(story.account.totals().loss, 100);
 }
 
 #[test]
