@@ -193,3 +193,26 @@ pub const LOOKERS_MAX: usize = 1_000;
 
 /// Without an event for so long, the stream of events says that it is still there.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// Units of a root whose entries are counted apart; the smallest beyond are one. With their marks about 10 MB at
+/// the very most, and few directories have as many children.
+pub const UNITS_MAX: usize = 10_000;
+
+/// Steps in which `max_delete_window` passes: a mark is kept for the window and at most a 64th of it longer.
+pub const WINDOW_STEPS: u32 = 64;
+
+/// A unit is counted again when the files that renames may have replaced there are this part of it: so its count
+/// is at most 5 % low, and a rename costs the listing of 20 names.
+pub const RECOUNT_PART: u64 = 20;
+
+/// Marks are written again when together they moved by this part of their sum: after an unclean stop a loss is
+/// known to 5 % of all entries.
+pub const MARKS_WRITE_PART: u64 = 20;
+
+/// Names on a list of deletions that wait for approval; beyond, those of one unit become one entry. More than a
+/// person reads.
+pub const APPROVAL_NAMES_MAX: usize = 10_000;
+
+/// Approved names that are remembered, and changes that make parts of them void: two full lists. Of more the oldest
+/// are forgotten, and asked for again.
+pub const APPROVALS_MAX: usize = 20_000;

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::data::name::Escaped;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::data::name::{Escaped, unescape};
 
 /// A path relative to its Root: components joined by single slashes, none of them empty, `.` or `..`.
 /// The Root itself is the empty path. Any byte but NUL may stand in a component.
@@ -168,6 +170,20 @@ impl fmt::Debug for RelPath {
     }
 }
 
+impl Serialize for RelPath {
+    /// As text, escaped; the root is the empty text.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Escaped(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for RelPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&unescape(&text)).map_err(serde::de::Error::custom)
+    }
+}
+
 impl From<&str> for RelPath {
     /// For literals in tests.
     fn from(text: &str) -> Self {
@@ -185,6 +201,15 @@ mod tests {
             assert!(RelPath::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
         assert!(RelPath::parse(b"a/\xff\n*/..b").is_ok());
+    }
+
+    #[test]
+    fn any_name_is_kept_as_text() {
+        let path = RelPath::parse(b"a/\xff\n\\b").expect("no component is bad");
+        let text = Escaped(path.as_bytes()).to_string();
+        let text: serde::de::value::StringDeserializer<serde::de::value::Error> =
+            serde::de::IntoDeserializer::into_deserializer(text);
+        assert_eq!(RelPath::deserialize(text), Ok(path));
     }
 
     #[test]

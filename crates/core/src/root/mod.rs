@@ -5,6 +5,7 @@ pub mod batch;
 pub mod change_log;
 pub mod checkpoint;
 pub mod collator;
+pub mod deletions;
 pub mod epoch;
 pub mod ledger;
 pub mod mirror;

@@ -1,0 +1,274 @@
+//! Deletions that wait for a person, as a numbered list.
+
+use std::collections::BTreeMap;
+
+use crate::data::change::Epoch;
+use crate::data::limits::APPROVAL_NAMES_MAX;
+use crate::data::path::RelPath;
+use crate::source::entry_count::{is_top, top_of};
+
+/// One entry of the list: a topmost name that is to be deleted, or many of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The name. With more than one name, the directory directly in the root that they lie in, or the root for
+    /// names that lie directly in it.
+    pub path: RelPath,
+    /// The newest epoch of any of the names.
+    pub epoch: Epoch,
+    /// Entries that would be deleted, the names included.
+    pub entries: u64,
+    /// How many names this is. More than one, if there were too many to list.
+    pub names: u64,
+}
+
+/// A list as a person was shown it. It stays as it is until it is approved, or nothing waits any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownList {
+    /// What the approval names.
+    pub number: u64,
+    /// In order of their paths.
+    pub entries: Vec<Waiting>,
+}
+
+/// Why nothing was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApproveError {
+    /// Another list was shown since, or the list was used, or ended by itself.
+    #[error(
+        "Cannot approve list {asked} of deletions: the current list is {current}. Read it, and approve {current}."
+    )]
+    NotCurrent {
+        /// The number that was given.
+        asked: u64,
+        /// The number to give.
+        current: u64,
+    },
+    /// No list has been shown that is still current.
+    #[error(
+        "Cannot approve list {asked} of deletions: it was used, or the files are back. No list is current. Show \
+         the list first; it has the number to approve."
+    )]
+    NoneCurrent {
+        /// The number that was given.
+        asked: u64,
+    },
+}
+
+/// The deletions of one root, or the extras of one mirror, that wait for approval. Names that were shown are never
+/// joined with names that were not: these come with the next list.
+#[derive(Debug, Default)]
+pub struct ApprovalList {
+    /// Not shown yet. No single name lies below another.
+    waiting: BTreeMap<RelPath, Waiting>,
+    shown: Option<ShownList>,
+    /// Of the newest list.
+    number: u64,
+}
+
+impl ApprovalList {
+    /// A list whose number will be the next after this. The numbers of one list must never be given twice, or an
+    /// approval given before a restart could mean another list: the number is on disk before a list is shown.
+    pub fn new(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    /// The number of the newest list.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The deletion of this name waits, with so many entries, itself included. Told again, it changes nothing.
+    pub fn add(&mut self, path: &RelPath, epoch: Epoch, entries: u64) {
+        let is_shown = self.shown.iter().flat_map(|shown| &shown.entries);
+        if is_shown.into_iter().any(|it| it.epoch >= epoch && it.covers(path)) {
+            return;
+        }
+        let joined = joined_path(path);
+        let above = path.ancestors().chain([path.clone(), joined]);
+        let known = above.into_iter().find(|above| {
+            self.waiting.get(above).is_some_and(|it| it.names == 1 || it.covers(path))
+        });
+        if let Some(known) = known {
+            let it = self.waiting.get_mut(&known).expect("it was just found");
+            // A joined entry can't tell which names it counts already: one that is told again has an epoch that
+            // is known.
+            if it.names > 1 && epoch > it.epoch {
+                it.names += 1;
+                it.entries = it.entries.saturating_add(entries);
+            } else if it.path == *path {
+                it.entries = it.entries.max(entries);
+            }
+            it.epoch = it.epoch.max(epoch);
+            return;
+        }
+        let (mut epoch, below) = (epoch, self.names_below(path));
+        for name in below {
+            epoch = epoch.max(self.waiting.remove(&name).map_or(epoch, |it| it.epoch));
+        }
+        self.waiting.insert(path.clone(), Waiting { path: path.clone(), epoch, entries, names: 1 });
+        if self.waiting.len() > APPROVAL_NAMES_MAX {
+            self.join();
+        }
+    }
+
+    /// This name changed: what is listed at, above or below it, and was not shown, is asked for anew.
+    pub fn note_changed(&mut self, path: &RelPath, epoch: Epoch) {
+        let related: Vec<RelPath> =
+            path.ancestors().chain([path.clone()]).chain(self.names_below(path)).collect();
+        for name in related {
+            if self.waiting.get(&name).is_some_and(|it| it.names == 1 && it.epoch < epoch) {
+                self.waiting.remove(&name);
+            }
+        }
+    }
+
+    /// Removes entries that do not wait any more from what was not shown.
+    pub fn retain(&mut self, mut waits: impl FnMut(&Waiting) -> bool) {
+        self.waiting.retain(|_, it| waits(it));
+    }
+
+    /// Nothing waits any more.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.shown = None;
+    }
+
+    /// The list as it was shown and not used yet.
+    pub fn shown(&self) -> Option<&ShownList> {
+        self.shown.as_ref()
+    }
+
+    /// The list to show: the one that was shown, or else everything that waits, under a new number. None if
+    /// nothing waits.
+    pub fn show(&mut self) -> Option<&ShownList> {
+        if self.shown.is_none() && !self.waiting.is_empty() {
+            self.number += 1;
+            let entries = std::mem::take(&mut self.waiting).into_values().collect();
+            self.shown = Some(ShownList { number: self.number, entries });
+        }
+        self.shown.as_ref()
+    }
+
+    /// Uses the list that was shown under this number. What came since waits for the next.
+    pub fn approve(&mut self, number: u64) -> Result<ShownList, ApproveError> {
+        match self.shown.take_if(|shown| shown.number == number) {
+            Some(shown) => Ok(shown),
+            None => Err(match &self.shown {
+                Some(shown) => ApproveError::NotCurrent { asked: number, current: shown.number },
+                None => ApproveError::NoneCurrent { asked: number },
+            }),
+        }
+    }
+
+    /// Names and entries that wait and were not shown yet.
+    pub fn not_shown(&self) -> (u64, u64) {
+        let add = |(names, entries): (u64, u64), it: &Waiting| {
+            (names.saturating_add(it.names), entries.saturating_add(it.entries))
+        };
+        self.waiting.values().fold((0, 0), add)
+    }
+
+    /// The single names below this directory.
+    fn names_below(&self, path: &RelPath) -> Vec<RelPath> {
+        let below = match path.below() {
+            Some((start, end)) => self.waiting.range(start..end),
+            None => self.waiting.range::<RelPath, _>(..),
+        };
+        below.filter(|(_, it)| it.names == 1).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Makes one entry of the names of the unit that has most of them.
+    fn join(&mut self) {
+        let mut sizes: BTreeMap<RelPath, usize> = BTreeMap::new();
+        for path in self.waiting.keys() {
+            *sizes.entry(joined_path(path)).or_default() += 1;
+        }
+        let Some((path, _)) = sizes.into_iter().max_by_key(|(_, names)| *names) else { return };
+        let mut joined = Waiting { path, epoch: Epoch::default(), entries: 0, names: 0 };
+        for it in self.waiting.values().filter(|it| joined_path(&it.path) == joined.path) {
+            joined.epoch = joined.epoch.max(it.epoch);
+            joined.entries = joined.entries.saturating_add(it.entries);
+            joined.names += it.names;
+        }
+        self.waiting.retain(|name, _| joined_path(name) != joined.path);
+        self.waiting.insert(joined.path.clone(), joined);
+    }
+}
+
+impl Waiting {
+    /// Whether this entry speaks of the path, epochs aside.
+    pub fn covers(&self, path: &RelPath) -> bool {
+        if self.path.is_root() && self.names > 1 {
+            is_top(path)
+        } else {
+            is_within(path, &self.path)
+        }
+    }
+}
+
+fn is_within(path: &RelPath, directory: &RelPath) -> bool {
+    path == directory || path.is_below(directory)
+}
+
+/// Under which path too many names become one entry.
+fn joined_path(path: &RelPath) -> RelPath {
+    if is_top(path) { RelPath::root() } else { top_of(path).unwrap_or_else(RelPath::root) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[(&str, u64, u64)]) -> ApprovalList {
+        let mut list = ApprovalList::new(0);
+        for (path, epoch, entries) in names {
+            list.add(&(*path).into(), Epoch(*epoch), *entries);
+        }
+        list
+    }
+
+    fn names(list: Option<&ShownList>) -> String {
+        let entries = list.iter().flat_map(|list| &list.entries);
+        let lines: Vec<_> =
+            entries.map(|it| format!("{}@{}:{}", it.path, it.epoch, it.entries)).collect();
+        lines.join(" ")
+    }
+
+    #[test]
+    fn the_topmost_names_are_listed() {
+        let mut list =
+            list(&[("a/b", 1, 1), ("a/c", 3, 5), ("b", 1, 1), ("a", 2, 9), ("a/d", 4, 1)]);
+        assert_eq!(names(list.show()), "a@4:9 b@1:1");
+    }
+
+    #[test]
+    fn a_shown_list_stays_as_it_is_until_used() {
+        let mut list = list(&[("a/b", 1, 1)]);
+        assert_eq!(list.show().map(|shown| shown.number), Some(1));
+        list.add(&"a".into(), Epoch(2), 7);
+        list.add(&"a/b".into(), Epoch(1), 1);
+        list.note_changed(&"a/b".into(), Epoch(3));
+        assert_eq!(names(list.show()), "a/b@1:1");
+        assert_eq!(list.approve(2), Err(ApproveError::NotCurrent { asked: 2, current: 1 }));
+        assert_eq!(list.approve(1).map(|shown| shown.entries.len()), Ok(1));
+        assert_eq!(list.approve(1), Err(ApproveError::NoneCurrent { asked: 1 }));
+        assert_eq!(
+            list.show(),
+            None,
+            "the name came back, and is told anew if it is missing again"
+        );
+        list.add(&"a".into(), Epoch(4), 7);
+        assert_eq!(list.show().map(|shown| shown.number), Some(2));
+    }
+
+    #[test]
+    fn too_many_names_become_one_entry_of_their_unit() {
+        let mut list = list(&[("b/x", 1, 1), ("f", 1, 1)]);
+        for number in 0..=APPROVAL_NAMES_MAX as u64 {
+            list.add(&format!("a/{number}").as_str().into(), Epoch(number), 2);
+        }
+        let all = APPROVAL_NAMES_MAX as u64 + 1;
+        assert_eq!(list.not_shown(), (all + 2, 2 * all + 2));
+        assert_eq!(names(list.show()), format!("a@{}:{} b/x@1:1 f@1:1", all - 1, 2 * all));
+    }
+}

@@ -1,0 +1,106 @@
+//! Deletions that a person approved.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::change::Epoch;
+use crate::data::limits::APPROVALS_MAX;
+use crate::data::path::RelPath;
+use crate::root::deletions::approval_list::Waiting;
+use crate::source::entry_count::is_top;
+
+/// Names whose deletion was approved, each with everything below it, up to the epoch that was shown. A newer entry
+/// of the log at, above or below a name makes the approval void there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approvals {
+    approved: BTreeMap<RelPath, Epoch>,
+    /// All names directly in the root that were missing then, though not what is below them.
+    top: Option<Epoch>,
+    /// What changed below an approved name, or in the root.
+    changed: BTreeMap<RelPath, Epoch>,
+}
+
+impl Approvals {
+    /// A person approved this entry of a list.
+    pub fn add(&mut self, entry: &Waiting) {
+        if entry.path.is_root() && entry.names > 1 {
+            self.top = self.top.max(Some(entry.epoch));
+        } else {
+            let known = self.approved.entry(entry.path.clone()).or_default();
+            *known = entry.epoch.max(*known);
+        }
+        self.bound();
+    }
+
+    /// Whether the deletion of this path, which has this epoch, was approved.
+    pub fn covers(&self, path: &RelPath, epoch: Epoch) -> bool {
+        let above = |path: &RelPath| std::iter::once(path.clone()).chain(path.ancestors());
+        let top = self.top.filter(|_| is_top(path));
+        let approved = above(path).filter_map(|name| self.approved.get(&name).copied());
+        let Some(approved) = approved.chain(top).max().filter(|approved| *approved >= epoch) else {
+            return false;
+        };
+        let at_or_above = above(path).filter_map(|name| self.changed.get(&name).copied());
+        let below =
+            path.below().into_iter().flat_map(|(start, end)| self.changed.range(start..end));
+        let mut changed = at_or_above.chain(below.map(|(_, epoch)| *epoch));
+        changed.all(|changed| changed <= approved)
+    }
+
+    /// The log has an entry of this epoch for the path. Returns whether that made an approval void.
+    pub fn note_changed(&mut self, path: &RelPath, epoch: Epoch) -> bool {
+        if self.approved.is_empty() && self.top.is_none() {
+            return false;
+        }
+        let below = match path.below() {
+            Some((start, end)) => self.approved.range(start..end),
+            None => self.approved.range::<RelPath, _>(..),
+        };
+        let here = below.chain(self.approved.get_key_value(path));
+        let void: Vec<RelPath> =
+            here.filter(|(_, it)| **it < epoch).map(|(name, _)| name.clone()).collect();
+        for name in &void {
+            self.approved.remove(name);
+        }
+        let above = path.ancestors().filter_map(|name| self.approved.get(&name).copied());
+        let is_inside = above.chain(self.top).any(|approved| approved < epoch);
+        if is_inside {
+            let known = self.changed.entry(path.clone()).or_default();
+            *known = epoch.max(*known);
+            self.bound();
+        }
+        !void.is_empty() || is_inside
+    }
+
+    /// These were approved too.
+    pub fn join(&mut self, other: Self) {
+        let join = |into: &mut BTreeMap<RelPath, Epoch>, from: BTreeMap<RelPath, Epoch>| {
+            for (path, epoch) in from {
+                let known = into.entry(path).or_default();
+                *known = epoch.max(*known);
+            }
+        };
+        join(&mut self.approved, other.approved);
+        join(&mut self.changed, other.changed);
+        self.top = self.top.max(other.top);
+        self.bound();
+    }
+
+    /// No mirror has to delete anything of this epoch or an older one any more.
+    pub fn trim(&mut self, floor: Epoch) {
+        self.approved.retain(|_, approved| *approved > floor);
+        self.top = self.top.filter(|approved| *approved > floor);
+        if self.approved.is_empty() && self.top.is_none() {
+            self.changed.clear();
+        }
+    }
+
+    /// Forgets the oldest approvals while there are too many: they are asked for again.
+    fn bound(&mut self) {
+        while self.approved.len() + self.changed.len() > APPROVALS_MAX {
+            let oldest = self.approved.values().copied().chain(self.top).min();
+            self.trim(oldest.unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,601 @@
+//! How many entries a root holds, per unit: the levels that the deletion account is kept of.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::limits::{RECOUNT_PART, UNITS_MAX};
+use crate::data::path::RelPath;
+
+/// A part of a root that is counted apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Unit {
+    /// The files directly in the root, and other entries there that are not directories.
+    Files,
+    /// A directory directly in the root, and everything in it.
+    Directory(RelPath),
+    /// All directories directly in the root for which there was no unit left, see [`UNITS_MAX`].
+    Rest,
+}
+
+/// What a name stood for that was deleted or renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Anything but a directory.
+    File,
+    /// A directory with this number of included entries below it, itself not counted.
+    Directory(u64),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What became of one unit since the changes were taken last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitChange {
+    /// Which unit.
+    pub unit: Unit,
+    /// Entries that it holds at least. None while that is unknown: the unit must be counted first.
+    pub now: Option<u64>,
+    /// Entries that came from other units (positive) or went to them (negative) by renames. The mark of the
+    /// unit moves by as much.
+    pub moved: i64,
+}
+
+/// The number of included entries of a root per [`Unit`].
+///
+/// It is fed with facts about the source. A scan ([`Self::set`]) is the first of them; what is told before counts
+/// for nothing. Counts are lower bounds: a file that is renamed may replace another, and no event says so. Such
+/// renames are counted, and the unit is counted again before they make a difference. A count that is found too low
+/// raises the level, which is harmless; one that is too high would look like a loss.
+///
+/// Each fact costs O(log units), the length of `free_to_delete` aside. Units are never divided or merged while they
+/// hold entries.
+#[derive(Debug)]
+pub struct EntryCount {
+    /// Trees that are not counted.
+    free_to_delete: Vec<RelPath>,
+    units: BTreeMap<Unit, Counted>,
+    /// Units that changed since the changes were taken, and what renames moved into them.
+    changed: BTreeMap<Unit, i64>,
+    is_scanned: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    now: u64,
+    /// Files that were renamed to a name here. Each of them is an entry more, if it replaced none.
+    doubtful: u64,
+    knowledge: Knowledge,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Knowledge {
+    #[default]
+    Known,
+    Unknown,
+    /// It was unknown, and a count has been asked for.
+    Counting,
+}
+
+impl Counted {
+    fn is_empty(self) -> bool {
+        self.now == 0 && self.knowledge == Knowledge::Known
+    }
+}
+
+impl EntryCount {
+    /// Counts nothing in these trees: their deletions are free.
+    pub fn new(free_to_delete: Vec<RelPath>) -> Self {
+        Self { free_to_delete, units: BTreeMap::new(), changed: BTreeMap::new(), is_scanned: false }
+    }
+
+    /// A name appeared that was not there. A directory is counted as one entry; what is in it is told by itself.
+    pub fn came(&mut self, path: &RelPath, is_directory: bool) {
+        if !self.is_free(path) {
+            let unit = self.unit_for(path, is_directory);
+            self.change(unit, |it| it.now += 1);
+        }
+    }
+
+    /// A name was renamed into the root from elsewhere. A file may have replaced another.
+    pub fn arrived(&mut self, path: &RelPath, size: Size) {
+        if self.is_free(path) {
+            return;
+        }
+        let unit = self.unit_for(path, size != Size::File);
+        match size {
+            Size::File => self.change(unit, |it| it.doubtful += 1),
+            Size::Directory(below) if !self.is_above_free(path) => {
+                self.change(unit, |it| it.now += below + 1);
+            }
+            Size::Directory(_) | Size::Unknown => self.lose_count(unit),
+        }
+    }
+
+    /// A name was deleted, or renamed to a place outside the root.
+    pub fn went(&mut self, path: &RelPath, size: Size) {
+        if self.is_free(path) {
+            return;
+        }
+        let own = Unit::Directory(path.clone());
+        if size != Size::File && self.holds_entries(&own) {
+            // The whole unit is gone, however large it was.
+            return self.change(own, |it| *it = Counted::default());
+        }
+        match size {
+            Size::File => {
+                let unit = self.unit_for(path, false);
+                self.subtract(unit, 1);
+            }
+            Size::Directory(below) if !self.is_above_free(path) => {
+                let unit = self.unit_for(path, true);
+                self.subtract(unit, below + 1);
+            }
+            Size::Directory(_) => {
+                let unit = self.unit_for(path, true);
+                self.lose_count(unit);
+            }
+            Size::Unknown if is_top(path) && !self.holds_entries(&Unit::Rest) => {
+                self.subtract(Unit::Files, 1);
+            }
+            Size::Unknown => {
+                let directory = self.unit_for(path, true);
+                self.lose_count(directory);
+                if is_top(path) {
+                    self.lose_count(Unit::Files);
+                }
+            }
+        }
+    }
+
+    /// A name was renamed within the root. What a renamed directory holds moves from mark to mark.
+    pub fn moved(&mut self, from: &RelPath, to: &RelPath, size: Size) {
+        let is_free = self.is_free(from) || self.is_free(to);
+        if is_free || size == Size::File {
+            let is_within = !is_free && self.unit_for(from, false) == self.unit_for(to, false);
+            if !is_free && !is_within {
+                let unit = self.unit_for(from, false);
+                self.shift(unit, -1);
+            }
+            self.went(from, size);
+            return self.arrived(to, size);
+        }
+        let (source, target) = (self.unit_for(from, true), self.unit_for(to, true));
+        let is_mixed = self.is_above_free(from) || self.is_above_free(to);
+        if source == target && !is_mixed {
+            return;
+        }
+        let entries = match size {
+            _ if is_mixed => None,
+            _ if source == Unit::Directory(from.clone()) && self.is_known(&source) => {
+                Some(self.now(&source))
+            }
+            Size::Directory(below) => Some(below + 1),
+            Size::File | Size::Unknown => None,
+        };
+        if let Some(entries) = entries {
+            let size = i64::try_from(entries).unwrap_or(i64::MAX);
+            self.shift(source.clone(), -size);
+            self.shift(target.clone(), size);
+            self.subtract(source, entries);
+            self.change(target, |it| it.now += entries);
+        } else {
+            self.went(from, Size::Unknown);
+            self.lose_count(target);
+        }
+    }
+
+    /// A full scan found this: for each directory, the root included, the number of included entries directly in
+    /// it. Units that hold a volume which is not mounted keep what they held, if that was more.
+    pub fn set(&mut self, counts: impl IntoIterator<Item = (RelPath, u64)>, unmounted: &[RelPath]) {
+        let mut files: i64 = 0;
+        let mut found: BTreeMap<RelPath, i64> = BTreeMap::new();
+        for (directory, entries) in counts {
+            let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+            let Some(top) = top_of(&directory) else {
+                files += entries;
+                continue;
+            };
+            let is_top = top == directory;
+            files -= i64::from(is_top);
+            if !self.is_free(&directory) {
+                *found.entry(top).or_default() += entries + i64::from(is_top);
+            } else if !is_top && self.free_to_delete.contains(&directory) {
+                // Its parent counted it.
+                *found.entry(top).or_default() -= 1;
+            }
+        }
+        let mut sizes: Vec<(u64, RelPath)> =
+            found.into_iter().map(|(top, size)| (u64::try_from(size).unwrap_or(0), top)).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let old = std::mem::take(&mut self.units);
+        let is_divided = old.get(&Unit::Rest).is_some_and(|rest| !rest.is_empty());
+        let known = old.keys().filter(|unit| matches!(unit, Unit::Directory(_))).count();
+        let mut room = if is_divided { 0 } else { UNITS_MAX.saturating_sub(known) };
+        let mut units: BTreeMap<Unit, u64> = old.keys().map(|unit| (unit.clone(), 0)).collect();
+        units.insert(Unit::Files, u64::try_from(files).unwrap_or(0));
+        for (size, top) in sizes {
+            let own = Unit::Directory(top);
+            let is_known = units.contains_key(&own);
+            let unit = if is_known || room > 0 { own } else { Unit::Rest };
+            room = room.saturating_sub(usize::from(!is_known));
+            *units.entry(unit).or_default() += size;
+        }
+        for (unit, mut now) in units {
+            let holds = |path: &RelPath| match &unit {
+                Unit::Directory(top) => path == top || path.is_below(top),
+                Unit::Rest => true,
+                Unit::Files => false,
+            };
+            if unmounted.iter().any(holds) {
+                now = now.max(old.get(&unit).map_or(0, |it| it.now));
+            }
+            self.changed.entry(unit.clone()).or_default();
+            self.units.insert(unit, Counted { now, ..Counted::default() });
+        }
+        self.is_scanned = true;
+    }
+
+    /// Units that must be counted, each told once: their size is unknown, or renames made it doubtful.
+    /// [`Self::counted`] is the answer; for [`Unit::Rest`], [`Self::set`] is.
+    pub fn needs_count(&mut self) -> Vec<Unit> {
+        let needs = |it: &Counted| match it.knowledge {
+            Knowledge::Unknown => true,
+            Knowledge::Known => it.doubtful * RECOUNT_PART > it.now,
+            Knowledge::Counting => false,
+        };
+        let is_doubtful = |it: &Counted| it.knowledge == Knowledge::Known;
+        let mut needed = Vec::new();
+        for (unit, it) in self.units.iter_mut().filter(|(_, it)| needs(it)) {
+            if is_doubtful(it) {
+                it.doubtful = 0;
+            } else {
+                it.knowledge = Knowledge::Counting;
+            }
+            needed.push(unit.clone());
+        }
+        needed
+    }
+
+    /// These units hold so many entries, [`Self::needs_count`] asked. If something of unknown size went meanwhile,
+    /// the unit stays unknown.
+    pub fn counted(&mut self, unit: Unit, entries: u64) {
+        self.change(unit, |it| {
+            it.now = entries;
+            if it.knowledge == Knowledge::Counting {
+                it.knowledge = Knowledge::Known;
+            }
+        });
+    }
+
+    /// What changed since the last call, for [`apply`](crate::root::deletions::DeletionAccount::apply). None
+    /// before the first scan.
+    pub fn take_changes(&mut self) -> Option<Vec<UnitChange>> {
+        if !self.is_scanned {
+            return None;
+        }
+        let units = std::mem::take(&mut self.changed);
+        let changes = units.into_iter().map(|(unit, moved)| {
+            let now = self.is_known(&unit).then(|| self.now(&unit));
+            if self.units.get(&unit).is_some_and(|it| it.is_empty() && it.doubtful == 0) {
+                self.units.remove(&unit);
+            }
+            UnitChange { unit, now, moved }
+        });
+        Some(changes.collect())
+    }
+
+    /// Entries that the unit holds at least.
+    pub fn now(&self, unit: &Unit) -> u64 {
+        self.units.get(unit).map_or(0, |it| it.now)
+    }
+
+    fn is_known(&self, unit: &Unit) -> bool {
+        self.units.get(unit).is_none_or(|it| it.knowledge == Knowledge::Known)
+    }
+
+    fn holds_entries(&self, unit: &Unit) -> bool {
+        self.units.get(unit).is_some_and(|it| !it.is_empty())
+    }
+
+    /// The unit in which an entry of this name is counted.
+    fn unit_for(&self, path: &RelPath, is_directory: bool) -> Unit {
+        if is_top(path) && !is_directory {
+            return Unit::Files;
+        }
+        let own = top_of(path).map_or(Unit::Files, Unit::Directory);
+        let has_room = self.units.len() < UNITS_MAX && !self.holds_entries(&Unit::Rest);
+        if has_room || own == Unit::Files || self.units.contains_key(&own) {
+            own
+        } else {
+            Unit::Rest
+        }
+    }
+
+    fn is_free(&self, path: &RelPath) -> bool {
+        self.free_to_delete.iter().any(|free| path == free || path.is_below(free))
+    }
+
+    fn is_above_free(&self, path: &RelPath) -> bool {
+        self.free_to_delete.iter().any(|free| free.is_below(path))
+    }
+
+    fn change(&mut self, unit: Unit, change: impl FnOnce(&mut Counted)) {
+        if self.is_scanned {
+            change(self.units.entry(unit.clone()).or_default());
+            self.changed.entry(unit).or_default();
+        }
+    }
+
+    fn lose_count(&mut self, unit: Unit) {
+        self.change(unit, |it| it.knowledge = Knowledge::Unknown);
+    }
+
+    fn subtract(&mut self, unit: Unit, entries: u64) {
+        self.change(unit, |it| match it.now.checked_sub(entries) {
+            Some(now) => it.now = now,
+            // Some had never been counted.
+            None => it.knowledge = Knowledge::Unknown,
+        });
+    }
+
+    fn shift(&mut self, unit: Unit, by: i64) {
+        if self.is_scanned {
+            let moved = self.changed.entry(unit).or_default();
+            *moved = moved.saturating_add(by);
+        }
+    }
+}
+
+/// The name directly in the root at or above this path; none for the root.
+pub(crate) fn top_of(path: &RelPath) -> Option<RelPath> {
+    let top = path.as_bytes().split(|byte| *byte == b'/').next().filter(|top| !top.is_empty())?;
+    Some(RelPath::root().join(top))
+}
+
+/// Whether it lies directly in the root.
+pub(crate) fn is_top(path: &RelPath) -> bool {
+    !path.is_root() && !path.as_bytes().contains(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unit(name: &str) -> Unit {
+        Unit::Directory(name.into())
+    }
+
+    fn path(name: &str) -> RelPath {
+        name.into()
+    }
+
+    fn scanned(counts: &[(&str, u64)]) -> EntryCount {
+        scanned_without(counts, &[])
+    }
+
+    /// Directories and the number of entries directly in each.
+    fn scanned_without(counts: &[(&str, u64)], free: &[&str]) -> EntryCount {
+        let mut count = EntryCount::new(free.iter().map(|free| path(free)).collect());
+        count.set(counts.iter().map(|(name, entries)| (path(name), *entries)), &[]);
+        count.take_changes().expect("it was scanned");
+        count
+    }
+
+    #[test]
+    fn a_scan_counts_directories_with_their_entries_and_files_of_the_root_together() {
+        let count = scanned(&[("", 5), ("a", 2), ("a/b", 10), ("c", 0)]);
+        assert_eq!(count.now(&Unit::Files), 3);
+        assert_eq!(count.now(&unit("a")), 1 + 2 + 10);
+        assert_eq!(count.now(&unit("c")), 1);
+    }
+
+    #[test]
+    fn nothing_is_told_before_the_first_scan() {
+        let mut count = EntryCount::new(Vec::new());
+        count.came(&path("a"), false);
+        assert_eq!(count.take_changes(), None);
+        count.set([(path(""), 0)], &[]);
+        let files = UnitChange { unit: Unit::Files, now: Some(0), moved: 0 };
+        assert_eq!(count.take_changes(), Some(vec![files]));
+    }
+
+    #[test]
+    fn entries_come_and_go() {
+        let mut count = scanned(&[("", 1), ("a", 10)]);
+        count.came(&path("a/x"), false);
+        count.came(&path("a/d"), true);
+        count.came(&path("f"), false);
+        count.came(&path("n"), true);
+        count.came(&path("n/x"), false);
+        assert_eq!((count.now(&unit("a")), count.now(&Unit::Files)), (13, 1));
+        assert_eq!(count.now(&unit("n")), 2);
+        count.went(&path("a/d"), Size::Directory(4));
+        count.went(&path("f"), Size::File);
+        count.went(&path("n"), Size::Unknown);
+        let changes = count.take_changes().unwrap();
+        let levels: Vec<_> = changes.into_iter().map(|it| (it.unit, it.now)).collect();
+        let expected = [(Unit::Files, Some(0)), (unit("a"), Some(8)), (unit("n"), Some(0))];
+        assert_eq!(levels, expected);
+    }
+
+    #[test]
+    fn a_unit_of_unknown_size_waits_for_its_count() {
+        let mut count = scanned(&[("", 1), ("a", 10), ("a/b", 3)]);
+        count.went(&path("a/b"), Size::Unknown);
+        assert_eq!(count.take_changes().unwrap()[0].now, None);
+        assert_eq!(count.needs_count(), [unit("a")]);
+        assert_eq!(count.needs_count(), [], "asked for once");
+        count.counted(unit("a"), 10);
+        assert_eq!(count.take_changes().unwrap()[0].now, Some(10));
+        count.went(&path("a/c"), Size::Unknown);
+        count.needs_count();
+        count.went(&path("a/d"), Size::Unknown);
+        count.counted(unit("a"), 5);
+        assert_eq!(count.take_changes().unwrap()[0].now, None, "another went while it was counted");
+        assert_eq!(count.needs_count(), [unit("a")]);
+    }
+
+    #[test]
+    fn a_deletion_of_more_than_was_counted_asks_for_a_count() {
+        let mut count = scanned(&[("", 1), ("a", 2)]);
+        count.went(&path("a/b"), Size::Directory(7));
+        assert_eq!(count.needs_count(), [unit("a")]);
+    }
+
+    #[test]
+    fn renames_between_units_move_entries_and_marks() {
+        let mut count = scanned(&[("", 2), ("a", 1), ("a/d", 20), ("b", 0)]);
+        count.moved(&path("a/d"), &path("b/d"), Size::Directory(20));
+        let changes = count.take_changes().unwrap();
+        assert_eq!(changes[0], UnitChange { unit: unit("a"), now: Some(1), moved: -21 });
+        assert_eq!(changes[1], UnitChange { unit: unit("b"), now: Some(22), moved: 21 });
+        count.moved(&path("b"), &path("c"), Size::Unknown);
+        assert_eq!((count.now(&unit("b")), count.now(&unit("c"))), (0, 22));
+    }
+
+    #[test]
+    fn files_replaced_by_renames_do_not_raise_the_count() {
+        let mut count = scanned(&[("", 1), ("a", 99)]);
+        for _ in 0..5 {
+            count.came(&path("a/.f.tmp"), false);
+            count.moved(&path("a/.f.tmp"), &path("a/f"), Size::File);
+        }
+        assert_eq!(count.now(&unit("a")), 100);
+        assert_eq!(count.needs_count(), []);
+        count.arrived(&path("a/g"), Size::File);
+        assert_eq!(count.needs_count(), [unit("a")], "six of a hundred may be new");
+        assert!(count.take_changes().unwrap()[0].now.is_some(), "and nothing waits for it");
+        count.counted(unit("a"), 106);
+        assert_eq!(count.now(&unit("a")), 106);
+    }
+
+    #[test]
+    fn free_trees_are_not_counted() {
+        let counts = [("", 2), ("a", 3), ("a/tmp", 50), ("a/tmp/x", 50), ("cache", 9)];
+        let mut count = scanned_without(&counts, &["a/tmp", "cache"]);
+        assert_eq!((count.now(&Unit::Files), count.now(&unit("a"))), (0, 3));
+        assert_eq!(count.now(&unit("cache")), 0);
+        count.came(&path("cache/x"), false);
+        count.went(&path("a/tmp/x"), Size::Directory(50));
+        assert_eq!(count.take_changes(), Some(Vec::new()));
+        count.moved(&path("a/f"), &path("cache/f"), Size::File);
+        assert_eq!(count.now(&unit("a")), 2, "moved to where deletions are free: lost");
+        count.went(&path("a"), Size::Directory(52));
+        assert_eq!(count.now(&unit("a")), 0);
+    }
+
+    #[test]
+    fn a_unit_with_an_unmounted_volume_keeps_its_count() {
+        let mut count = scanned(&[("", 2), ("a", 10), ("b", 10)]);
+        count.set([(path(""), 2), (path("a"), 1), (path("b"), 1)], &[path("a/volume")]);
+        assert_eq!((count.now(&unit("a")), count.now(&unit("b"))), (11, 2));
+    }
+
+    #[test]
+    fn the_smallest_of_too_many_units_are_one() {
+        let all = UNITS_MAX as u64 + 10;
+        let name = |number: u64| path(&format!("d{number:06}"));
+        let counts: Vec<_> = (0..all).map(|number| (name(number), number)).collect();
+        let mut count = EntryCount::new(Vec::new());
+        let root = (RelPath::root(), all);
+        count.set(counts.iter().cloned().chain([root.clone()]), &[]);
+        assert_eq!(count.now(&Unit::Rest), (0..10).map(|number| number + 1).sum::<u64>());
+        count.came(&path("new"), true);
+        count.went(&path("new"), Size::Directory(0));
+        count.went(&name(all - 1), Size::Unknown);
+        assert_eq!(count.now(&unit("new")), 0);
+        // A unit that was one of many stays one of them.
+        count.take_changes();
+        count.set(counts.into_iter().chain([root]), &[]);
+        assert_eq!(count.now(&Unit::Rest), (0..10).map(|number| number + 1).sum::<u64>() + all);
+    }
+    /// What is there, and whether it is a directory.
+    type Tree = BTreeMap<RelPath, bool>;
+
+    fn take_out(tree: &mut Tree, path: &RelPath) -> Vec<(RelPath, bool)> {
+        let out: Vec<_> = tree
+            .iter()
+            .filter(|(name, _)| *name == path || name.is_below(path))
+            .map(|(name, is_directory)| (name.clone(), *is_directory))
+            .collect();
+        out.iter().for_each(|(name, _)| drop(tree.remove(name)));
+        out
+    }
+
+    fn true_size(tree: &Tree, count: &EntryCount, unit: &Unit) -> u64 {
+        let is_in = |path: &RelPath, is_directory: bool| {
+            let is_file = is_top(path) && !is_directory;
+            match unit {
+                Unit::Files => is_file,
+                Unit::Directory(top) => !is_file && top_of(path).as_ref() == Some(top),
+                Unit::Rest => false,
+            }
+        };
+        let counted = tree.iter().filter(|(path, _)| !count.is_free(path));
+        counted.filter(|(path, is_directory)| is_in(path, **is_directory)).count() as u64
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_lower_bounds_that_a_count_makes_exact(
+            steps in proptest::collection::vec(
+                (0..4_u8, 0..12_usize, 0..12_usize, any::<bool>(), any::<bool>()),
+                0..60,
+            ),
+        ) {
+            let names = ["a", "b", "f", "a/x", "a/free", "a/free/y", "a/x/z", "b/x", "b/x/y",
+                "b/free", "f/x", "b/q"];
+            let mut tree = Tree::new();
+            let mut count = scanned_without(&[("", 0)], &["a/free"]);
+            for (step, first, second, flag, is_known) in steps {
+                let (path, other) = (path(names[first]), path(names[second]));
+                let size = |out: &[(RelPath, bool)]| match (out[0].1, is_known) {
+                    (false, _) => Size::File,
+                    (true, true) => Size::Directory(out.len() as u64 - 1),
+                    (true, false) => Size::Unknown,
+                };
+                let fits = |tree: &Tree, path: &RelPath| {
+                    let parent = path.parent().expect("it is not the root");
+                    parent.is_root() || tree.get(&parent) == Some(&true)
+                };
+                match step {
+                    0 | 1 if fits(&tree, &path) && !tree.contains_key(&path) => {
+                        tree.insert(path.clone(), flag);
+                        count.came(&path, flag);
+                    }
+                    2 if tree.contains_key(&path) => {
+                        let out = take_out(&mut tree, &path);
+                        count.went(&path, size(&out));
+                    }
+                    3 if tree.contains_key(&path) && !path.is_related(&other) && fits(&tree, &other) => {
+                        let is_directory = tree[&path];
+                        // Only a file replaces a file without a word.
+                        if tree.get(&other).is_some_and(|it| *it || is_directory) {
+                            continue;
+                        }
+                        let out = take_out(&mut tree, &path);
+                        count.moved(&path, &other, size(&out));
+                        tree.extend(out.iter().filter_map(|(name, it)| {
+                            Some((name.rebased(&path, &other)?, *it))
+                        }));
+                    }
+                    _ => (),
+                }
+                for (unit, it) in &count.units {
+                    let size = true_size(&tree, &count, unit);
+                    let is_bound = it.now <= size && size <= it.now + it.doubtful;
+                    prop_assert!(it.knowledge != Knowledge::Known || is_bound, "{unit:?} {it:?} {size}");
+                }
+                if flag {
+                    for unit in count.needs_count() {
+                        let size = true_size(&tree, &count, &unit);
+                        count.counted(unit, size);
+                    }
+                }
+            }
+        }
+    }
+}
