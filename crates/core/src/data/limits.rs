@@ -42,8 +42,18 @@ pub const EXPLORE_TASKS_MAX: usize = 3;
 /// Bytes of a child's standard error that are kept for judging; the rest is counted as unread.
 pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a path inside a root: Linux takes no longer ones (`PATH_MAX`).
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Bytes of one line of rsync's output; a longer one is skipped. The longest of use is an item (12 bytes) with a path
+/// of which rsync writes each byte as five, or a message with one.
+pub const LINE_BYTES_MAX: usize = 128 + 5 * PATH_BYTES_MAX;
+
 /// Differences that a verification names; the rest is counted.
 pub const DIFFERENCES_MAX: usize = 1000;
+
+/// Bytes of these names: [`DIFFERENCES_MAX`] of a thousand bytes each.
+pub const DIFFERENCES_BYTES_MAX: usize = 1 << 20;
 
 /// Entries of a Root among which a witness is looked for.
 pub const WITNESSES_MAX: usize = 256;
