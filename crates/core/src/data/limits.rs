@@ -160,12 +160,6 @@ pub const LARGE_WALK_ENTRIES_MIN: u64 = 100_000;
 /// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
 pub const STALL_AFTER: Duration = Duration::from_secs(2);
 
-/// Deaths of one actor by panic within [`DEATHS_WINDOW`] after which the daemon gives up with code 70.
-pub const DEATHS_MAX: usize = 10;
-
-/// See [`DEATHS_MAX`].
-pub const DEATHS_WINDOW: Duration = Duration::from_secs(60);
-
 /// How long an idle ssh master's health check may take before the master is replaced.
 pub const MASTER_CHECK_WAIT: Duration = Duration::from_secs(5);
 
