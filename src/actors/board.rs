@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::actors::kit::Clock;
 use crate::actors::message::{
-    ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan, RecentRuns,
-    RootReported, RunEnded, StatusSince, Who,
+    ActorDied, ActorRestarted, Checked, ConfigRefused, Counted, Facts, HostReported, NewPlan,
+    RecentRuns, RootReported, RunEnded, StatusSince, Who,
 };
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
 use mirrorball_core::data::limits::{LOOKERS_MAX, RECENT_RUNS_MAX, RECENT_WHY_MAX};
@@ -39,6 +39,8 @@ pub struct BoardActor {
     recent: BTreeMap<MirrorId, VecDeque<RecentRun>>,
     restarts: BTreeMap<HostId, u64>,
     restarts_total: u64,
+    /// Actors that died, and when each is started again.
+    died: BTreeMap<Who, Moment>,
     waiting: Vec<(u64, oneshot::Sender<Arc<Status>>)>,
 }
 
@@ -57,6 +59,7 @@ impl BoardActor {
             recent: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restarts_total: 0,
+            died: BTreeMap::new(),
             waiting: Vec::new(),
         }
     }
@@ -105,19 +108,34 @@ impl BoardActor {
         let reported = self.roots.get(id);
         let report = reported.map(|reported| &reported.report);
         let plan = &self.plan.roots[id];
+        let who = Who::Root(id.clone());
         let source = plan.source.as_os_str();
         let next = plan.walk_at.as_ref().and_then(|times| times.next_after(&self.clock.wall().0));
         RootStatus {
             id: id.clone(),
             source: Escaped(std::os::unix::ffi::OsStrExt::as_bytes(source)).to_string(),
             state: report.map_or(RootState::Opening, |report| report.state),
-            reason: report.and_then(|report| report.reason.clone()),
+            reason: if self.died.contains_key(&who) {
+                Some(who.death_notice())
+            } else {
+                report.and_then(|report| report.reason.clone())
+            },
             head: report.map(|report| report.head).unwrap_or_default(),
             open_paths: report.map_or(0, |report| report.open_paths as u64),
             held_files: report.map_or(0, |report| report.held_files as u64),
             directories: reported.map_or(0, |reported| reported.directories as u64),
             next_walk: next.map(|at| at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true)),
         }
+    }
+
+    /// The actor of a mirror that waits for its restart, and until when.
+    fn died(&self, id: &MirrorId) -> Option<(&Who, Moment)> {
+        let is_one = |who: &Who| match who {
+            Who::Root(root) => *root == id.root,
+            Who::Host(host) => *host == id.host,
+        };
+        let died = self.died.iter().filter(|(who, _)| is_one(who));
+        died.map(|(who, at)| (who, *at)).max_by_key(|(_, at)| *at)
     }
 
     fn last_check(&self, id: &MirrorId) -> Option<CheckStatus> {
@@ -134,7 +152,12 @@ impl BoardActor {
             Some((_, standing, settled)) => (Some(standing), *settled),
             None => (None, false),
         };
-        let host = self.hosts.get(id).cloned().unwrap_or_default();
+        let mut host = self.hosts.get(id).cloned().unwrap_or_default();
+        let died = self.died(id);
+        if let Some((who, restart_at)) = died {
+            (host.last_error, host.retry_at) = (Some(who.death_notice()), Some(restart_at));
+        }
+        let settled = settled && died.is_none();
         let halted = root.is_some_and(|report| report.state == RootState::Halted);
         let behind = standing.and_then(|s| s.behind_since).filter(|_| !settled);
         let stuck = standing.map(|s| s.stuck.as_slice()).unwrap_or_default();
@@ -143,7 +166,10 @@ impl BoardActor {
             root: id.root.clone(),
             host: id.host.clone(),
             target: self.plan.hosts[&id.host].kind.target(&mirror.path),
-            state: state(halted, settled, standing, &host),
+            state: match died {
+                Some(_) if !host.paused => MirrorState::Retrying,
+                _ => state(halted, settled, standing, &host),
+            },
             pending_paths: standing.map_or(0, |s| s.pending as u64),
             lag_seconds: match (settled, standing) {
                 (true, _) => 0.0,
@@ -217,6 +243,10 @@ impl Actor for BoardActor {
 impl Handler<RootReported> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: RootReported, _: &mut Self::Context) {
+        if self.died.contains_key(&Who::Root(message.root.clone())) {
+            // It was said before.
+            return;
+        }
         let same = self.roots.get(&message.root).is_some_and(|old| {
             old.report == message.report
                 && old.directories == message.directories
@@ -292,6 +322,10 @@ impl Handler<NewPlan> for BoardActor {
         }
         self.ends.retain(|id, _| plan.hosts.contains_key(id));
         self.restarts.retain(|id, _| plan.hosts.contains_key(id));
+        self.died.retain(|who, _| match who {
+            Who::Root(id) => plan.roots.contains_key(id),
+            Who::Host(id) => plan.hosts.contains_key(id),
+        });
         self.plan = plan;
         self.changed();
     }
@@ -305,10 +339,23 @@ impl Handler<ConfigRefused> for BoardActor {
     }
 }
 
+impl Handler<ActorDied> for BoardActor {
+    type Result = ();
+    fn handle(&mut self, message: ActorDied, _: &mut Self::Context) {
+        let ActorDied { who, restart_at } = message;
+        if let Who::Root(root) = &who {
+            self.roots.remove(root);
+        }
+        self.died.insert(who, restart_at);
+        self.changed();
+    }
+}
+
 impl Handler<ActorRestarted> for BoardActor {
     type Result = ();
     fn handle(&mut self, message: ActorRestarted, _: &mut Self::Context) {
         self.restarts_total += 1;
+        self.died.remove(&message.who);
         if let Who::Host(host) = message.who {
             *self.restarts.entry(host).or_default() += 1;
         }

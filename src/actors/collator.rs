@@ -416,7 +416,7 @@ impl Handler<Applied> for CollatorActor {
             self.entries = self.entries_now.or(self.entries);
         }
         let held = self.core.held_deletions(&mirror);
-        if held > 0 && held_before == 0 {
+        if held > 0 && held_before == 0 && self.kit.mode == Mode::Live {
             warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
                 "mirror" => %mirror, "deletions" => held);
         }

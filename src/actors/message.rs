@@ -4,6 +4,7 @@
 //! lost; the overseer then starts the actor anew and introduces it, and what was lost is wanted again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -283,13 +284,28 @@ pub struct StuckPaths {
     pub mirror: MirrorId,
 }
 
-/// Overseer to board: an actor died and was started anew. Lost: a count is too low.
+/// Overseer to board: an actor died. What it reported is void until [`ActorRestarted`]. Never lost.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ActorDied {
+    /// Which.
+    pub who: Who,
+    /// When it is started again.
+    pub restart_at: Moment,
+}
+
+/// Overseer to board: an actor that had died was started again. Never lost.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct ActorRestarted {
     /// Which.
     pub who: Who,
 }
+
+/// Anybody to overseer: which actors died and wait for their restart?
+#[derive(Message, Debug)]
+#[rtype(result = "Vec<Who>")]
+pub struct Waiting;
 
 /// Anybody to board: the status once its revision differs from this one; at once for 0.
 #[derive(Message, Debug)]
@@ -315,7 +331,8 @@ pub struct Facts {
     pub mirrors: Vec<(MirrorId, MirrorReport)>,
 }
 
-/// Anybody to any actor: are you there? Of the overseer: is everybody there? The error names who is not.
+/// Anybody to any actor: are you there? Of the overseer: is everybody there who does not wait for a restart? The error
+/// names who is not.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<(), String>")]
 pub struct Ping;
@@ -327,6 +344,30 @@ pub enum Who {
     Root(RootId),
     /// The transfer actor of a Host.
     Host(HostId),
+}
+
+impl Who {
+    /// The name of the Root or the Host.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Root(id) => id.as_str(),
+            Self::Host(id) => id.as_str(),
+        }
+    }
+
+    /// What people are told while it waits for its restart.
+    pub fn death_notice(&self) -> String {
+        format!("An internal error ended the actors of the {self}; they are restarted soon")
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(id) => write!(f, "root {id}"),
+            Self::Host(id) => write!(f, "host {id}"),
+        }
+    }
 }
 
 /// A dying actor's last word to the overseer. Not sent when the whole system ends.

@@ -1,38 +1,43 @@
 //! The overseer: builds the actors from the Plan, starts anew what died, ends everything in good order.
 
+mod restarts;
 mod steer;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{Logger, crit, error, info};
+use slog::{Logger, error, info};
 
 use crate::actors::board::BoardActor;
 use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::message::{
-    ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Mark, Marks, MeetHost,
-    MeetRoot, Pause, Stop, Verify, Who,
+    ActorDied, ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Leave,
+    Mark, Marks, MeetHost, MeetRoot, Pause, Stop, Verify, Waiting, Who,
 };
+use crate::actors::overseer::restarts::Restarts;
 use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
 use crate::actors::transfer::TransferActor;
 use crate::actors::watcher::WatcherActor;
 use mirrorball_core::data::change::Epoch;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
-use mirrorball_core::data::limits::{DEATHS_MAX, DEATHS_WINDOW, DRAIN_WAIT};
+use mirrorball_core::data::limits::DRAIN_WAIT;
 use mirrorball_core::data::moment::Moment;
-use mirrorball_core::data::plan::{Plan, RootPlan};
+use mirrorball_core::data::plan::{Plan, RetryPlan, RootPlan};
 use mirrorball_core::data::step::Differences;
 use mirrorball_core::source::filter::Filter;
 
-/// Exit code after too many deaths: an internal error, in the words of sysexits.
-pub const EXIT_SOFTWARE: i32 = 70;
+/// Pauses before the actors of a root that died are started again; for those of a host its own `retry` holds.
+const ROOT_RETRY: RetryPlan =
+    RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
 /// The only one that knows the actors.
 pub struct OverseerActor {
@@ -41,9 +46,10 @@ pub struct OverseerActor {
     board: Addr<BoardActor>,
     filters: BTreeMap<RootId, Arc<Filter>>,
     rules: BTreeMap<RootId, PathBuf>,
+    /// Those that live: what died is in `restarts` until it is started again.
     roots: BTreeMap<RootId, RootActors>,
     hosts: BTreeMap<HostId, HostActor>,
-    deaths: BTreeMap<Who, VecDeque<Moment>>,
+    restarts: Restarts,
     next_life: u64,
     /// Roots that had a collator in this run.
     begun: BTreeSet<RootId>,
@@ -112,7 +118,7 @@ pub fn start(
             rules,
             roots: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            deaths: BTreeMap::new(),
+            restarts: Restarts::default(),
             next_life: 0,
             begun: BTreeSet::new(),
             paused,
@@ -202,15 +208,76 @@ impl OverseerActor {
         self.hosts.insert(id.clone(), HostActor { life, transfer });
     }
 
-    /// Notes a death; says whether there were too many.
-    fn count_death(&mut self, who: &Who) -> bool {
-        let now = self.kit.clock.now();
-        let deaths = self.deaths.entry(who.clone()).or_default();
-        deaths.push_back(now);
-        while deaths.front().is_some_and(|first| now - *first > DEATHS_WINDOW) {
-            deaths.pop_front();
+    /// Starts an actor. One that dies of its own making is started again later, as one that dies at work.
+    fn start(&mut self, who: &Who, ctx: &mut Context<Self>) {
+        // What it leaves half done is of no use to anybody else.
+        let started = catch_unwind(AssertUnwindSafe(|| match who {
+            Who::Root(id) => self.start_root(id),
+            Who::Host(id) => self.start_host(id),
+        }));
+        if started.is_err() {
+            self.handle_death(who, ctx);
         }
-        deaths.len() >= DEATHS_MAX
+    }
+
+    fn handle_death(&mut self, who: &Who, ctx: &mut Context<Self>) {
+        let retry = match who {
+            Who::Root(id) => {
+                // The other one of the two would go on without it.
+                if let Some(actors) = self.roots.remove(id) {
+                    tell_actor(&actors.watcher, Leave);
+                    tell_actor(&actors.collator, Leave);
+                }
+                ROOT_RETRY
+            }
+            Who::Host(id) => {
+                self.hosts.remove(id);
+                self.kit.plan.hosts[id].retry
+            }
+        };
+        let now = self.kit.clock.now();
+        let due = self.restarts.handle_death(now, who, retry);
+        let pause = due - now;
+        error!(self.log, "An internal error ended an actor"; "actor" => %who, "restart_in" => ?pause);
+        tell_actor(&self.board, ActorDied { who: who.clone(), restart_at: due });
+        let who = who.clone();
+        ctx.run_later(pause, move |act, ctx| act.start_again(&who, due, ctx));
+    }
+
+    fn start_again(&mut self, who: &Who, due: Moment, ctx: &mut Context<Self>) {
+        if self.draining.is_some() || !self.restarts.take(self.kit.clock.now(), who, due) {
+            return;
+        }
+        tell_actor(&self.board, ActorRestarted { who: who.clone() });
+        self.start(who, ctx);
+    }
+
+    /// Nothing runs at this host any more.
+    fn handle_drained(&mut self, host: &HostId, ctx: &mut Context<Self>) {
+        if let Some(draining) = self.draining.as_mut() {
+            draining.retain(|it| it != host);
+            self.end_drained(ctx);
+        }
+    }
+
+    /// Ends, once nothing runs any more.
+    fn end_drained(&mut self, ctx: &mut Context<Self>) {
+        if !self.draining.as_ref().is_some_and(Vec::is_empty) {
+            return;
+        }
+        let collators = self.roots.values().map(|root| root.collator.clone());
+        let ends = collators.map(async |collator| collator.send(EndWell).await);
+        let ends: Vec<_> = ends.collect();
+        ctx.spawn(
+            async move {
+                for end in ends {
+                    // One that has died leaves its end in doubt, as it should be.
+                    let _ = end.await;
+                }
+            }
+            .into_actor(self)
+            .map(|(), act, _| act.end(act.stopped_code())),
+        );
     }
 
     /// Told to end: what a daemon is for, and what a single pass failed by.
@@ -231,19 +298,16 @@ impl OverseerActor {
 
 impl Actor for OverseerActor {
     type Context = Context<Self>;
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
         let plan = self.kit.plan.clone();
-        plan.hosts.keys().for_each(|host| self.start_host(host));
-        plan.roots.keys().for_each(|root| self.start_root(root));
+        plan.hosts.keys().for_each(|host| self.start(&Who::Host(host.clone()), ctx));
+        plan.roots.keys().for_each(|root| self.start(&Who::Root(root.clone()), ctx));
     }
 }
 
 impl Handler<ActorGone> for OverseerActor {
     type Result = ();
-    fn handle(&mut self, message: ActorGone, _: &mut Self::Context) {
-        if self.draining.is_some() {
-            return;
-        }
+    fn handle(&mut self, message: ActorGone, ctx: &mut Self::Context) {
         let ActorGone { who, life } = message;
         let current = match &who {
             Who::Root(id) => self.roots.get(id).map(|actors| actors.life),
@@ -252,17 +316,11 @@ impl Handler<ActorGone> for OverseerActor {
         if current != Some(life) {
             return;
         }
-        error!(self.log, "An actor died and is started anew"; "actor" => ?who);
-        if self.count_death(&who) {
-            crit!(self.log, "It died too often"; "actor" => ?who);
-            self.end(EXIT_SOFTWARE);
-            return;
+        match (&who, self.draining.is_some()) {
+            (Who::Host(id), true) => self.handle_drained(id, ctx),
+            (Who::Root(_), true) => (),
+            (_, false) => self.handle_death(&who, ctx),
         }
-        match &who {
-            Who::Root(id) => self.start_root(id),
-            Who::Host(id) => self.start_host(id),
-        }
-        tell_actor(&self.board, ActorRestarted { who });
     }
 }
 
@@ -281,29 +339,15 @@ impl Handler<Stop> for OverseerActor {
             tell_actor(&actor.transfer, Drain);
         }
         ctx.run_later(DRAIN_WAIT, |act, _| act.end(act.stopped_code()));
+        // No host may be left.
+        self.end_drained(ctx);
     }
 }
 
 impl Handler<Drained> for OverseerActor {
     type Result = ();
     fn handle(&mut self, message: Drained, ctx: &mut Self::Context) {
-        let Some(draining) = self.draining.as_mut() else { return };
-        draining.retain(|host| *host != message.host);
-        if draining.is_empty() {
-            let collators = self.roots.values().map(|root| root.collator.clone());
-            let ends = collators.map(async |collator| collator.send(EndWell).await);
-            let ends: Vec<_> = ends.collect();
-            ctx.spawn(
-                async move {
-                    for end in ends {
-                        // One that has died leaves its end in doubt, as it should be.
-                        let _ = end.await;
-                    }
-                }
-                .into_actor(self)
-                .map(|(), act, _| act.end(act.stopped_code())),
-            );
-        }
+        self.handle_drained(&message.host, ctx);
     }
 }
 
@@ -337,13 +381,15 @@ impl Handler<Marks> for OverseerActor {
     type Result = ResponseFuture<Result<Vec<(RootId, Epoch)>, String>>;
     fn handle(&mut self, message: Marks, _: &mut Self::Context) -> Self::Result {
         let all = message.roots.is_empty();
-        let watchers: Vec<(RootId, Addr<WatcherActor>)> = self
-            .roots
-            .iter()
-            .filter(|(id, _)| all || message.roots.contains(id))
-            .map(|(id, actors)| (id.clone(), actors.watcher.clone()))
-            .collect();
+        let roots = self.kit.plan.roots.keys().filter(|id| all || message.roots.contains(id));
+        let watcher = |id: &RootId| match self.roots.get(id) {
+            Some(actors) => Ok((id.clone(), actors.watcher.clone())),
+            None => Err(Who::Root(id.clone()).death_notice()),
+        };
+        let watchers: Result<Vec<(RootId, Addr<WatcherActor>)>, String> =
+            roots.map(watcher).collect();
         Box::pin(async move {
+            let watchers = watchers?;
             let mut marks = Vec::new();
             for (id, watcher) in watchers {
                 let epoch = watcher.send(Mark).await.map_err(|error| error.to_string())??;
@@ -351,6 +397,13 @@ impl Handler<Marks> for OverseerActor {
             }
             Ok(marks)
         })
+    }
+}
+
+impl Handler<Waiting> for OverseerActor {
+    type Result = MessageResult<Waiting>;
+    fn handle(&mut self, _: Waiting, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.restarts.waiting().cloned().collect())
     }
 }
 

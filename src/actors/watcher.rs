@@ -28,7 +28,7 @@ use crate::actors::watched::{Count, LinkSearch, Watch};
 use crate::actors::watcher::rescan::Rescans;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError};
-use crate::watch::source;
+use crate::watch::{scan, source};
 use mirrorball_core::backoff::{Backoff, seed_of};
 use mirrorball_core::data::change::{Change, Epoch, Kinds};
 use mirrorball_core::data::event::{EventMask, KernelEvent};
@@ -121,10 +121,7 @@ impl WatcherActor {
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
         if self.kit.mode == Mode::Once {
-            tell(
-                &self.collator.watching,
-                Watching { source, directories: 0, entries: None, snapshot: None, unsure: false },
-            );
+            self.count(source, ctx);
             return Ok(());
         }
         if self.root.watch == WatchMode::Fanotify {
@@ -151,6 +148,25 @@ impl WatcherActor {
         }
         self.turn(ctx, |_, _| ());
         Ok(())
+    }
+
+    /// A single pass watches nothing. How much it may delete depends on how much is here.
+    fn count(&self, source: SourceDir, ctx: &mut Context<Self>) {
+        let (filter, counted) = (self.filter.clone(), source.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            scan::count(&counted, |path, is_dir| filter.excludes_entry(path, is_dir))
+        });
+        ctx.spawn(task.into_actor(self).map(move |counted, act, ctx| {
+            let counted = counted.map_err(|error| error.to_string());
+            let counted = counted.and_then(|counted| counted.map_err(|error| error.to_string()));
+            match counted.map(Some) {
+                Ok(entries) => tell(
+                    &act.collator.watching,
+                    Watching { source, directories: 0, entries, snapshot: None, unsure: false },
+                ),
+                Err(why) => act.fail(ctx, format!("Cannot count the source's entries: {why}")),
+            }
+        }));
     }
 
     fn watch(&self, source: SourceDir, table: WatchTable) -> Watch {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, ValueEnum};
 
 use crate::actors::kit::Mode;
+use crate::actors::message::StatusSince;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::{self, LastLines};
 use crate::cli::screen::{self, Show};
@@ -19,6 +20,7 @@ use crate::config::file::{Control, File, Filter, HostLimits, Mirror, Root};
 use crate::config::resolve;
 use mirrorball_core::data::plan::{DeleteMode, LogFormat, LogLevel, Plan};
 use mirrorball_core::data::rsync_options::RsyncOptions;
+use mirrorball_core::data::status::MirrorStatus;
 
 const TARGET_HELP: &str = "Where to: /path, [user@]host:path, [user@]host::module[/path] or \
                            rsync://[user@]host[:port]/module[/path]";
@@ -51,6 +53,10 @@ pub struct MirrorArgs {
     /// Whether what is deleted in the source is deleted in the targets
     #[arg(long, value_name = "WHEN", default_value = "always")]
     delete: Delete,
+    /// Delete at most so many entries of a target at once; more are held. Default: half of what is in the source, at
+    /// least 1000
+    #[arg(long, value_name = "NUMBER")]
+    max_delete: Option<i64>,
     /// File with the password for rsync daemons
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -107,21 +113,47 @@ pub fn mirror(args: &MirrorArgs, matches: &ArgMatches, verbose: u8) -> anyhow::R
         logging::to_stderr(level, LogFormat::Terminal, verbose)
     };
     let narrator = log.logger.clone();
+    let source = args.source.clone();
     let code = daemon::run_plan(plan, None, mode, &log.logger, |running| {
         let board = running.board.clone();
         async move {
-            if on_terminal {
-                screen::draw(board, lines, show).await
+            let code = if on_terminal {
+                screen::draw(board.clone(), lines, show).await
             } else if show == Show::Live {
-                screen::narrate(board, narrator).await
+                screen::narrate(board.clone(), narrator).await
             } else {
-                let (status, code) = screen::wait_for_pass(board).await;
+                let (status, code) = screen::wait_for_pass(board.clone()).await;
                 say(&table::text(&status, Naming::Target, None));
                 code
+            };
+            if show == Show::Pass
+                && let Ok(status) = board.send(StatusSince { revision: 0 }).await
+            {
+                let held = status.mirrors.iter().filter(|mirror| mirror.held_deletions > 0);
+                held.for_each(|mirror| say_error(&held_text(mirror, &source)));
             }
+            code
         }
     })?;
     Ok(screen::code(code))
+}
+
+/// Deletions that a pass did not make, why, and what to do.
+fn held_text(mirror: &MirrorStatus, source_path: &Path) -> String {
+    let deletions = table::count(mirror.held_deletions, "deletion was", "deletions were");
+    let (target, source) = (&mirror.target, source_path.display());
+    let is_empty = std::fs::read_dir(source_path).is_ok_and(|mut it| it.next().is_none());
+    if is_empty {
+        return format!(
+            "{deletions} not made in {target}, because {source} is empty. If that is intended, delete \
+             the contents of the target yourself"
+        );
+    }
+    let count = mirror.held_deletions;
+    format!(
+        "{deletions} not made in {target}, because they are more than --max-delete allows. Check that \
+         it is the target of {source}. If they are intended, repeat with --max-delete {count}"
+    )
 }
 
 /// The same plan as a configuration file would give, checked by the same rules.
@@ -187,6 +219,7 @@ fn plan(args: &MirrorArgs, matches: &ArgMatches, state_dir: &Path) -> Result<Pla
         settle: Some(args.settle.clone()),
         // A longer settle than the default's maximal age is what was asked for.
         max_age: Some(format!("{}ms", settle.as_millis().max(1000))),
+        max_delete: args.max_delete,
         mirrors,
         ..Root::default()
     };

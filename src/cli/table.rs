@@ -60,8 +60,8 @@ fn what_happens(mirror: &MirrorStatus, naming: Naming) -> String {
         let count = count(mirror.held_deletions, "deletion", "deletions");
         parts.push(match naming {
             Naming::Mirror => format!("{count} held: mirrorball approve {}", mirror.id),
-            // Without a configuration only that makes it answer.
-            Naming::Target => format!("{count} held: with --socket they can be approved"),
+            // Without a configuration there may be nobody to approve them to.
+            Naming::Target => format!("{count} held"),
         });
     }
     if let Some(until) =

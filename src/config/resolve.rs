@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::fault::{Report, suggestion};
 use crate::config::file::{self, File};
 use crate::config::{overlap, rules, times};
+use crate::transport::arguments::is_plain_for_shells;
 use crate::transport::options::refusal;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
 use mirrorball_core::data::plan::{
@@ -333,6 +334,11 @@ fn target_path(path: Option<&str>, kind: &HostKind, key: &str, report: &mut Repo
     if path.split('/').any(|component| component == "..") {
         report.fault(key.clone(), "Expected a path without `..`");
     }
+    if !matches!(kind, HostKind::Local) && path.contains(['*', '?', '[', '\\']) {
+        let why = "A path on a host can't hold `*`, `?`, `[` or a backslash: the rsync there would \
+                   take it for a pattern; rename the directory, or link to it";
+        report.fault(key.clone(), why);
+    }
     let trimmed = path.trim_end_matches('/').trim_end_matches("/.");
     match kind {
         HostKind::Local if !path.starts_with('/') => {
@@ -346,6 +352,12 @@ fn target_path(path: Option<&str>, kind: &HostKind, key: &str, report: &mut Repo
                 key,
                 format!("Expected `module/path` without a leading slash, found {path:?}"),
             );
+        }
+        // Past the shell nobody knows where that is.
+        HostKind::Ssh { .. }
+            if path.starts_with('~') && !path.starts_with("~/") && !is_plain_for_shells(path) =>
+        {
+            report.fault(key, "With such characters in it, write the path from / or `~/`");
         }
         HostKind::Ssh { .. } if path.starts_with('-') => {
             report.fault(key, "A path on a host must not begin with a dash; write ./ in front");

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::actors::message::{Counted, Ping, StatusSince};
+use crate::actors::message::{Counted, Ping, StatusSince, Waiting};
 use crate::control::api::Api;
 use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::{details, metrics};
@@ -60,9 +60,12 @@ pub(super) async fn measured(api: Data<Api>) -> Answer {
     Ok(HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text.map_err(failed)?))
 }
 
-/// Whether every actor answers.
+/// Whether every actor lives and answers.
 #[utoipa::path(get, path = "/healthz", tag = "reading", responses((status = 200, description = "Every part of the daemon answers"), (status = 503, body = Refused, description = "One does not")))]
 pub(super) async fn health(api: Data<Api>) -> Answer {
+    if let Some(who) = api.overseer.send(Waiting).await?.first() {
+        return Err(Refusal::unavailable(who.death_notice()));
+    }
     api.overseer.send(Ping).await?.map_err(Refusal::unavailable)?;
     Ok(HttpResponse::Ok().body("ok\n"))
 }

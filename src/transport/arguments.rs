@@ -6,9 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::transport::options::option_arguments;
 use crate::transport::{Job, fold};
+use mirrorball_core::data::name::is_plain;
 use mirrorball_core::data::outcome::Capability;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{HostKind, HostPlan, MirrorPlan, Rule};
+use mirrorball_core::data::rsync_options::RsyncOptions;
 use mirrorball_core::data::source_dir::SourceDir;
 use mirrorball_core::data::step::{Basis, Deletions, Renamed, Step, StepKind};
 
@@ -37,6 +39,10 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
         // With `--ignore-times` too: rsync sets the times of links and directories only where they differ,
         // and in whole seconds what was made just now does not.
         add("--modify-window=-1");
+    }
+    if is_secluded(host, mirror) {
+        // The long name differs between versions.
+        add("-s");
     }
     add("--no-human-readable");
     add("--no-motd");
@@ -234,10 +240,27 @@ fn scope(paths: &[RelPath]) -> Vec<u8> {
     rules
 }
 
+/// Whether a shell leaves a configured path as it is. Names beyond ASCII are the administrator's own.
+pub fn is_plain_for_shells(path: &str) -> bool {
+    path.bytes().all(|byte| is_plain(byte) || !byte.is_ascii() || b":~".contains(&byte))
+}
+
+/// Whether rsync sends its arguments through the connection, past the shell at the other end: that would take the
+/// configured paths apart, unless the rsync here is 3.2.4 or newer.
+fn is_secluded(host: &HostPlan, mirror: &MirrorPlan) -> bool {
+    let RsyncOptions { partial_dir, temp_dir, .. } = &mirror.rsync;
+    let mut paths = [Some(&mirror.path), partial_dir.as_ref(), temp_dir.as_ref()].into_iter();
+    matches!(host.kind, HostKind::Ssh { .. })
+        && !paths.all(|path| path.is_none_or(|path| is_plain_for_shells(path)))
+}
+
 /// The target operand. It ends in `/.`, so that a directory that has vanished is an error instead of
 /// being made anew; only the first contact may make it.
 fn target(host: &HostPlan, mirror: &MirrorPlan, step: &Step) -> OsString {
-    let mut target = host.kind.target(&mirror.path).into_bytes();
+    // Only the shell expands a tilde; the login begins in that directory.
+    let in_home = mirror.path.strip_prefix("~/").filter(|_| is_secluded(host, mirror));
+    let path = in_home.unwrap_or(&mirror.path);
+    let mut target = host.kind.target(path).into_bytes();
     if let Some(to) = step.renamed.as_ref().map(|it| &it.rename.to).filter(|to| !to.is_root()) {
         target.push(b'/');
         target.extend_from_slice(to.as_bytes());

@@ -2,7 +2,10 @@
 
 use bstr::ByteSlice;
 
-use mirrorball_core::data::limits::{DIFFERENCES_MAX, STDERR_BYTES_MAX, SURPRISES_MAX};
+use mirrorball_core::data::limits::{
+    DIFFERENCES_BYTES_MAX, DIFFERENCES_MAX, LINE_BYTES_MAX, PATH_BYTES_MAX, STDERR_BYTES_MAX,
+    SURPRISES_MAX,
+};
 use mirrorball_core::data::name::{Escaped, decode_rsync};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::step::Differences;
@@ -16,9 +19,15 @@ const MESSAGES: [&[u8]; 3] = [
 ];
 
 /// Reads rsync's output piece by piece; expects `--out-format=%i %n` and `--info=stats1,progress2`.
-#[derive(Default)]
+///
+/// The host decides what stands there. Any bytes are read without an error, and what is kept of them has bounds.
+#[derive(Debug, Default, PartialEq)]
 pub struct Output {
     line: Vec<u8>,
+    /// The line that is being read has more than [`LINE_BYTES_MAX`] bytes.
+    line_is_too_long: bool,
+    /// Bytes of `differences.first`.
+    differences_bytes: usize,
     /// Directories created on the mirror, and what else was created directly in it; more than are of use are not
     /// kept.
     pub created_directories: Vec<RelPath>,
@@ -46,47 +55,43 @@ impl Output {
         let mut rest = piece;
         // Progress lines end in a carriage return; names never hold one unescaped.
         while let Some(end) = rest.find_byteset(b"\n\r") {
-            let mut line = std::mem::take(&mut self.line);
-            if line.is_empty() {
-                self.take_line(&rest[..end]);
-            } else {
-                line.extend_from_slice(&rest[..end]);
-                self.take_line(&line);
-            }
+            self.extend_line(&rest[..end]);
+            self.end_line();
             rest = &rest[end + 1..];
         }
-        self.line.extend_from_slice(rest);
+        self.extend_line(rest);
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) {
+        self.line_is_too_long |= self.line.len() + bytes.len() > LINE_BYTES_MAX;
+        if self.line_is_too_long {
+            self.line.clear();
+        } else {
+            self.line.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.line_is_too_long) {
+            // It may have been one.
+            self.messages_cut = true;
+        } else {
+            self.take_line(&line);
+        }
+        line.clear();
+        self.line = line;
     }
 
     fn take_line(&mut self, line: &[u8]) {
-        if is_itemized(line) {
-            self.differences.total += 1;
-            self.differences.deleted += u64::from(line.starts_with(b"*deleting"));
-            self.differences.created += u64::from(line.get(2..11) == Some(b"+++++++++"));
-            self.taken_over += u64::from(b"hc".contains(&line[0]));
-            if self.differences.first.len() < DIFFERENCES_MAX {
-                self.differences.first.push(Escaped(&decode_rsync(line)).to_string());
-            }
-        }
-        if let Some(name) = line.strip_prefix(b"cd+++++++++ ") {
-            let name = decode_rsync(name.strip_suffix(b"/").unwrap_or(name));
-            let path = if name == b"." { Ok(RelPath::root()) } else { RelPath::parse(&name) };
-            if self.created_directories.len() < SURPRISES_MAX * 64 {
-                self.created_directories.extend(path.ok());
-            }
-        } else if is_itemized(line) && line[2..11] == *b"+++++++++" && line[0] != b'h' {
-            // Of files only those directly in the Root are of interest.
-            let name = decode_rsync(&line[12..]);
-            let is_top =
-                !name.contains(&b'/') && self.created_directories.len() < SURPRISES_MAX * 64;
-            self.created_directories.extend(RelPath::parse(&name).ok().filter(|_| is_top));
+        if let Some(itemized) = Itemized::parse(line) {
+            self.take_itemized(&itemized);
         } else if let Some(rest) = line.strip_prefix(b"sent ") {
-            let number = rest.split(|b| *b == b' ').find(|field| !field.is_empty());
-            let number = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
-            self.bytes_sent = number.unwrap_or(self.bytes_sent);
+            let sent = rest.split(|b| *b == b' ').find(|field| !field.is_empty()).and_then(number);
+            self.bytes_sent = sent.unwrap_or(self.bytes_sent);
         } else if let Some(rest) = line.strip_prefix(b"(Client) Protocol versions: ") {
-            let number = rest.rsplit(|b| *b == b'=').next();
-            self.protocol = number.and_then(|digits| digits.to_str().ok()?.parse().ok());
+            let version = rest.rsplit(|b| *b == b'=').next().and_then(number);
+            self.protocol = version.and_then(|version| version.try_into().ok());
         } else if MESSAGES.iter().any(|message| line.starts_with(message)) {
             if self.messages.len() + line.len() < STDERR_BYTES_MAX {
                 self.messages.extend_from_slice(line);
@@ -95,20 +100,82 @@ impl Output {
                 self.messages_cut = true;
             }
         } else if is_listed(line) {
-            self.entries_found += u64::from(!line.ends_with(b" ."));
+            let is_entry = !line.ends_with(b" .");
+            self.entries_found = self.entries_found.saturating_add(is_entry.into());
         } else if let Some(percent) = progress(line) {
             self.progress = Some(percent);
         }
     }
+
+    fn take_itemized(&mut self, itemized: &Itemized<'_>) {
+        let Differences { total, created, deleted, first } = &mut self.differences;
+        *total = total.saturating_add(1);
+        *created = created.saturating_add(itemized.is_created().into());
+        *deleted = deleted.saturating_add(itemized.is_deleted().into());
+        let is_taken_over = b"hc".contains(&itemized.update);
+        self.taken_over = self.taken_over.saturating_add(is_taken_over.into());
+        if first.len() < DIFFERENCES_MAX && self.differences_bytes < DIFFERENCES_BYTES_MAX {
+            let text = Escaped(&decode_rsync(itemized.line)).to_string();
+            self.differences_bytes += text.len();
+            first.push(text);
+        }
+        let is_directory = itemized.update == b'c' && itemized.kind == b'd';
+        if !itemized.is_created()
+            || itemized.update == b'h'
+            || self.created_directories.len() >= CREATED_MAX
+        {
+            return;
+        }
+        let slash: &[u8] = if is_directory { b"/" } else { b"" };
+        let name = decode_rsync(itemized.name.strip_suffix(slash).unwrap_or(itemized.name));
+        if is_directory && name == b"." {
+            self.created_directories.push(RelPath::root());
+        // Of files only those directly in the Root are of interest.
+        } else if name.len() <= PATH_BYTES_MAX && (is_directory || !name.contains(&b'/')) {
+            self.created_directories.extend(RelPath::parse(&name).ok());
+        }
+    }
 }
 
-/// `>f.st...... name`, or `*deleting   name`: what was done to an entry, or would be.
-fn is_itemized(line: &[u8]) -> bool {
-    line.starts_with(b"*deleting ")
-        || (line.len() > 12
-            && line[11] == b' '
-            && b"<>ch.*".contains(&line[0])
-            && b"fdLDS".contains(&line[1]))
+/// How many of [`Output::created_directories`] are of use.
+const CREATED_MAX: usize = SURPRISES_MAX * 64;
+
+/// One line of `--out-format=%i %n`, such as `>f.st...... name` or `*deleting   name`: what was done to an entry,
+/// or would be.
+struct Itemized<'a> {
+    line: &'a [u8],
+    /// `<`, `>`: a file was sent or received; `c`: made there; `h`: a hard link; `.`: attributes; `*`: deleted.
+    update: u8,
+    /// `f`, `d`, `L`, `D` or `S`. What a deleted entry was is not said: `d` too.
+    kind: u8,
+    attributes: &'a [u8],
+    /// As rsync writes it, with a slash at the end of a directory's.
+    name: &'a [u8],
+}
+
+impl<'a> Itemized<'a> {
+    /// Takes a line apart; none if it is of another kind.
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let (item, name) = line.split_at_checked(11)?;
+        let (update, kind, attributes) = match item {
+            [update, kind, attributes @ ..] => (*update, *kind, attributes),
+            _ => return None,
+        };
+        let name = name.strip_prefix(b" ").filter(|name| !name.is_empty())?;
+        let is_item = match update {
+            b'*' => item == b"*deleting  ",
+            _ => b"<>ch.".contains(&update) && b"fdLDS".contains(&kind),
+        };
+        is_item.then_some(Self { line, update, kind, attributes, name })
+    }
+
+    fn is_created(&self) -> bool {
+        self.attributes == b"+++++++++"
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.update == b'*'
+    }
 }
 
 /// `-rw-r--r--          1,234 2026/11/21 07:46:55 name`, as `--list-only` writes it.
@@ -124,19 +191,23 @@ fn is_listed(line: &[u8]) -> bool {
 fn progress(line: &[u8]) -> Option<f32> {
     let checked = line.find(b"chk=").and_then(|at| {
         let mut numbers = line[at + 4..].split(|b| !b.is_ascii_digit());
-        let (left, total) = (numbers.next()?, numbers.next()?);
-        let number = |bytes: &[u8]| bytes.to_str().ok()?.parse::<f32>().ok();
-        let (left, total) = (number(left)?, number(total)?);
-        (total > 0.0).then(|| (total - left) / total)
+        let (left, total) = (number(numbers.next()?)?, number(numbers.next()?)?);
+        (total > 0).then(|| total.saturating_sub(left) as f32 / total as f32)
     });
-    let percent = line.split(|b| *b == b' ').find_map(|field| {
-        field.strip_suffix(b"%")?.to_str().ok()?.parse::<f32>().ok().map(|percent| percent / 100.0)
-    });
-    percent.map(|percent| checked.unwrap_or(0.0).max(percent).clamp(0.0, 1.0))
+    let percent = line.split(|b| *b == b' ').find_map(|field| number(field.strip_suffix(b"%")?));
+    let percent = percent.map(|percent| percent as f32 / 100.0);
+    percent.map(|percent| checked.unwrap_or(0.0).max(percent).min(1.0))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -155,5 +226,130 @@ mod tests {
         assert_eq!((total, created, deleted), (4, 2, 1));
         assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
         assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));
+    }
+
+    /// One line as rsync may write it, or nearly so.
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let name = || {
+            let part = prop_oneof![
+                4 => "[a-c ./]{1,4}".prop_map(String::into_bytes),
+                1 => Just(b"\\#012".to_vec()),
+                1 => vec(any::<u8>(), 1..4),
+            ];
+            vec(part, 0..4).prop_map(|parts| parts.concat())
+        };
+        let after = |begin: &'static str| name().prop_map(move |n| [begin.as_bytes(), &n].concat());
+        let itemized = ("[<>ch.*][fdLDS]([+]{9}|[.cstpoguax]{9}) ", name());
+        prop_oneof![
+            4 => itemized.prop_map(|(item, name)| [item.as_bytes(), &name].concat()),
+            2 => after("cd+++++++++ "),
+            2 => after("*deleting   "),
+            1 => after("cannot delete non-empty directory: "),
+            1 => Just(b"Deletions stopped due to --max-delete limit (7 skipped)".to_vec()),
+            1 => "sent [0-9]{0,30} bytes".prop_map(String::into_bytes),
+            1 => "[(]Client[)] Protocol versions: remote=[0-9]{1,12}, negotiated=[0-9]{0,12}"
+                .prop_map(String::into_bytes),
+            1 => "[d-][rwx-]{9}  [0-9,]{1,9} 2026/11/21 07:46:55 [.f]".prop_map(String::into_bytes),
+            1 => " {0,5}[0-9,]{0,40} +(NaN|inf|[0-9]{1,40})%  1MB/s 0:00 [(]xfr#5, (to|ir)-chk=[0-9]{0,50}/[0-9]{0,50}[)]"
+                .prop_map(String::into_bytes),
+            1 => vec(any::<u8>(), 0..30),
+            1 => (LINE_BYTES_MAX - 13..LINE_BYTES_MAX + 2)
+                .prop_map(|length| [b">f+++++++++ ", vec![b'x'; length].as_slice()].concat()),
+        ]
+    }
+
+    /// Lines of which each may end too early.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let cut = |(mut line, end, keep): (Vec<u8>, u8, prop::sample::Index)| {
+            // Half of them are whole.
+            line.truncate(keep.index(line.len() * 2 + 1));
+            line.push(end);
+            line
+        };
+        let lines = (line(), prop_oneof![Just(b'\n'), Just(b'\r')], any::<prop::sample::Index>());
+        vec(lines.prop_map(cut), 0..20).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_is_read_the_same_however_it_is_cut(
+            stream in stream(),
+            cuts in vec(any::<prop::sample::Index>(), 0..20),
+            end in any::<prop::sample::Index>(),
+        ) {
+            let stream = &stream[..end.index(stream.len() + 1)];
+            let (mut whole, mut pieces) = (Output::default(), Output::default());
+            whole.take(stream);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut from = 0;
+            for to in cuts.into_iter().chain([stream.len()]) {
+                pieces.take(&stream[from..to]);
+                from = to;
+            }
+            prop_assert_eq!(&whole, &pieces);
+            let mut bytes = Output::default();
+            stream.chunks(1).for_each(|byte| bytes.take(byte));
+            prop_assert_eq!(&whole, &bytes);
+            let is_part = |progress: f32| (0.0..=1.0).contains(&progress);
+            prop_assert!(whole.progress.is_none_or(is_part), "{:?}", whole.progress);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_shorter_than_its_format_is_no_item() {
+        for line in
+            [&b"*deleting "[..], b"*deleting", b"*deleting   ", b">f+++++++++", b">f+++++++++ "]
+        {
+            let mut output = Output::default();
+            output.take(line);
+            output.take(b"\n");
+            assert_eq!(output, Output::default(), "{}", line.as_bstr());
+        }
+    }
+
+    /// Bytes on the heap, about.
+    fn size(output: &Output) -> usize {
+        let names = output.created_directories.iter().map(|path| path.as_bytes().len() + 32);
+        let shown = output.differences.first.iter().map(|line| line.capacity() + 24);
+        output.line.capacity() + output.messages.capacity() + names.chain(shown).sum::<usize>()
+    }
+
+    #[test]
+    fn a_host_that_says_more_than_is_of_use_fills_no_memory() {
+        const MIB: usize = 1 << 20;
+        let name = vec![b'x'; LINE_BYTES_MAX - 12];
+        let escaped = "\\#001".repeat((LINE_BYTES_MAX - 12) / 5).into_bytes();
+        for (begin, rest, lines) in [
+            (&b">f+++++++++ "[..], vec![b'x'; MIB], 20),
+            (b">f+++++++++ ", name.clone(), 10_000),
+            (b"cd+++++++++ ", escaped, 10_000),
+            (b"cannot delete non-empty directory: ", name[40..].to_vec(), 10_000),
+            (b"*deleting   ", b"x".to_vec(), 100_000),
+        ] {
+            let mut output = Output::default();
+            let line = [begin, rest.as_slice(), b"\n"].concat();
+            (0..lines).for_each(|_| output.take(&line));
+            assert!(size(&output) < 8 * MIB, "{}: {}", begin.as_bstr(), size(&output));
+        }
+        let mut endless = Output::default();
+        (0..100).for_each(|_| endless.take(&vec![b'x'; MIB]));
+        assert!(size(&endless) < MIB, "a line without an end: {}", size(&endless));
+    }
+
+    #[test]
+    fn counters_stay_at_their_largest_value() {
+        let differences = Differences {
+            total: u64::MAX,
+            created: u64::MAX,
+            deleted: u64::MAX,
+            first: Vec::new(),
+        };
+        let (taken_over, entries_found) = (u64::MAX, u64::MAX);
+        let mut output = Output { differences, taken_over, entries_found, ..Output::default() };
+        output.take(b"cd+++++++++ d/\n*deleting   x\n-rw-r--r--  1 2026/11/21 07:46:55 f\n");
+        assert_eq!((output.taken_over, output.entries_found), (u64::MAX, u64::MAX));
+        let Differences { total, created, deleted, .. } = output.differences;
+        assert_eq!((total, created, deleted), (u64::MAX, u64::MAX, u64::MAX));
     }
 }

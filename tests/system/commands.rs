@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -158,6 +159,55 @@ fn of_the_rules_on_a_command_line_the_first_that_matches_decides() {
         assert_eq!(target.join("keep.new").exists(), kept);
         assert!(!target.join("other.new").exists() && target.join("plain").exists());
     }
+}
+
+/// A directory with so many files.
+fn filled(path: &Path, files: usize) {
+    fs::create_dir(path).unwrap();
+    (0..files).for_each(|file| fs::write(path.join(format!("f{file}")), "x").unwrap());
+}
+
+#[test]
+fn a_pass_into_the_wrong_directory_deletes_nothing_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    filled(&source, 10);
+    fs::write(source.join("new"), "new").unwrap();
+    filled(&target, 1_200);
+    let files = || fs::read_dir(&target).unwrap().count();
+    let pass = |options: &[&str]| {
+        let mut pass = Command::new(binary());
+        pass.args(["mirror", "--once"]).args(options).arg(&source).arg(&target).output().unwrap()
+    };
+    let held = pass(&[]);
+    let said = text(&held.stderr);
+    assert_eq!(held.status.code(), Some(1), "{said}");
+    assert_eq!(files(), 1_201, "what is new is there, and all that was there too");
+    assert!(said.contains("1190 deletions") && said.contains("--max-delete 1190"), "{said}");
+    assert!(text(&held.stdout).contains("1190 deletions held"), "{}", text(&held.stdout));
+    assert_eq!(pass(&["--max-delete", "1189"]).status.code(), Some(1));
+    assert_eq!(files(), 1_201);
+    let made = pass(&["--max-delete", "1190"]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    assert_same(&source, &target, "what was intended");
+}
+
+#[test]
+fn a_pass_from_an_emptied_source_deletes_nothing_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    filled(&source, 0);
+    filled(&target, 3);
+    let mut pass = Command::new(binary());
+    pass.args(["mirror", "--once", "--max-delete", "100"]).arg(&source).arg(&target);
+    let output = pass.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("is empty"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 3);
+    let new = dir.path().join("new");
+    let mut pass = Command::new(binary());
+    pass.args(["mirror", "--once"]).arg(&source).arg(&new);
+    assert!(pass.output().unwrap().status.success(), "an empty source can have a mirror");
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod renames;
 mod rescans;
 mod restart;
 mod safety;
+mod shells;
 mod steer;
 mod times;
 mod transport;

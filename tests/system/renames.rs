@@ -12,7 +12,7 @@ use crate::support::tree::assert_same;
 use crate::support::{Daemon, run};
 
 /// Twenty files, two megabytes.
-fn fill(directory: &Path, seed: u64) {
+pub fn fill(directory: &Path, seed: u64) {
     let mut random = Random::new(seed);
     fs::create_dir_all(directory.join("inner")).unwrap();
     for file in 0..20 {
@@ -23,7 +23,7 @@ fn fill(directory: &Path, seed: u64) {
     symlink("inner/f1", directory.join("link")).unwrap();
 }
 
-fn bytes_sent(daemon: &Daemon) -> Vec<u64> {
+pub fn bytes_sent(daemon: &Daemon) -> Vec<u64> {
     let status = daemon.status();
     let mirrors = status["mirrors"].as_array().unwrap();
     mirrors.iter().map(|mirror| mirror["bytes_sent"].as_u64().unwrap()).collect()

@@ -8,6 +8,7 @@ use crate::watch::scan;
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::change::Move;
 use mirrorball_core::data::limits::{RENAME_BYTES_MIN, RENAMES_PER_PUSH_MAX};
+use mirrorball_core::data::name::is_plain;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::SourceDir;
 use mirrorball_core::source::filter::Filter;
@@ -94,9 +95,24 @@ fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<Rename> {
     (bytes >= RENAME_BYTES_MIN).then_some(rename)
 }
 
-/// Whether a path means itself as an argument: a daemon expands patterns in those, and neither it nor a remote
-/// shell is to be trusted with what is not plain.
+/// Whether a path means itself as an argument of rsync at the other end, too. Before rsync 3.2.4, and with
+/// `--old-args`, a shell there takes it apart, and a part may be an option.
 fn can_be_argument(path: &RelPath) -> bool {
-    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b >= 0x80 || b"/._-+=@,% ".contains(b);
-    path.as_bytes().iter().all(is_plain)
+    path.as_bytes().iter().copied().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hard_case_57_only_plain_names_become_arguments() {
+        let can_be = |name: &[u8]| can_be_argument(&RelPath::parse(name).unwrap());
+        assert!(can_be(b"a/b-1.2_+=@,%"));
+        for byte in 1..=u8::MAX {
+            let is_name = byte.is_ascii_alphanumeric() || b"/._-+=@,%".contains(&byte);
+            assert!(is_name || !can_be(&[b'a', byte, b'b']), "{byte:#x}");
+        }
+        assert!(!can_be(b"B --log-file=/x C") && !can_be("gr\u{f6}\u{df}e".as_bytes()));
+    }
 }

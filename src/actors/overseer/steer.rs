@@ -13,7 +13,8 @@ use slog::info;
 use super::{OverseerActor, filters, write_rules};
 use crate::actors::memory::replace;
 use crate::actors::message::{
-    Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, StuckPaths, Walk, WalkAll,
+    ActorRestarted, Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, StuckPaths, Walk,
+    WalkAll, Who,
 };
 use crate::actors::send::tell_actor;
 use mirrorball_core::data::explanation::Explanation;
@@ -46,7 +47,12 @@ pub(super) fn paused(plan: &Plan) -> anyhow::Result<BTreeSet<MirrorId>> {
 }
 
 impl OverseerActor {
-    fn apply(&mut self, plan: &Plan, changes: &Difference) -> anyhow::Result<()> {
+    fn apply(
+        &mut self,
+        plan: &Plan,
+        changes: &Difference,
+        ctx: &mut Context<Self>,
+    ) -> anyhow::Result<()> {
         let old = &self.kit.plan;
         // These count from the next start on: what is kept lies where it lies.
         let plan = Arc::new(Plan {
@@ -66,12 +72,14 @@ impl OverseerActor {
             self.paused = paused;
         }
         for id in changes.roots.stopped.iter().chain(&changes.roots.changed) {
+            self.forget_death(Who::Root(id.clone()));
             if let Some(actors) = self.roots.remove(id) {
                 tell_actor(&actors.watcher, Leave);
                 tell_actor(&actors.collator, Leave);
             }
         }
         for id in changes.hosts.stopped.iter().chain(&changes.hosts.changed) {
+            self.forget_death(Who::Host(id.clone()));
             if let Some(actor) = self.hosts.remove(id) {
                 tell_actor(&actor.transfer, Leave);
             }
@@ -83,13 +91,20 @@ impl OverseerActor {
         self.roots.values().for_each(|root| tell_actor(&root.collator, message.clone()));
         self.hosts.values().for_each(|host| tell_actor(&host.transfer, message.clone()));
         for id in changes.hosts.changed.iter().chain(&changes.hosts.started) {
-            self.start_host(id);
+            self.start(&Who::Host(id.clone()), ctx);
         }
         for id in changes.roots.changed.iter().chain(&changes.roots.started) {
-            self.start_root(id);
+            self.start(&Who::Root(id.clone()), ctx);
         }
         self.tell_paused();
         Ok(())
+    }
+
+    /// The new plan starts this actor at once, or never again.
+    fn forget_death(&mut self, who: Who) {
+        if self.restarts.forget(&who) {
+            tell_actor(&self.board, ActorRestarted { who });
+        }
     }
 
     /// Mirrors that were taken for new ones don't know it.
@@ -109,7 +124,7 @@ impl OverseerActor {
 
 impl Handler<Reload> for OverseerActor {
     type Result = Result<Difference, String>;
-    fn handle(&mut self, message: Reload, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: Reload, ctx: &mut Self::Context) -> Self::Result {
         let Reload { plan, dry } = message;
         if self.draining.is_some() {
             return Err("The daemon is ending".into());
@@ -118,7 +133,7 @@ impl Handler<Reload> for OverseerActor {
         if dry {
             return Ok(changes);
         }
-        self.apply(&plan, &changes).map_err(|error| format!("{error:#}"))?;
+        self.apply(&plan, &changes, ctx).map_err(|error| format!("{error:#}"))?;
         info!(self.log, "The configuration was read again";
             "mirrors_started" => changes.mirrors.started.len(),
             "mirrors_stopped" => changes.mirrors.stopped.len(),

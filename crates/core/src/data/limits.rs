@@ -57,8 +57,18 @@ pub const EXPLORE_TASKS_MAX: usize = 3;
 /// Bytes of a child's standard error that are kept for judging; the rest is counted as unread.
 pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a path inside a root: Linux takes no longer ones (`PATH_MAX`).
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Bytes of one line of rsync's output; a longer one is skipped. The longest of use is an item (12 bytes) with a path
+/// of which rsync writes each byte as five, or a message with one.
+pub const LINE_BYTES_MAX: usize = 128 + 5 * PATH_BYTES_MAX;
+
 /// Differences that a verification names; the rest is counted.
 pub const DIFFERENCES_MAX: usize = 1000;
+
+/// Bytes of these names: [`DIFFERENCES_MAX`] of a thousand bytes each.
+pub const DIFFERENCES_BYTES_MAX: usize = 1 << 20;
 
 /// Entries of a Root among which a witness is looked for.
 pub const WITNESSES_MAX: usize = 256;
@@ -149,12 +159,6 @@ pub const LARGE_WALK_ENTRIES_MIN: u64 = 100_000;
 
 /// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
 pub const STALL_AFTER: Duration = Duration::from_secs(2);
-
-/// Deaths of one actor by panic within [`DEATHS_WINDOW`] after which the daemon gives up with code 70.
-pub const DEATHS_MAX: usize = 10;
-
-/// See [`DEATHS_MAX`].
-pub const DEATHS_WINDOW: Duration = Duration::from_secs(60);
 
 /// How long an idle ssh master's health check may take before the master is replaced.
 pub const MASTER_CHECK_WAIT: Duration = Duration::from_secs(5);

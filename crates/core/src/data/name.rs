@@ -48,6 +48,12 @@ pub fn decode_rsync(name: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Whether a byte of a word means itself to every shell and to rsync's pattern matching. Letters beyond ASCII do not:
+/// to some shells one of their bytes is a blank.
+pub fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/._-+=@,%".contains(&byte)
+}
+
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02X}"))
 }
