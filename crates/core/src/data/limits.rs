@@ -196,3 +196,7 @@ pub const LOOKERS_MAX: usize = 1_000;
 
 /// Without an event for so long, the stream of events says that it is still there.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// Bytes of a path from which on neither the kernel nor rsync takes it, its end included: `PATH_MAX` of `limits.h`.
+/// Anybody who may write to a source can make a longer one, directory by directory.
+pub const PATH_BYTES_MAX: usize = 4096;
