@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Dir, OFlags};
 
+use crate::watch::beneath::open_beneath;
 use mirrorball_core::data::limits::FOLD_CHILDREN_MIN;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::SourceDir;
@@ -22,9 +23,7 @@ pub fn whole(source: &SourceDir, paths: &[RelPath]) -> BTreeSet<RelPath> {
     }
     children.retain(|_, names| names.len() >= FOLD_CHILDREN_MIN);
     let is_whole = |directory: &RelPath, names: &BTreeSet<&[u8]>| {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        let opened = openat2(source, directory.as_path(), flags, Mode::empty(), resolve);
+        let opened = open_beneath(source, directory, OFlags::RDONLY | OFlags::DIRECTORY);
         let Ok(entries) = opened.and_then(Dir::new) else { return false };
         let is_listed = |name: &[u8]| name == b"." || name == b".." || names.contains(name);
         // The first that is not listed ends it, so that this costs what the list costs.

@@ -44,8 +44,7 @@ const SILENT: &[u64] = &[
 
 /// Opens a directory below a Root by its path; see [`open_directory`].
 pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
-    let fd = open_directory(root, path)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let fd = open_directory(root, path)?;
     let volume = Volume { device: fstat(&fd)?.st_dev, file_system: fstatvfs(&fd)?.f_fsid };
     // Asked for only where a file system begins.
     let begins = path.is_root() || volume.device != root.identity().device;

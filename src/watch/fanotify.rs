@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanotify_fid::handle::{Fsid, fsid_of_fd, handle_from_fd, open_by_handle_at};
 use fanotify_fid::{Fanotify, FanotifyError, FidEvent, consts};
 use futures_util::{Stream, stream};
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::watch::beneath::open_beneath;
 use crate::watch::scan::is_its_own;
-use crate::watch::source::open_directory;
 use mirrorball_core::data::event::{EventMask, TreeEvent};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::SourceDir;
@@ -184,13 +184,12 @@ impl Resolver {
             return Ok(Some(self.source.as_fd().try_clone_to_owned()?));
         }
         // Handles need more than an O_PATH descriptor.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = open_directory(&self.source, mount)
-            .and_then(|fd| Ok(openat(&fd, ".", flags, Mode::empty())?));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = open_beneath(&self.source, mount, flags);
         match opened {
             Ok(fd) => Ok((fsid_of_fd(&fd)? == fsid).then_some(fd)),
-            Err(error) if Errno::from_io_error(&error).is_some_and(is_its_own) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if is_its_own(error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 }

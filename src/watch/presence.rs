@@ -82,8 +82,7 @@ impl<'a> Looker<'a> {
     fn stat_in(&mut self, parent: &RelPath, name: &[u8]) -> Result<Stat, Errno> {
         if self.directory.as_ref().is_none_or(|(path, _)| path != parent) {
             self.directory = None;
-            let fd = open_directory(self.root, parent)
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            let fd = open_directory(self.root, parent)?;
             self.directory = Some((parent.clone(), fd));
         }
         let (_, fd) = self.directory.as_ref().expect("opened just now");

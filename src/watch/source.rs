@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, fstatvfs,
-    openat, openat2, statat, statx,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags, fstat, fstatvfs, openat, statat,
+    statx,
 };
+use rustix::io::Errno;
 
+use crate::watch::beneath::open_beneath;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::{Identity, Lasting, SourceDir, Volume};
 
@@ -35,10 +37,8 @@ pub fn lasting(root: &SourceDir) -> io::Result<Lasting> {
 
 /// Opens the directory at a path below a Root, only to look at it or to watch it. No component may be a
 /// symbolic link, and none may lead out of the Root.
-pub fn open_directory(root: impl AsFd, path: &RelPath) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-    Ok(openat2(root, path.as_path(), flags, Mode::empty(), resolve)?)
+pub fn open_directory(root: impl AsFd, path: &RelPath) -> Result<OwnedFd, Errno> {
+    open_beneath(root, path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
 /// Whether this name is directly in a Root.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::churn::{Random, number};
@@ -126,6 +127,29 @@ fn hard_case_7_what_lies_behind_a_link_is_never_sent() {
     daemon.flush("");
     let copy = daemon.path("local/a");
     assert!(fs::symlink_metadata(&copy).unwrap().file_type().is_symlink());
+}
+
+#[test]
+fn hard_case_48_a_sandbox_that_forbids_openat2_hides_nothing_and_opens_no_link() {
+    let secret = tempfile::tempdir().unwrap();
+    fs::write(secret.path().join("x"), "secret").unwrap();
+    for answer in [Errno::NOSYS, Errno::PERM] {
+        let daemon = Daemon::new().without_openat2(answer).local("local");
+        let source = daemon.source();
+        fs::create_dir_all(source.join("a/b/c")).unwrap();
+        symlink(secret.path(), source.join("a/link")).unwrap();
+        let daemon = daemon.start();
+        same(&daemon, "first");
+        if std::env::var_os("WATCH").is_none() {
+            assert_eq!(daemon.status()["roots"][0]["directories"], 4, "{answer}");
+        }
+        fs::write(source.join("a/b/c/x"), "x").unwrap();
+        fs::create_dir_all(source.join("a/d/e")).unwrap();
+        same(&daemon, "watched");
+        fs::remove_dir_all(source.join("a/b")).unwrap();
+        symlink(secret.path(), source.join("a/b")).unwrap();
+        same(&daemon, "a link instead of a directory");
+    }
 }
 
 #[test]

@@ -20,7 +20,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
+
+/// Number of `openat2`, the same on every architecture.
+const OPENAT2: i64 = 437;
 
 /// A user without rights.
 pub const NOBODY: u32 = 65534;
@@ -88,6 +93,7 @@ pub struct Daemon {
     below: &'static str,
     descriptors_max: Option<u64>,
     watches_max: Option<u64>,
+    without_openat2: Option<Errno>,
 }
 
 impl Daemon {
@@ -111,6 +117,7 @@ impl Daemon {
             below: "",
             descriptors_max: None,
             watches_max: None,
+            without_openat2: None,
         }
     }
 
@@ -129,6 +136,12 @@ impl Daemon {
     /// The kernel shall give the daemon no more watches than this, in a user namespace of its own.
     pub fn watches_max(mut self, max: u64) -> Self {
         self.watches_max = Some(max);
+        self
+    }
+
+    /// The daemon and its children shall get this answer from `openat2`, as in a sandbox that forbids it.
+    pub fn without_openat2(mut self, answer: Errno) -> Self {
+        self.without_openat2 = Some(answer);
         self
     }
 
@@ -232,16 +245,18 @@ impl Daemon {
             }
             command.uid(NOBODY).gid(NOBODY);
         }
-        let child = command
+        command
             .args(["run", "--config"])
             .arg(self.config_path())
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(Owned(child));
+            .stderr(log);
+        let child = match self.without_openat2 {
+            None => command.spawn(),
+            Some(answer) => spawn_without_openat2(command, answer),
+        };
+        self.process = Some(Owned(child.unwrap()));
         let socket = self.path("sock");
         wait_for("the daemon's socket", || {
             std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
@@ -322,6 +337,20 @@ impl Daemon {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
+}
+
+/// A filter for system calls is one thread's, and passes to the children that this thread makes.
+fn spawn_without_openat2(mut command: Command, answer: Errno) -> std::io::Result<Child> {
+    let answer = SeccompAction::Errno(answer.raw_os_error().cast_unsigned());
+    let forbidden = [(OPENAT2, Vec::new())].into();
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(forbidden, SeccompAction::Allow, answer, architecture).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    let spawn = move || {
+        seccompiler::apply_filter(&filter).unwrap();
+        command.spawn()
+    };
+    std::thread::spawn(spawn).join().unwrap()
 }
 
 fn wait_for_with<T>(

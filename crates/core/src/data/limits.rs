@@ -220,3 +220,7 @@ pub const APPROVAL_NAMES_MAX: usize = 10_000;
 /// Approved names that are remembered, and changes that make parts of them void: two full lists. Of more the oldest
 /// are forgotten, and asked for again.
 pub const APPROVALS_MAX: usize = 20_000;
+
+/// Bytes of a path from which on neither the kernel nor rsync takes it, its end included: `PATH_MAX` of `limits.h`.
+/// Anybody who may write to a source can make a longer one, directory by directory.
+pub const PATH_BYTES_MAX: usize = 4096;
