@@ -62,7 +62,7 @@ pub fn list(source: &Source, step: &Step) -> Listing {
     };
     let roots = match step.kind {
         // Filtered, so that it brings nothing along.
-        StepKind::RootItself => Vec::new(),
+        StepKind::RootItself | StepKind::Look => Vec::new(),
         _ if step.paths.is_empty() => vec![RelPath::root()],
         _ => step.paths.clone(),
     };

@@ -350,7 +350,8 @@ impl World {
                     parent.is_root() || tree.get(&parent) == Some(&Node::Directory)
                 });
                 if has_place && tree.get(&path) != Some(&Node::Directory) {
-                    tree.insert(path, node);
+                    tree.insert(path.clone(), node);
+                    self.say(|| format!("lands h{host} {path} {node:?}"));
                 }
             }
             _ => (),
@@ -597,10 +598,11 @@ impl World {
         let end = self.mirrors[host].apply(&self.source, step, listing, fault, &mut self.random);
         self.say(|| {
             format!(
-                "{} {step:?} {fault:?}: {:?} {}",
+                "{} {step:?} {fault:?}: {:?} {} -> {:?}",
                 self::id(host),
                 end.exit,
-                String::from_utf8_lossy(&end.messages)
+                String::from_utf8_lossy(&end.messages),
+                self.mirrors[host].tree
             )
         });
         if matches!(fault, Fault::CutOff(_)) {

@@ -57,9 +57,6 @@ pub const EXPLORE_TASKS_MAX: usize = 3;
 /// Bytes of a child's standard error that are kept for judging; the rest is counted as unread.
 pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of a path inside a root: Linux takes no longer ones (`PATH_MAX`).
-pub const PATH_BYTES_MAX: usize = 4096;
-
 /// Bytes of one line of rsync's output; a longer one is skipped. The longest of use is an item (12 bytes) with a path
 /// of which rsync writes each byte as five, or a message with one.
 pub const LINE_BYTES_MAX: usize = 128 + 5 * PATH_BYTES_MAX;
