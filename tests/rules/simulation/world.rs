@@ -761,13 +761,20 @@ impl World {
     }
 
     fn kill_host(&mut self, host: usize) {
-        // A receiver has nothing in its hands but what its push is about.
+        // A receiver has nothing in its hands but what its run has read of the source.
         let running = self.hosts[host].running.values();
         let batches: Vec<_> = running.map(|running| running.push.batch.clone()).collect();
-        let mut before = self.mirrors[host].tree.clone();
-        before.retain(|path, _| !batches.iter().any(|batch| batch.accounts_for(path)));
-        if !batches.is_empty() {
-            self.leave_behind(host, &before);
+        let is_sent = |path: &RelPath| batches.iter().any(|batch| batch.accounts_for(path));
+        let sent = self.source.tree.iter().filter(|(path, node)| {
+            matches!(node, Node::File { .. }) && is_sent(path)
+        });
+        let sent: Vec<_> = sent.map(|(path, node)| (path.clone(), *node)).collect();
+        if !sent.is_empty() {
+            let (path, node) = sent[self.random.below(sent.len() as u64) as usize].clone();
+            let within = Duration::from_millis(self.random.below(LIFE.as_millis() as u64 - 1000));
+            let deaths = self.collator_deaths;
+            let landing = Event::Lands(host, deaths, path, node, Landing::Whole);
+            self.at(self.now + within, landing);
         }
         let actor = &mut self.hosts[host];
         actor.rule = new_host(host);
