@@ -1,9 +1,12 @@
 //! What the end of an rsync run means. Exit codes alone don't tell; what it said does.
 
+use std::collections::BTreeSet;
+
 use bstr::ByteSlice;
 
 use crate::data::change::Kinds;
-use crate::data::name::{Escaped, decode_rsync};
+use crate::data::limits::MESSAGE_CHARS_MAX;
+use crate::data::name::{Escaped, decode_rsync, elide};
 use crate::data::outcome::{Blame, Capability, Failed, Outcome};
 use crate::data::path::RelPath;
 use crate::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
@@ -57,9 +60,12 @@ fn again(blame: Blame, why: String) -> Outcome {
 }
 
 /// What rsync said, line by line.
+#[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 struct Said {
     failed: Vec<Failed>,
+    /// Those of `failed`.
+    failed_paths: BTreeSet<RelPath>,
     unattributed: Vec<String>,
     notes: Vec<String>,
     /// Because something could not be read.
@@ -76,17 +82,7 @@ struct Said {
 
 impl Said {
     fn read(step: &Step, end: &StepEnd) -> Self {
-        let mut said = Self {
-            failed: Vec::new(),
-            unattributed: Vec::new(),
-            notes: Vec::new(),
-            deletions_skipped: false,
-            skipped: 0,
-            in_the_way: false,
-            no_space: false,
-            has_spoken: end.protocol.is_some(),
-            lines: Vec::new(),
-        };
+        let mut said = Self { has_spoken: end.protocol.is_some(), ..Self::default() };
         if end.messages_cut {
             said.unattributed.push("there were more messages than are kept".into());
         }
@@ -100,6 +96,7 @@ impl Said {
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
         let deletions_limited = matches!(step.deletions, Deletions::AtMost(0));
         let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
+        let text = elide(&text, MESSAGE_CHARS_MAX);
         let says_nothing = ["rsync error:", "rsync warning:", "(Server) Protocol versions:"];
         if says_nothing.iter().any(|begin| text.starts_with(begin)) {
             return;
@@ -138,8 +135,9 @@ impl Said {
         }
         match attribute(step, line, prefixes) {
             Some((path, kinds)) => {
-                if !self.failed.iter().any(|failed| failed.path == path) {
-                    self.failed.push(Failed { path, kinds, reason: reason_of(&text) });
+                if self.failed_paths.insert(path.clone()) {
+                    let reason = text.strip_prefix("rsync: ").unwrap_or(&text).into();
+                    self.failed.push(Failed { path, kinds, reason });
                 }
             }
             None => self.unattributed.push(text),
@@ -290,7 +288,7 @@ impl Said {
         let kinds = retry_kinds(step.kind);
         let mut all = self.failed.clone();
         for path in &step.paths {
-            if !all.iter().any(|failed| failed.path == *path) {
+            if !self.failed_paths.contains(path) {
                 all.push(Failed { path: path.clone(), kinds, reason: reason.into() });
             }
         }
@@ -389,12 +387,6 @@ fn without_temporary(path: &RelPath) -> Option<RelPath> {
     (is_temporary && !stem.is_empty()).then(|| path.parent().map(|p| p.join(stem)))?
 }
 
-/// What failed, without the program's name and the path.
-fn reason_of(text: &str) -> String {
-    let text = text.strip_prefix("rsync: ").unwrap_or(text);
-    text.to_string()
-}
-
 fn meaning(code: i32) -> &'static str {
     match code {
         1 => "rsync did not understand its options",
@@ -491,6 +483,15 @@ mod tests {
         assert_eq!(failed(&one), ["d/a"]);
         let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
         assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+    }
+
+    #[test]
+    fn hard_case_56_a_long_message_is_not_kept_for_each_path() {
+        let long = format!("rsync: {} happened\n", "x".repeat(200_000));
+        let mut said =
+            Said::read(&step(StepKind::Written, &["d/a"]), &ended(Exit::Code(23), &long));
+        let reason = said.unattributed.remove(0);
+        assert!(reason.chars().count() <= MESSAGE_CHARS_MAX && reason.ends_with(" happened"));
     }
 
     #[test]
