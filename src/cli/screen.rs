@@ -19,6 +19,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::logging::LastLines;
 use crate::cli::table::{self, Naming};
 use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::name::elide;
 use mirrorball_core::data::status::{MirrorState, Status};
 
 /// Between two pictures, at least.
@@ -196,9 +197,9 @@ fn mirror_table(status: &Status, width: usize) -> Table<'static> {
     let room = width.saturating_sub(name_width + 12 + 7 + 8 + 4 * 2);
     let row = |mirror: &mirrorball_core::data::status::MirrorStatus| {
         let [name, state, lag, pending, what] = table::cells(mirror, Naming::Target);
-        let name = table::elide(&name, name_width);
+        let name = elide(&name, name_width);
         let state = Cell::from(state).style(colour(state_colour(mirror.state)));
-        let what = Cell::from(table::elide(&what, room));
+        let what = Cell::from(elide(&what, room));
         Row::new([Cell::from(name), state, Cell::from(lag), Cell::from(pending), what])
     };
     let widths = [

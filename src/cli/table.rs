@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local};
 
+use mirrorball_core::data::name::elide;
 use mirrorball_core::data::status::{MirrorState, MirrorStatus, RootState, Status};
 
 /// Less room says nothing of what happens.
@@ -109,19 +110,6 @@ fn what_happens(mirror: &MirrorStatus, naming: Naming) -> String {
 /// `1 push`, `2 pushes`.
 pub fn count(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
-}
-
-/// Cuts a text to a width in the middle: what rsync says begins with a name and ends with the reason.
-pub fn elide(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width || width < 8 {
-        return text.to_string();
-    }
-    let head = (width - 1) / 3;
-    let tail = width - 1 - head;
-    let begin: String = text.chars().take(head).collect();
-    let end: String = text.chars().skip(length - tail).collect();
-    format!("{begin}…{end}")
 }
 
 /// What stands out, first: how many mirrors are in sync, and how far the worst lags.
@@ -243,12 +231,6 @@ mod tests {
             bytes_sent: 2048,
             restarts: 0,
         }
-    }
-
-    #[test]
-    fn long_texts_keep_their_beginning_and_their_end() {
-        assert_eq!(elide("web: something: Connection refused", 22), "web: so…ection refused");
-        assert_eq!(elide("short", 22), "short");
     }
 
     #[test]

@@ -243,7 +243,7 @@ pub enum Filter {
 pub struct Mirror {
     /// Name of a host.
     pub host: Option<String>,
-    /// Where there: `module/path` for an rsync daemon, else a path.
+    /// Where there: `module/path` for an rsync daemon, else a path; on a host without `*`, `?`, `[` and backslashes.
     pub path: Option<String>,
     /// Which deletions are mirrored: `Always`, `Never`, `OnWalk` (only what a walk finds) or `OnPush` (only what the
     /// kernel told). Default `Always`.

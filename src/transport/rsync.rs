@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bstr::ByteSlice;
 use tokio::process::Child;
+use tokio::time::Instant;
 
 use crate::transport::arguments::{arguments, list};
 use crate::transport::confine::Confinement;
@@ -21,7 +22,7 @@ use crate::transport::ssh::Master;
 use crate::transport::warm::{Warm, What};
 use crate::transport::{Job, Transport};
 use mirrorball_core::data::ids::RootId;
-use mirrorball_core::data::limits::FOLD_CHILDREN_MIN;
+use mirrorball_core::data::limits::{EVENT_PAUSE, FOLD_CHILDREN_MIN};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
@@ -135,13 +136,15 @@ async fn attend(
     waits: Option<(Child, Group)>,
 ) -> (Ended, Output) {
     let mut output = Output::default();
-    let mut told = None;
+    let (mut told, mut told_at): (_, Option<Instant>) = (None, None);
     let on_output = |piece: &[u8]| {
         output.take(piece);
+        // A host may say another number in each piece.
         if output.progress != told
+            && told_at.is_none_or(|at| at.elapsed() >= EVENT_PAUSE)
             && let Some(progress) = output.progress
         {
-            told = output.progress;
+            (told, told_at) = (output.progress, Some(Instant::now()));
             (job.on_progress)(progress);
         }
     };

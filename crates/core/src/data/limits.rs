@@ -61,6 +61,10 @@ pub const STDERR_BYTES_MAX: usize = 256 * 1024;
 /// of which rsync writes each byte as five, or a message with one.
 pub const LINE_BYTES_MAX: usize = 128 + 5 * PATH_BYTES_MAX;
 
+/// Letters of one message of rsync: it is the reason of each path that failed, and there may be 10,000. Enough for
+/// names of 255 bytes in some directories.
+pub const MESSAGE_CHARS_MAX: usize = 1_000;
+
 /// Differences that a verification names; the rest is counted.
 pub const DIFFERENCES_MAX: usize = 1000;
 

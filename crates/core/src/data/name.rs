@@ -54,6 +54,19 @@ pub fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/._-+=@,%".contains(&byte)
 }
 
+/// Cuts a text to a width in the middle: what rsync says begins with a name and ends with the reason.
+pub fn elide(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || width < 8 {
+        return text.to_string();
+    }
+    let head = (width - 1) / 3;
+    let tail = width - 1 - head;
+    let begin: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{begin}…{end}")
+}
+
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02X}"))
 }
@@ -83,5 +96,11 @@ mod tests {
     fn hard_case_28_names_that_are_not_utf8_have_one_escape() {
         assert_eq!(Escaped(b"a\xffb\n\x1b[2J\\").to_string(), r"a\xFFb\n\x1B[2J\\");
         assert_eq!(Escaped("größe".as_bytes()).to_string(), "größe");
+    }
+
+    #[test]
+    fn long_texts_keep_their_beginning_and_their_end() {
+        assert_eq!(elide("web: something: Connection refused", 22), "web: so…ection refused");
+        assert_eq!(elide("short", 22), "short");
     }
 }

@@ -1,8 +1,11 @@
 //! What the end of an rsync run means. Exit codes alone don't tell; what it said does.
 
+use std::collections::BTreeSet;
+
 use bstr::ByteSlice;
 
-use crate::data::name::{Escaped, decode_rsync};
+use crate::data::limits::MESSAGE_CHARS_MAX;
+use crate::data::name::{Escaped, decode_rsync, elide};
 use crate::data::need::Need;
 use crate::data::outcome::{Blame, Capability, Outcome, Unproved};
 use crate::data::path::RelPath;
@@ -59,9 +62,12 @@ fn again(blame: Blame, why: String) -> Outcome {
 }
 
 /// What rsync said, line by line.
+#[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 struct RsyncMessages {
     failed: Vec<Unproved>,
+    /// Those of `failed`.
+    failed_paths: BTreeSet<RelPath>,
     unattributed: Vec<String>,
     notes: Vec<String>,
     /// Because something could not be read.
@@ -78,17 +84,7 @@ struct RsyncMessages {
 
 impl RsyncMessages {
     fn read(step: &Step, end: &StepEnd) -> Self {
-        let mut said = Self {
-            failed: Vec::new(),
-            unattributed: Vec::new(),
-            notes: Vec::new(),
-            deletions_skipped: false,
-            skipped: 0,
-            obstructed: Vec::new(),
-            no_space: false,
-            has_spoken: end.protocol.is_some(),
-            lines: Vec::new(),
-        };
+        let mut said = Self { has_spoken: end.protocol.is_some(), ..Self::default() };
         if end.messages_cut {
             said.unattributed.push("there were more messages than are kept".into());
         }
@@ -102,6 +98,7 @@ impl RsyncMessages {
     fn read_line(&mut self, step: &Step, line: &[u8], prefixes: &[Vec<u8>], replaced: bool) {
         let deletions_limited = matches!(step.deletions, Deletions::AtMost(0));
         let text = Escaped(decode_rsync(line).trim_ascii()).to_string();
+        let text = elide(&text, MESSAGE_CHARS_MAX);
         let says_nothing = ["rsync error:", "rsync warning:", "(Server) Protocol versions:"];
         if says_nothing.iter().any(|begin| text.starts_with(begin)) {
             return;
@@ -144,8 +141,9 @@ impl RsyncMessages {
             return;
         }
         for (path, need) in suspects {
-            if !self.failed.iter().any(|failed| failed.path == path) {
-                self.failed.push(Unproved { path, need, reason: reason_of(&text) });
+            if self.failed_paths.insert(path.clone()) {
+                let reason = text.strip_prefix("rsync: ").unwrap_or(&text).into();
+                self.failed.push(Unproved { path, need, reason });
             }
         }
     }
@@ -300,9 +298,10 @@ impl RsyncMessages {
         let need = retry_need(step.kind);
         let mut all = self.failed.clone();
         for path in &step.paths {
-            match all.iter_mut().find(|failed| failed.path == *path) {
-                Some(failed) => failed.need |= need,
-                None => all.push(Unproved { path: path.clone(), need, reason: reason.into() }),
+            if !self.failed_paths.contains(path) {
+                all.push(Unproved { path: path.clone(), need, reason: reason.into() });
+            } else if let Some(failed) = all.iter_mut().find(|failed| failed.path == *path) {
+                failed.need |= need;
             }
         }
         all
@@ -395,12 +394,6 @@ fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Vec<RelPath> {
     // `.env.sample` may be a file of that name, or `env` being received.
     let temporary = path.without_temporary_name().filter(hit);
     std::iter::once(path.clone()).chain(temporary).collect()
-}
-
-/// What failed, without the program's name and the path.
-fn reason_of(text: &str) -> String {
-    let text = text.strip_prefix("rsync: ").unwrap_or(text);
-    text.to_string()
 }
 
 fn meaning(code: i32) -> &'static str {
@@ -501,6 +494,15 @@ mod tests {
         assert_eq!(failed(&one), ["d/a"]);
         let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
         assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+    }
+
+    #[test]
+    fn hard_case_56_a_long_message_is_not_kept_for_each_path() {
+        let long = format!("rsync: {} happened\n", "x".repeat(200_000));
+        let mut said =
+            Said::read(&step(StepKind::Written, &["d/a"]), &ended(Exit::Code(23), &long));
+        let reason = said.unattributed.remove(0);
+        assert!(reason.chars().count() <= MESSAGE_CHARS_MAX && reason.ends_with(" happened"));
     }
 
     #[test]
