@@ -521,7 +521,7 @@ mod tests {
             .filter(|(name, _)| *name == path || name.is_below(path))
             .map(|(name, is_directory)| (name.clone(), *is_directory))
             .collect();
-        out.iter().for_each(|(name, _)| drop(tree.remove(name)));
+        tree.retain(|name, _| name != path && !name.is_below(path));
         out
     }
 
