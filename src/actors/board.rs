@@ -23,7 +23,7 @@ use mirrorball_core::data::status::{
     RootStatus, Status, StuckPath,
 };
 use mirrorball_core::host::mirror::MirrorReport;
-use mirrorball_core::root::change_log::Standing;
+use mirrorball_core::root::ledger::Standing;
 
 /// Puts together what collators and transfers report.
 pub struct BoardActor {

@@ -21,9 +21,8 @@ use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, MeetHost,
-    RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work,
-    WorkWaits,
+    Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, RootReported,
+    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -34,10 +33,11 @@ use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::limits::JOURNAL_PATHS_MAX;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::Outcome;
-use mirrorball_core::data::plan::RootPlan;
+use mirrorball_core::data::plan::{HostPlan, MirrorPlan, RootPlan};
 use mirrorball_core::data::source_dir::SourceDir;
 use mirrorball_core::root::collator::{Collator, Effect};
 use mirrorball_core::root::epoch::Waits;
+use mirrorball_core::root::mirror::Terms;
 use mirrorball_core::root::shared_batch::SharedBatch;
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::identity::{ANOTHER, Guard, Remembered};
@@ -103,17 +103,13 @@ impl CollatorActor {
         };
         let mirrors = root.mirrors.iter().map(|mirror| {
             let host = &kit.plan.hosts[&mirror.id.host];
-            // A receiver ends itself when it has heard nothing for `timeout`; as long again, to be sure.
-            (mirror.id.clone(), host.retry, host.timeout * 2)
+            (mirror.id.clone(), terms(host, mirror))
         });
         let who = Who::Root(root.id.clone());
-        let mut core = Collator::new(kit.clock.now(), waits, mirrors);
+        let mut core = Collator::new(kit.clock.now(), life as u32, waits, mirrors);
         let memory = Memory::new(&kit.plan, root);
         for mirror in &root.mirrors {
-            core.handle_directory(&mirror.id, memory.directory(&mirror.id));
-            if mirror.rsync.fsync == Some(true) {
-                core.trust_writes(&mirror.id);
-            }
+            core.handle_target(&mirror.id, memory.directory(&mirror.id));
         }
         let log = kit.log.new(o!("root" => root.id.to_string()));
         let is_clean = memory.begin();
@@ -187,7 +183,7 @@ impl CollatorActor {
 
     /// The way to this collator for hosts.
     pub fn root_link(address: &Addr<Self>) -> RootLink {
-        RootLink { take_batch: address.clone().recipient(), applied: address.clone().recipient() }
+        RootLink { take_batch: address.clone().recipient(), ended: address.clone().recipient() }
     }
 }
 
@@ -210,11 +206,11 @@ impl Shell for CollatorActor {
         match effect {
             Effect::Nudge(mirror, lane) => {
                 if let Some(host) = self.hosts.get(&mirror.host) {
-                    let directory = self.core.directory(&mirror);
+                    let directory = self.core.target(&mirror);
                     tell(&host.work_waits, WorkWaits { mirror, lane, directory });
                 }
             }
-            Effect::Make(mirror, lane, taken) => self.make(ctx, mirror, lane, taken),
+            Effect::Make(mirror, assignment) => self.make(ctx, mirror, assignment),
             Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
             Effect::Remember(mirror, directory) => {
                 if let Err(error) = self.memory.keep(&mirror, directory) {
@@ -401,16 +397,16 @@ impl Handler<TakeBatch> for CollatorActor {
     }
 }
 
-impl Handler<Applied> for CollatorActor {
+impl Handler<Ended> for CollatorActor {
     type Result = ();
-    fn handle(&mut self, message: Applied, ctx: &mut Self::Context) {
-        let Applied { mirror, ticket, end } = message;
+    fn handle(&mut self, message: Ended, ctx: &mut Self::Context) {
+        let Ended { mirror, assignment, end } = message;
         if end.outcome != Outcome::Done {
             // A retry looks at the disk anew.
             self.forget_shared(ctx);
         }
         let held_before = self.core.held_deletions(&mirror);
-        self.turn(ctx, |core, now| core.handle_applied(now, &mirror, ticket, &end));
+        self.turn(ctx, |core, now| core.handle_ended(now, &mirror, assignment, &end));
         if self.entries_now < self.entries && self.core.is_settled() {
             // What was deleted since the last time is deleted everywhere.
             self.entries = self.entries_now.or(self.entries);
@@ -448,6 +444,16 @@ impl Handler<MeetHost> for CollatorActor {
         let host = message.host.clone();
         self.hosts.insert(message.host, message.link);
         self.turn(ctx, |core, now| core.handle_new_host(now, &host));
+    }
+}
+
+/// How a mirror is served.
+fn terms(host: &HostPlan, mirror: &MirrorPlan) -> Terms {
+    Terms {
+        retry: host.retry,
+        // A receiver ends itself when it has heard nothing for `timeout`; as long again, to be sure.
+        receiver_life: host.timeout * 2,
+        is_durable: mirror.rsync.fsync == Some(true),
     }
 }
 

@@ -3,9 +3,9 @@
 use actix::Recipient;
 
 use crate::actors::message::{
-    ActorGone, Applied, BatchReady, Begun, Changed, Degraded, Drained, Explore, Fence,
-    HostReported, LetGo, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen,
-    WatchAnew, WatchLost, Watching, WorkWaits,
+    ActorGone, BatchReady, Begun, Changed, Degraded, Drained, Ended, Explore, Fence, HostReported,
+    LetGo, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew,
+    WatchLost, Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -25,7 +25,7 @@ pub struct RootLink {
     /// What is there to do?
     pub take_batch: Recipient<TakeBatch>,
     /// It has ended.
-    pub applied: Recipient<Applied>,
+    pub ended: Recipient<Ended>,
 }
 
 /// From a watcher to its collator.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use mirrorball_core::data::batch::Batch;
-use mirrorball_core::data::change::{Change, Epoch, Lane, Ticket};
+use mirrorball_core::data::change::{AssignmentId, Change, Epoch, Lane};
 use mirrorball_core::data::explanation::Explanation;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
 use mirrorball_core::data::moment::Moment;
-use mirrorball_core::data::outcome::{Budget, PushEnd, RemoteEnd};
+use mirrorball_core::data::outcome::{AssignmentEnd, RemoteEnd};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::Plan;
 use mirrorball_core::data::runs::Ran;
@@ -182,28 +182,26 @@ pub struct BatchReady {
 /// Work that is handed out.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// To be named in [`Applied`].
-    pub ticket: Ticket,
+    /// To be named in [`Ended`].
+    pub assignment: AssignmentId,
     /// What to push.
     pub batch: Arc<Batch>,
-    /// How much it may delete.
-    pub budget: Budget,
-    /// Exact renames are: the mirror owes nothing else.
+    /// Exact renames can be trusted.
     pub trusts_renames: bool,
     /// Where from.
     pub source: SourceDir,
 }
 
-/// Transfer to collator: work has ended. Lost with the collator, which makes the ticket void.
+/// Transfer to collator: an assignment has ended. Lost with the collator, whose successor counts it as cut off.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct Applied {
+pub struct Ended {
     /// Whose.
     pub mirror: MirrorId,
     /// Which work.
-    pub ticket: Ticket,
+    pub assignment: AssignmentId,
     /// How.
-    pub end: PushEnd,
+    pub end: AssignmentEnd,
 }
 
 /// A transfer to itself: how far a Walk has come. Lost: the next one says more.

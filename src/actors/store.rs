@@ -1,7 +1,7 @@
 //! A Root's checkpoint on the disk: a snapshot, a journal of what was handed out since, and who holds it.
 //!
 //! In `state_dir/checkpoints/ROOT`: `current.json` names the snapshot, `N.snapshot`, and its journal,
-//! `N.journal`, which has a line for each path: its kinds as a number, a space, the path escaped. It counts
+//! `N.journal`, which has a line for each path: its requirement as a number, a space, the path escaped. It counts
 //! until the machine is started anew, and after an end in good order also then, when all was synced.
 
 use std::collections::BTreeMap;
@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::actors::memory::replace;
 use mirrorball_core::data::batch::Dirty;
-use mirrorball_core::data::change::Kinds;
 use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::name::{Escaped, unescape};
+use mirrorball_core::data::need::Need;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{Plan, RootPlan};
 use mirrorball_core::root::checkpoint::Holders;
 use mirrorball_core::source::snapshot::Snapshot;
 
 /// Another number is another format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Where the checkpoint of a Root lies, and what it must be about to count.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Place {
         for (id, target) in &self.targets {
             let Some(holder) = current.mirrors.get(&id.host) else { continue };
             if holder.target == *target {
-                let lacks = holder.lacks.iter().map(|(kinds, path)| dirty(*kinds, path));
+                let lacks = holder.lacks.iter().map(|(need, path)| dirty(*need, path));
                 let lacks: Option<Vec<Dirty>> = lacks.collect();
                 holders.insert(id.clone(), lacks.ok_or_else(|| other("it is damaged"))?);
             }
@@ -244,7 +244,7 @@ impl Store {
     fn write_current(&self) -> io::Result<()> {
         let Some(kept) = &self.current else { return Ok(()) };
         let holder = |(id, lacks): (&MirrorId, &Vec<Dirty>)| {
-            let lacks = lacks.iter().map(|(path, kinds)| (kinds.bits(), escaped(path))).collect();
+            let lacks = lacks.iter().map(|(path, need)| (need.bits(), escaped(path))).collect();
             let target = self.place.targets.get(id).cloned().unwrap_or_default();
             (id.host.clone(), HolderFile { target, lacks })
         };
@@ -286,24 +286,24 @@ fn escaped(path: &RelPath) -> String {
     if path.is_root() { String::new() } else { path.to_string() }
 }
 
-fn dirty(kinds: u8, path: &str) -> Option<Dirty> {
-    Some((RelPath::parse(&unescape(path)).ok()?, Kinds::from_bits(kinds)?))
+fn dirty(need: u8, path: &str) -> Option<Dirty> {
+    Some((RelPath::parse(&unescape(path)).ok()?, Need::from_bits(need)?))
 }
 
 fn write_lines(lines: &mut Vec<u8>, entries: &[Dirty]) {
-    for (path, kinds) in entries {
-        lines.extend(format!("{} {}\n", kinds.bits(), escaped(path)).into_bytes());
+    for (path, need) in entries {
+        lines.extend(format!("{} {}\n", need.bits(), escaped(path)).into_bytes());
     }
 }
 
 /// None if it is damaged. The last line counts only if it is whole.
 fn parse_journal(bytes: &[u8]) -> Option<Vec<Dirty>> {
     let text = std::str::from_utf8(whole_lines(bytes)).ok()?;
-    let mut joined: BTreeMap<RelPath, Kinds> = BTreeMap::new();
+    let mut joined: BTreeMap<RelPath, Need> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
-        let (kinds, path) = line.split_once(' ')?;
-        let (path, kinds) = dirty(kinds.parse().ok()?, path)?;
-        *joined.entry(path).or_default() |= kinds;
+        let (need, path) = line.split_once(' ')?;
+        let (path, need) = dirty(need.parse().ok()?, path)?;
+        *joined.entry(path).or_default() |= need;
     }
     Some(joined.into_iter().collect())
 }
@@ -337,18 +337,18 @@ mod tests {
         snapshot
     }
 
-    fn entry(path: &[u8], kinds: Kinds) -> Dirty {
-        (RelPath::parse(path).unwrap(), kinds)
+    fn entry(path: &[u8], need: Need) -> Dirty {
+        (RelPath::parse(path).unwrap(), need)
     }
 
     fn kept(directory: &Path) -> (Place, Store) {
         let place = place(directory);
         let mut store = Store::new(place.clone());
-        let lacks = vec![entry(b"", Kinds::ATTRS), entry(b"x\n\xff", Kinds::CONTENT)];
+        let lacks = vec![entry(b"", Need::ATTRIBUTES), entry(b"x\n\xff", Need::CONTENTS)];
         let number = store.begin(Holders::from([(mirror("a"), lacks)]), &[]).unwrap();
         place.write_snapshot(number, &snapshot()).unwrap();
         store.finish(number).unwrap();
-        store.append(&[entry(b"d e", Kinds::WENT | Kinds::SUBTREE)]).unwrap();
+        store.append(&[entry(b"d e", Need::TREE)]).unwrap();
         (place, store)
     }
 
@@ -358,8 +358,8 @@ mod tests {
         let (place, store) = kept(dir.path());
         let loaded = place.load(false).unwrap().unwrap();
         assert_eq!(loaded.snapshot, snapshot());
-        assert_eq!(loaded.journal, [entry(b"d e", Kinds::WENT | Kinds::SUBTREE)]);
-        let lacks = [entry(b"", Kinds::ATTRS), entry(b"x\n\xff", Kinds::CONTENT)];
+        assert_eq!(loaded.journal, [entry(b"d e", Need::TREE)]);
+        let lacks = [entry(b"", Need::ATTRIBUTES), entry(b"x\n\xff", Need::CONTENTS)];
         assert_eq!(loaded.holders, Holders::from([(mirror("a"), lacks.to_vec())]));
         store.sync().unwrap();
     }
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(loaded.journal.len(), 1);
         let mut store = Store::new(place.clone());
         store.go_on(&loaded).unwrap();
-        store.append(&[entry(b"g", Kinds::CONTENT)]).unwrap();
+        store.append(&[entry(b"g", Need::CONTENTS)]).unwrap();
         assert_eq!(place.load(false).unwrap().unwrap().journal.len(), 2);
         store.current.as_mut().unwrap().journal.write_all(b"x\n").unwrap();
         assert!(place.load(false).unwrap_err().to_string().contains("journal"));
@@ -384,7 +384,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (place, mut store) = kept(dir.path());
         let number = store.begin(Holders::from([(mirror("b"), vec![])]), &[]).unwrap();
-        store.append(&[entry(b"g", Kinds::CONTENT)]).unwrap();
+        store.append(&[entry(b"g", Need::CONTENTS)]).unwrap();
         assert_eq!(place.load(false).unwrap().unwrap().journal.len(), 2);
         place.write_snapshot(number, &Snapshot::default()).unwrap();
         store.withdraw(&[mirror("b")]).unwrap();
@@ -405,7 +405,7 @@ mod tests {
             fs::write(place.current_path(), current.replace(from, to)).unwrap();
             place.load(false).unwrap_err().to_string()
         };
-        assert!(refused("\"format\":1", "\"format\":0").contains("version"));
+        assert!(refused("\"format\":2", "\"format\":0").contains("version"));
         assert!(refused("/source", "/other").contains("source"));
         assert!(refused(&boot().unwrap(), "another").contains("machine"));
         assert!(place.load(true).unwrap().is_some(), "it ended in good order");

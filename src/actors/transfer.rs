@@ -17,7 +17,7 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
-    Applied, Approve, BatchReady, Drain, Drained, HostReported, Leave, LetGo, MeetRoot, NewPlan,
+    Approve, BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan,
     Pause, Ping, Progressed, RunEnded, TakeBatch, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
@@ -31,14 +31,14 @@ use mirrorball_core::data::change::Lane;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
 use mirrorball_core::data::limits::COMPARED_BYTES_A_SECOND;
 use mirrorball_core::data::moment::Moment;
-use mirrorball_core::data::outcome::{Blame, Outcome, PushEnd};
+use mirrorball_core::data::outcome::{AssignmentEnd, Blame, Outcome};
 use mirrorball_core::data::plan::{HostPlan, MirrorPlan, Plan};
 use mirrorball_core::data::source_dir::{SourceDir, WeakSourceDir};
 use mirrorball_core::data::step::{Deletions, Differences, Step, StepEnd, StepKind};
 use mirrorball_core::data::timetable::Bandwidth;
 use mirrorball_core::host::mirror::PushId;
 use mirrorball_core::host::push::RunningPush;
-use mirrorball_core::host::steps::Manner;
+use mirrorball_core::host::steps::MirrorTerms;
 use mirrorball_core::host::{Effect, Host, HostWork, Note, Push};
 use mirrorball_core::host::{rsync_output, steps};
 
@@ -156,20 +156,20 @@ impl TransferActor {
     fn start(&mut self, ctx: &mut Context<Self>, push: Push) {
         let source = self.sources.get(&push.mirror.root).and_then(WeakSourceDir::upgrade);
         let (Some(mirror), Some(source)) = (self.mirrors.get(&push.mirror), source) else {
-            let end = PushEnd::again(Blame::Mirror, "The source was given up meanwhile");
+            let end = AssignmentEnd::again(Blame::Mirror, "The source was given up meanwhile");
             self.turn(ctx, |core, now| core.handle_ended(now, push.id, end));
             return;
         };
         let options = &mirror.rsync;
         let keeps_times = options.times.or(options.archive).unwrap_or(true);
-        let manner = Manner {
+        let terms = MirrorTerms {
             // Who knows what these are.
             may_link: options.extra.is_empty(),
             compared_bytes_max: self.timeout.as_secs().max(1) * COMPARED_BYTES_A_SECOND,
-            trusts_renames: push.manner.trusts_renames && keeps_times,
-            ..push.manner
+            trusts_renames: push.terms.trusts_renames && keeps_times,
+            ..push.terms
         };
-        let steps = steps::plan(&push.batch, mirror.delete, manner);
+        let steps = steps::plan(&push.batch, mirror.delete, terms);
         let id = push.id;
         let rule = RunningPush::new(push, steps);
         let running = Running { rule, source, process: Rc::default(), step: None };
@@ -186,7 +186,7 @@ impl TransferActor {
         };
         let weak = ctx.address().downgrade();
         let lacks = self.core.remote_end().lacks.clone();
-        let may_last = step.kind.is_walk() || running.rule.push.lane == Lane::Walk;
+        let may_last = step.kind.is_walk() || running.rule.push.lane == Lane::Slow;
         let moved = (step.kind == StepKind::Check).then_some(self.kit.plan.verify_rate);
         let pace = Pace { moved, ..self.pace(may_last) };
         let Some(running) = self.live.running.get_mut(&id) else { return };
@@ -234,13 +234,13 @@ impl TransferActor {
         self.run_next(ctx, id);
     }
 
-    fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: PushEnd) {
+    fn end(&mut self, ctx: &mut Context<Self>, id: PushId, end: AssignmentEnd) {
         let running = self.live.running.remove(&id);
-        let (is_brought, held) = (end.outcome.is_settled(), end.held.clone());
+        let is_brought = end.outcome.is_settled();
         self.turn(ctx, |core, now| core.handle_ended(now, id, end));
         if let Some(running) = running.filter(|_| is_brought) {
             let push = &running.rule.push;
-            self.note_pushed(&push.mirror, &push.batch, &held, ctx);
+            self.note_pushed(&push.mirror, &push.batch, ctx);
         }
     }
 }
@@ -279,9 +279,9 @@ impl Shell for TransferActor {
                 }
             }
             Effect::Start(push) => self.start(ctx, push),
-            Effect::Applied(mirror, ticket, end) => {
+            Effect::Ended(mirror, assignment, end) => {
                 if let Some(root) = self.roots.get(&mirror.root) {
-                    tell(&root.applied, Applied { mirror, ticket, end });
+                    tell(&root.ended, Ended { mirror, assignment, end });
                 }
             }
             Effect::Note(note) => self.write_note(&note),
@@ -351,9 +351,9 @@ impl Handler<BatchReady> for TransferActor {
         let BatchReady { mirror, lane, work } = message;
         match work {
             Some(work) => {
-                let Work { ticket, batch, budget, trusts_renames, source } = work;
+                let Work { assignment, batch, trusts_renames, source } = work;
                 self.sources.insert(mirror.root.clone(), source.downgrade());
-                let work = HostWork { ticket, batch, budget, trusts_renames };
+                let work = HostWork { assignment, batch, trusts_renames };
                 self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, work));
             }
             None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),
@@ -403,7 +403,7 @@ impl Handler<Verify> for TransferActor {
                 | Outcome::Unattributed(why)
                 | Outcome::Incapable(_, why)
                 | Outcome::Again { why, .. } => Err(why),
-                Outcome::Partly(failed) | Outcome::DeletionsSkipped(failed) => {
+                Outcome::Partly(failed) => {
                     let first = failed.first().map(|f| format!("{}: {}", f.path, f.reason));
                     Err(first.unwrap_or_else(|| "something could not be read".into()))
                 }

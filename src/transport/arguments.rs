@@ -100,9 +100,7 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
 /// What rsync reads on standard input: rules, or the step's paths, each `./path` and a NUL byte. The `./` keeps
 /// names that begin with `#` or `;` from being taken for comments.
 pub fn list(step: &Step, source: &SourceDir) -> Vec<u8> {
-    if step.kind.is_walk()
-        || matches!(step.kind, StepKind::Verify | StepKind::Plan | StepKind::Look)
-    {
+    if step.paths.is_empty() && step.renamed.is_none() && step.kind != StepKind::FirstContact {
         return Vec::new();
     }
     if step.kind == StepKind::MissingByFilter {
@@ -160,13 +158,23 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::MissingByFilter => {
             vec!["--recursive", "--relative", "--ignore-times", "--exclude-from=-"]
         }
+        StepKind::Replace => vec![LIST, VANISHED, "--recursive", "--ignore-times"],
         // Relative, because otherwise a daemon without a chroot drops the `/.` from the target's end.
-        StepKind::Walk => vec!["--recursive", "--relative"],
-        StepKind::Check => vec!["--recursive", "--relative", "--checksum"],
+        StepKind::Walk | StepKind::Check | StepKind::Resend if step.paths.is_empty() => {
+            vec!["--recursive", "--relative"]
+        }
+        StepKind::Walk | StepKind::Check | StepKind::Resend => vec![LIST, VANISHED, "--recursive"],
+        StepKind::Extras if step.paths.is_empty() => vec!["--recursive", "--relative", "--dry-run"],
+        StepKind::Extras => vec![LIST, "--delete-missing-args", "--recursive", "--dry-run"],
         StepKind::Verify => vec!["--recursive", "--relative", "--dry-run", "--checksum"],
         StepKind::Plan => vec!["--recursive", "--relative", "--dry-run"],
         StepKind::Look => vec!["--list-only", "--dirs"],
     };
+    match step.kind {
+        StepKind::Check => flags.push("--checksum"),
+        StepKind::Resend => flags.push("--ignore-times"),
+        _ => (),
+    }
     // A listed `./` would bring along what is directly in it.
     if matches!(step.kind, StepKind::FirstContact | StepKind::RootItself) {
         flags.push("--filter=- /*");

@@ -3,8 +3,8 @@
 use bstr::ByteSlice;
 
 use mirrorball_core::data::limits::{
-    DIFFERENCES_BYTES_MAX, DIFFERENCES_MAX, LINE_BYTES_MAX, PATH_BYTES_MAX, STDERR_BYTES_MAX,
-    SURPRISES_MAX,
+    DIFFERENCES_BYTES_MAX, DIFFERENCES_MAX, EXTRAS_MAX, LINE_BYTES_MAX, PATH_BYTES_MAX,
+    STDERR_BYTES_MAX, SURPRISES_MAX,
 };
 use mirrorball_core::data::name::{Escaped, decode_rsync};
 use mirrorball_core::data::path::RelPath;
@@ -33,6 +33,10 @@ pub struct Output {
     pub created_directories: Vec<RelPath>,
     /// What was itemized; of use for a run that changes nothing.
     pub differences: Differences,
+    /// Names that were deleted, or would be, at most [`EXTRAS_MAX`]; none where nobody asks for them.
+    pub extras: Option<Vec<RelPath>>,
+    /// Whether there were more.
+    pub extras_cut: bool,
     /// Entries that were linked, copied or made there, without being sent.
     pub taken_over: u64,
     /// Lines of a listing, but for the directory itself.
@@ -118,6 +122,13 @@ impl Output {
             let text = Escaped(&decode_rsync(itemized.line)).to_string();
             self.differences_bytes += text.len();
             first.push(text);
+        }
+        if let Some(extras) = self.extras.as_mut().filter(|_| itemized.is_deleted()) {
+            let name = decode_rsync(itemized.name.strip_suffix(b"/").unwrap_or(itemized.name));
+            match RelPath::parse(&name).ok().filter(|path| !path.is_root()) {
+                Some(path) if extras.len() < EXTRAS_MAX => extras.push(path),
+                _ => self.extras_cut = true,
+            }
         }
         let is_directory = itemized.update == b'c' && itemized.kind == b'd';
         if !itemized.is_created()

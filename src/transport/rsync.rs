@@ -117,6 +117,8 @@ async fn run(host: &Rc<HostPlan>, job: &Job, rsh: Option<&str>, warm: &Rc<Warm>)
         messages_cut: output.messages_cut || ended.stderr_cut,
         created_directories: inside(output.created_directories),
         differences: output.differences,
+        extras: output.extras.unwrap_or_default(),
+        extras_cut: output.extras_cut,
         entries_found: output.entries_found,
         taken_over: output.taken_over,
         bytes_sent: output.bytes_sent,
@@ -135,7 +137,9 @@ async fn attend(
     spec: Spec,
     waits: Option<(Child, Group)>,
 ) -> (Ended, Output) {
+    let names_extras = job.step.kind == StepKind::Extras;
     let mut output = Output::default();
+    output.extras = names_extras.then(Vec::new);
     let (mut told, mut told_at): (_, Option<Instant>) = (None, None);
     let on_output = |piece: &[u8]| {
         output.take(piece);
@@ -253,6 +257,8 @@ fn not_connected(why: String) -> StepEnd {
         messages_cut: false,
         created_directories: Vec::new(),
         differences: Differences::default(),
+        extras: Vec::new(),
+        extras_cut: false,
         entries_found: 0,
         taken_over: 0,
         bytes_sent: 0,

@@ -99,6 +99,8 @@ proptest! {
             messages_cut: false,
             created_directories: vec![],
             differences: Differences::default(),
+            extras: Vec::new(),
+            extras_cut: false,
             entries_found: 0,
             taken_over: 0,
             bytes_sent: 0,

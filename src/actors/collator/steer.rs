@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::{CollatorActor, Live};
+use super::{CollatorActor, Live, terms};
 use crate::actors::memory::Memory;
 use crate::actors::message::{Explain, Leave, NewPlan, Ping, StuckPaths, Walk};
 use crate::actors::shell::Shell;
@@ -14,6 +14,7 @@ use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::Plan;
 use mirrorball_core::data::status::StuckPath;
 use mirrorball_core::root::collator::Collator;
+use mirrorball_core::root::mirror::Terms;
 
 impl Handler<NewPlan> for CollatorActor {
     type Result = ();
@@ -33,7 +34,7 @@ impl Handler<NewPlan> for CollatorActor {
         self.checks.retain(|id, _| stays(id));
         self.hosts.retain(|id, _| plan.hosts.contains_key(id));
         self.forget_shared(ctx);
-        self.turn(ctx, |core, _| gone.iter().for_each(|id| core.remove_mirror(id)));
+        self.turn(ctx, |core, now| gone.iter().for_each(|id| core.remove_mirror(now, id)));
         let now = self.kit.clock.now();
         // Who was started before lives as long as was agreed then.
         let life = |plan: &Plan, id: &MirrorId| plan.hosts.get(&id.host).map(|it| it.timeout * 2);
@@ -42,18 +43,16 @@ impl Handler<NewPlan> for CollatorActor {
             gone.into_iter().map(|id| (id.clone(), now + life(&before, id).unwrap_or_default())),
         );
         for mirror in &root.mirrors {
-            let (id, retry) = (&mirror.id, plan.hosts[&mirror.id.host].retry);
-            let life = life(&before, id).max(life(&plan, id)).unwrap_or_default();
+            let (id, terms) = (&mirror.id, terms(&plan.hosts[&mirror.id.host], mirror));
+            let life = life(&before, id).unwrap_or_default().max(terms.receiver_life);
+            let terms = Terms { receiver_life: life, ..terms };
             if old.contains(id) && stays(id) {
-                self.core.set_terms(id, retry, life);
+                self.core.set_terms(id, terms);
                 continue;
             }
             let is_renewed = self.given_up.remove(id).is_some();
-            self.core.add_mirror(now, id, retry, life, is_renewed);
-            self.core.handle_directory(id, self.memory.directory(id));
-            if mirror.rsync.fsync == Some(true) {
-                self.core.trust_writes(id);
-            }
+            self.core.add_mirror(now, id, terms, is_renewed);
+            self.core.handle_target(id, self.memory.directory(id));
             self.begin_checks(ctx, id);
         }
         self.root = root;

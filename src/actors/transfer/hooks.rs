@@ -7,7 +7,6 @@ use super::TransferActor;
 use crate::actors::shell::Shell;
 use mirrorball_core::data::batch::Batch;
 use mirrorball_core::data::ids::MirrorId;
-use mirrorball_core::data::outcome::Held;
 use mirrorball_core::host::hook::{Hook, Pushed};
 
 /// A command, when it is run, and what runs of it.
@@ -22,13 +21,7 @@ pub(super) struct RunningHook {
 
 impl TransferActor {
     /// This was brought to a Mirror.
-    pub(super) fn note_pushed(
-        &mut self,
-        id: &MirrorId,
-        batch: &Batch,
-        held: &Held,
-        ctx: &mut Context<Self>,
-    ) {
+    pub(super) fn note_pushed(&mut self, id: &MirrorId, batch: &Batch, ctx: &mut Context<Self>) {
         let Some(mirror) = self.mirrors.get(id).filter(|mirror| !mirror.hooks.is_empty()) else {
             return;
         };
@@ -38,7 +31,7 @@ impl TransferActor {
             rules.map(new).collect()
         };
         let hooks = self.live.hooks.entry(id.clone()).or_insert_with(new);
-        let pushed = Pushed::by(batch, held);
+        let pushed = Pushed::by(batch);
         hooks.iter_mut().for_each(|hook| hook.rule.handle_pushed(pushed.clone()));
         (0..hooks.len()).for_each(|index| self.run_hook(id, index, ctx));
     }

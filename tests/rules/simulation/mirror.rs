@@ -226,7 +226,9 @@ impl Mirror {
                 "rsync: [sender] link_stat \"/src/{path}\" failed: Permission denied (13)"
             ));
         }
-        if step.kind == StepKind::Extras && listing.unreadable.is_empty() && listing.hidden.is_empty()
+        if step.kind == StepKind::Extras
+            && listing.unreadable.is_empty()
+            && listing.hidden.is_empty()
         {
             run.extras = self.extraneous(step, listing);
         } else if deletes && listing.unreadable.is_empty() && listing.hidden.is_empty() {
@@ -263,7 +265,9 @@ impl Mirror {
             |path: &RelPath| path.is_root() || listing.entries.get(path) == Some(&Node::Directory);
         let covers = |top: &RelPath, path: &RelPath| match step.kind {
             // A listed entry whose directory is gone too is left alone.
-            StepKind::Missing | StepKind::Extras if !listing.entries.contains_key(top) && !top.is_root() => {
+            StepKind::Missing | StepKind::Extras
+                if !listing.entries.contains_key(top) && !top.is_root() =>
+            {
                 top.parent().is_some_and(|parent| is_listed_directory(&parent))
                     && (path == top || path.is_below(top))
             }

@@ -521,7 +521,7 @@ impl World {
                 let looked = Looked {
                     entries,
                     found: &found,
-                    bytes: if lane == Lane::Fresh { &bytes } else { &[] },
+                    bytes: if assignment.may_leave_large { &bytes } else { &[] },
                     lost: &assignment.lost,
                     extras: &assignment.extras,
                     unmounted: &[],
@@ -529,13 +529,12 @@ impl World {
                 batch::make(to, looked, &self.filter, renames)
             }
         };
-        made.batch.full = !self.source.tree.is_empty();
+        Arc::make_mut(&mut made.batch).full = !self.source.tree.is_empty();
         let Some(batch) = self.collator.handle_made(now, &mirror, assigned, &made) else {
             return self.answer(mirror.clone(), lane, None);
         };
         self.say(|| format!("{mirror} {assigned:?} {lane:?} {batch:?}"));
-        let trusts_renames = self.collator.trusts_renames(&mirror, assigned, &assignment.renames);
-        let batch = Arc::new(batch);
+        let trusts_renames = self.collator.trusts_renames(&mirror, assigned, &batch);
         let work = HostWork { assignment: assigned, batch, trusts_renames };
         self.answer(mirror, lane, Some(work));
     }
@@ -765,9 +764,11 @@ impl World {
         let running = self.hosts[host].running.values();
         let batches: Vec<_> = running.map(|running| running.push.batch.clone()).collect();
         let is_sent = |path: &RelPath| batches.iter().any(|batch| batch.accounts_for(path));
-        let sent = self.source.tree.iter().filter(|(path, node)| {
-            matches!(node, Node::File { .. }) && is_sent(path)
-        });
+        let sent = self
+            .source
+            .tree
+            .iter()
+            .filter(|(path, node)| matches!(node, Node::File { .. }) && is_sent(path));
         let sent: Vec<_> = sent.map(|(path, node)| (path.clone(), *node)).collect();
         if !sent.is_empty() {
             let (path, node) = sent[self.random.below(sent.len() as u64) as usize].clone();

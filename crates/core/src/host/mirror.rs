@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
-use crate::data::change::{Lane, AssignmentId};
+use crate::data::change::{AssignmentId, Lane};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::plan::RetryPlan;
@@ -187,7 +187,9 @@ impl Mirror {
     /// The lane and the assignment of this run.
     pub fn running(&self, id: PushId) -> Option<(Lane, AssignmentId)> {
         [Lane::Fresh, Lane::Slow].into_iter().find_map(|lane| match self.lane(lane).activity {
-            Activity::Running { id: running, assignment, .. } if running == id => Some((lane, assignment)),
+            Activity::Running { id: running, assignment, .. } if running == id => {
+                Some((lane, assignment))
+            }
             _ => None,
         })
     }

@@ -348,7 +348,10 @@ mod tests {
     }
 
     /// Runs all steps, each with the end that is given for its kind; returns the kinds and the end.
-    fn run(mut push: RunningPush, ends: impl Fn(&Step) -> StepEnd) -> (Vec<StepKind>, AssignmentEnd) {
+    fn run(
+        mut push: RunningPush,
+        ends: impl Fn(&Step) -> StepEnd,
+    ) -> (Vec<StepKind>, AssignmentEnd) {
         let mut kinds = Vec::new();
         while let Some(step) = push.next_step() {
             kinds.push(step.kind);

@@ -500,7 +500,7 @@ mod tests {
     fn hard_case_56_a_long_message_is_not_kept_for_each_path() {
         let long = format!("rsync: {} happened\n", "x".repeat(200_000));
         let mut said =
-            Said::read(&step(StepKind::Written, &["d/a"]), &ended(Exit::Code(23), &long));
+            RsyncMessages::read(&step(StepKind::Written, &["d/a"]), &ended(Exit::Code(23), &long));
         let reason = said.unattributed.remove(0);
         assert!(reason.chars().count() <= MESSAGE_CHARS_MAX && reason.ends_with(" happened"));
     }

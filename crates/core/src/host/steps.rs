@@ -49,8 +49,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
     };
     let renamed: Vec<Renamed> =
         batch.renames.iter().filter_map(|it| renamed(it, delete, terms)).collect();
-    let counted =
-        |wanted: bool| if wanted { Deletions::AtMost(0) } else { Deletions::None };
+    let counted = |wanted: bool| if wanted { Deletions::AtMost(0) } else { Deletions::None };
     let mut steps = Vec::new();
     if target == TargetState::Unknown {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
@@ -295,7 +294,8 @@ mod tests {
 
     #[test]
     fn extras_go_where_walks_may_delete() {
-        let batch = Batch { extras: vec!["x".into()], missing: vec!["m".into()], ..Batch::default() };
+        let batch =
+            Batch { extras: vec!["x".into()], missing: vec!["m".into()], ..Batch::default() };
         let paths = |mode| plan(&batch, mode, TERMS).pop().map(|step| step.paths);
         assert_eq!(paths(DeleteMode::Always), Some(vec!["m".into(), "x".into()]));
         assert_eq!(paths(DeleteMode::OnWalk), Some(vec!["x".into()]));

@@ -1,5 +1,6 @@
 //! What one mirror owes beside the log: obligations, each with a requirement, gates and a cause.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -149,6 +150,33 @@ impl Obligation {
     }
 }
 
+/// Obligations that may be merged: equal in all this.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    directory: RelPath,
+    kind: u8,
+    lane: Lane,
+    awaits_approval: bool,
+    volume: Option<RelPath>,
+}
+
+impl Group {
+    /// None for one that is never merged.
+    fn of(obligation: &Obligation) -> Option<Self> {
+        let Obligation { path, gates, lane, cause, .. } = obligation;
+        if matches!(cause, Cause::Renamed { .. }) || gates.after.is_some() {
+            return None;
+        }
+        Some(Self {
+            directory: path.parent()?,
+            kind: cause.kind(),
+            lane: *lane,
+            awaits_approval: gates.awaits_approval,
+            volume: gates.volume.clone(),
+        })
+    }
+}
+
 /// All obligations of one mirror, at most about [`BACKLOG_MAX`].
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -270,18 +298,10 @@ impl Backlog {
     /// the slow lane. Two names of a rename are never merged.
     pub fn coarsen(&mut self, mut next: impl FnMut() -> ObligationId) {
         while self.owed.len() > BACKLOG_MAX / 2 {
-            let mut groups: BTreeMap<(RelPath, u8, Lane, bool, Option<RelPath>), Vec<ObligationId>> =
-                BTreeMap::new();
+            let mut groups: BTreeMap<Group, Vec<ObligationId>> = BTreeMap::new();
             for (id, obligation) in &self.owed {
-                let parent = obligation.path.parent();
-                let is_mergeable = !matches!(obligation.cause, Cause::Renamed { .. })
-                    && obligation.gates.after.is_none();
-                if let Some(parent) = parent.filter(|_| is_mergeable) {
-                    let gates = &obligation.gates;
-                    let volume = gates.volume.clone();
-                    let (kind, lane) = (obligation.cause.kind(), obligation.lane);
-                    let key = (parent, kind, lane, gates.awaits_approval, volume);
-                    groups.entry(key).or_default().push(*id);
+                if let Some(group) = Group::of(obligation) {
+                    groups.entry(group).or_default().push(*id);
                 }
             }
             let mut groups: Vec<_> = groups.into_iter().collect();
@@ -289,23 +309,23 @@ impl Backlog {
                 return;
             }
             // The deepest of equal size first, so that the tree is folded from its leaves.
-            groups.sort_by_key(|((parent, ..), ids)| {
-                (std::cmp::Reverse(ids.len()), std::cmp::Reverse(parent.ancestors().count()))
+            groups.sort_by_key(|(group, ids)| {
+                (Reverse(ids.len()), Reverse(group.directory.ancestors().count()))
             });
-            for ((parent, ..), ids) in groups {
+            for (group, ids) in groups {
                 if self.owed.len() <= BACKLOG_MAX / 2 {
                     return;
                 }
-                self.merge(parent, &ids, next());
+                self.merge(&group.directory, &ids, next());
             }
         }
     }
 
-    fn merge(&mut self, parent: RelPath, ids: &[ObligationId], id: ObligationId) {
+    fn merge(&mut self, directory: &RelPath, ids: &[ObligationId], id: ObligationId) {
         let mut merged: Option<Obligation> = None;
         for old in ids.iter().filter_map(|id| self.remove(*id)) {
             merged = Some(match merged {
-                None => Obligation { path: parent.clone(), ..old },
+                None => Obligation { path: directory.clone(), ..old },
                 Some(known) => Obligation {
                     need: known.need | old.need,
                     since: known.since.min(old.since),
@@ -379,9 +399,8 @@ mod tests {
             let covers = |it: &Obligation| {
                 (it.path == path || it.need.is_within()) && it.need.contains(need)
             };
-            let mut around = above.flat_map(|name| {
-                backlog.at(&name).map(|(_, it)| covers(it)).collect::<Vec<_>>()
-            });
+            let mut around = above
+                .flat_map(|name| backlog.at(&name).map(|(_, it)| covers(it)).collect::<Vec<_>>());
             assert!(around.any(|it| it), "{path} is not owed any more");
         }
     }
@@ -395,6 +414,8 @@ mod tests {
             assert_eq!(backlog.around(&path.into()), [ObligationId(1)], "{path}");
         }
         assert!(backlog.around(&"c".into()).is_empty());
-        assert!(backlog.remove(ObligationId(1)).is_some() && backlog.around(&"b".into()).is_empty());
+        assert!(
+            backlog.remove(ObligationId(1)).is_some() && backlog.around(&"b".into()).is_empty()
+        );
     }
 }

@@ -34,8 +34,8 @@ pub enum Presence {
 /// A batch, and what of the assignment it leaves out. Together they are exactly what the assignment names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Made {
-    /// What is to be run.
-    pub batch: Batch,
+    /// What is to be run. Mirrors in step share it.
+    pub batch: Arc<Batch>,
     /// What is owed instead.
     pub left_out: Vec<LeftOut>,
 }
@@ -177,13 +177,12 @@ pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>
         let tree = |above: RelPath| subtrees.get(&above).map(|all| sent(*all) | Need::TREE);
         let trees = path.ancestors().chain([path.clone()]).filter_map(tree);
         let own = present.get(path).map(|content| sent(*content));
-        let renamed = settled.contains(path).then_some(Need::CONTENTS);
+        let taken = settled.contains(path).then_some(Need::CONTENTS);
         let gone = is_missing(path).then_some(Need::GONE | Need::WITHIN);
-        let proved = trees.chain(own).chain(renamed).chain(gone).collect();
+        let proved = trees.chain(own).chain(taken).chain(gone).collect();
         let rest = need.less(proved);
-        let is_left_out = |it: &LeftOut| {
-            it.path == *path || (it.need.is_within() && path.is_below(&it.path))
-        };
+        let is_left_out =
+            |it: &LeftOut| it.path == *path || (it.need.is_within() && path.is_below(&it.path));
         if !rest.is_empty() && !left_out.iter().any(is_left_out) {
             debug_assert!(false, "{path}: no run proves {rest:?} of {need:?}");
             left_out.push(leave(path, rest, LeftOutWhy::NotProved));
@@ -212,7 +211,7 @@ pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>
         held: unmounted.to_vec(),
         ..Batch::default()
     };
-    Made { batch, left_out }
+    Made { batch: Arc::new(batch), left_out }
 }
 
 /// Large files that were written to, as many as may be; but for what a rename brings.
@@ -240,7 +239,8 @@ pub fn make_compare(to: Epoch, compare: Compare, unmounted: &[RelPath]) -> Made 
     });
     let left_out = left_out.collect();
     let held = unmounted.to_vec();
-    Made { batch: Batch { to, compares: Some(compare), held, ..Batch::default() }, left_out }
+    let batch = Batch { to, compares: Some(compare), held, ..Batch::default() };
+    Made { batch: Arc::new(batch), left_out }
 }
 
 fn topmost_above(subtrees: &BTreeMap<RelPath, bool>, path: &RelPath) -> Option<RelPath> {

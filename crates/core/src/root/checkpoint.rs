@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::batch::Dirty;
-use crate::data::need::Need;
 use crate::data::ids::MirrorId;
 use crate::data::limits::LACKS_MAX;
+use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::root::ledger::Ledger;
 
@@ -129,8 +129,10 @@ impl Checkpoint {
         if !may_record {
             return None;
         }
-        let holders: Holders =
-            ledger.ids().filter_map(|id| Some((id.clone(), ledger.lacks(id, LACKS_MAX)?))).collect();
+        let holders: Holders = ledger
+            .ids()
+            .filter_map(|id| Some((id.clone(), ledger.lacks(id, LACKS_MAX)?)))
+            .collect();
         if holders.is_empty() {
             return None;
         }

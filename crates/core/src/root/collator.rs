@@ -6,9 +6,10 @@ mod report;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::data::batch::Batch;
-use crate::data::change::{AssignmentId, Change, Epoch, Kinds, Lane, Move};
+use crate::data::change::{AssignmentId, Change, Epoch, Kinds, Lane};
 use crate::data::ids::{HostId, MirrorId};
 use crate::data::limits::LOG_PATHS_MAX;
 use crate::data::moment::Moment;
@@ -21,7 +22,7 @@ use crate::machine::Rule;
 use crate::root::batch::Made;
 use crate::root::checkpoint::{self, Checkpoint};
 use crate::root::epoch::{OpenEpoch, Sealed, Waits};
-use crate::root::ledger::{Assignment, LeftOut, Ledger};
+use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::Terms;
 
 pub use self::report::RootReport;
@@ -169,9 +170,10 @@ impl Collator {
         self.effects.push_back(Effect::Report);
     }
 
-    /// Whether exact renames can be trusted on a mirror, for an assignment that makes use of these.
-    pub fn trusts_renames(&self, id: &MirrorId, assignment: AssignmentId, moves: &[Move]) -> bool {
-        self.ledger.trusts_renames(id, assignment, moves)
+    /// Whether exact renames can be trusted on a mirror that this batch is for.
+    pub fn trusts_renames(&self, id: &MirrorId, assignment: AssignmentId, batch: &Batch) -> bool {
+        let names = batch.renames.iter().flat_map(|it| [&it.from, &it.to]);
+        self.ledger.trusts_renames(id, assignment, names)
     }
 
     /// The Root's Mirrors.
@@ -210,8 +212,7 @@ impl Collator {
 
     /// A host has a new actor: it knows of no work, and what its predecessor had is void.
     pub fn handle_new_host(&mut self, now: Moment, host: &HostId) {
-        let ids: Vec<MirrorId> =
-            self.ledger.ids().filter(|id| id.host == *host).cloned().collect();
+        let ids: Vec<MirrorId> = self.ledger.ids().filter(|id| id.host == *host).cloned().collect();
         for id in ids {
             self.ledger.cut_off_all(now, &id);
             self.nudge(now, &id);
@@ -251,12 +252,13 @@ impl Collator {
         id: &MirrorId,
         assignment: AssignmentId,
         made: &Made,
-    ) -> Option<Batch> {
+    ) -> Option<Arc<Batch>> {
         let mut left_out: Vec<LeftOut> = made.left_out.clone();
         let batch = self.without_waiting_deletions(made.batch.clone(), &mut left_out);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if batch.is_empty() {
-            let done = AssignmentEnd { holds_anything: batch.full, ..AssignmentEnd::new(Outcome::Done) };
+            let done =
+                AssignmentEnd { holds_anything: batch.full, ..AssignmentEnd::new(Outcome::Done) };
             self.handle_ended(now, id, assignment, &done);
             return None;
         }
@@ -268,8 +270,12 @@ impl Collator {
     }
 
     /// Deletions that await approval are taken out of a batch.
-    fn without_waiting_deletions(&self, mut batch: Batch, left_out: &mut Vec<LeftOut>) -> Batch {
-        let _ = (&mut batch, left_out);
+    fn without_waiting_deletions(
+        &self,
+        batch: Arc<Batch>,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Arc<Batch> {
+        let _ = left_out;
         batch
     }
 
@@ -281,11 +287,13 @@ impl Collator {
         assignment: AssignmentId,
         end: &AssignmentEnd,
     ) {
-        let assigned = self.ledger.mirror(id).and_then(|mirror| {
-            mirror.assigned(mirror.lane_of(assignment)?).cloned()
-        });
+        let assigned = self
+            .ledger
+            .mirror(id)
+            .and_then(|mirror| mirror.assigned(mirror.lane_of(assignment)?).cloned());
         let Some(assigned) = assigned else { return };
-        let start = self.ledger.mirror(id).and_then(|it| it.start_of(assignment)).unwrap_or_default();
+        let start =
+            self.ledger.mirror(id).and_then(|it| it.start_of(assignment)).unwrap_or_default();
         let is_whole = assigned.compares.is_some() && assigned.paths.iter().any(RelPath::is_root);
         let is_check = assigned.compares == Some(crate::data::batch::Depth::Contents);
         self.ledger.ended(now, id, assignment, end);
@@ -479,8 +487,7 @@ mod tests {
     }
 
     fn collator() -> Collator {
-        let mut collator =
-            Collator::new(at(0), 1, WAITS, [(mirror(), TERMS)]);
+        let mut collator = Collator::new(at(0), 1, WAITS, [(mirror(), TERMS)]);
         collator.handle_watching(at(0));
         collator
     }

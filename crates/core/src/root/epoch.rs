@@ -304,10 +304,11 @@ impl OpenEpoch {
             self.first_change = now;
         }
         self.last_change = now;
-        self.changes
-            .entry(path)
-            .and_modify(|opened| opened.kinds |= kinds)
-            .or_insert(Opened { kinds, fresh, lost: 0 });
+        self.changes.entry(path).and_modify(|opened| opened.kinds |= kinds).or_insert(Opened {
+            kinds,
+            fresh,
+            lost: 0,
+        });
     }
 }
 
@@ -332,9 +333,7 @@ pub fn is_doubted<T>(
     let mut below = map.range(start..end).map(|(_, value)| need(value));
     let own = map.get(path).map(&need);
     let mut above = path.ancestors().filter_map(|above| map.get(&above)).map(&need);
-    own.is_some_and(beyond_attributes)
-        || below.any(beyond_attributes)
-        || above.any(Need::is_within)
+    own.is_some_and(beyond_attributes) || below.any(beyond_attributes) || above.any(Need::is_within)
 }
 
 /// Something changed here: renames of what is at or above it tell less.

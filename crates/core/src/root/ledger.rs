@@ -58,6 +58,8 @@ pub struct Assignment {
     pub renames: Vec<Move>,
     /// It is the range of the log and nothing else, so that other mirrors at this cursor need exactly this.
     pub is_shared: bool,
+    /// Large files may be left to runs of their own.
+    pub may_leave_large: bool,
     /// The mirror lacked what it should have held for long: what is directly in it is counted first.
     pub is_suspicious: bool,
 }
@@ -565,7 +567,8 @@ impl Ledger {
             None => {}
             Some(Lost::Anything) => {
                 let head = self.log.head();
-                let owed = self.mirrors[id].owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
+                let owed =
+                    self.mirrors[id].owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
                 self.owe(id, owed);
             }
             Some(Lost::Since(from, discharged)) => {
@@ -620,8 +623,7 @@ impl Ledger {
     fn trim(&mut self, now: Moment) {
         let head = self.log.head();
         let floor = self.mirrors.values().map(|mirror| mirror.floor(now)).min().unwrap_or(head);
-        let standpoints: Vec<Epoch> =
-            self.mirrors.values().flat_map(Mirror::standpoints).collect();
+        let standpoints: Vec<Epoch> = self.mirrors.values().flat_map(Mirror::standpoints).collect();
         self.log.trim(floor, standpoints.iter().copied());
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
+use crate::data::batch::Depth;
 use crate::data::change::{AssignmentId, Epoch, Lane};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
@@ -10,7 +11,6 @@ use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::data::plan::RetryPlan;
 use crate::host::target_state::TargetState;
-use crate::data::batch::Depth;
 use crate::root::backlog::{Backlog, Cause, Gates, Obligation, ObligationId};
 use crate::root::past::Past;
 use crate::root::writers::Writers;
@@ -142,7 +142,11 @@ impl Mirror {
     }
 
     /// The obligations of a lane that may be handed out now, those that are under way aside.
-    pub fn due(&self, now: Moment, lane: Lane) -> impl Iterator<Item = (ObligationId, &Obligation)> {
+    pub fn due(
+        &self,
+        now: Moment,
+        lane: Lane,
+    ) -> impl Iterator<Item = (ObligationId, &Obligation)> {
         let all = self.backlog.iter();
         let is_due = move |(id, it): &(ObligationId, &Obligation)| {
             it.lane == lane && it.gates.are_open(now) && !self.is_assigned(*id)
@@ -153,9 +157,8 @@ impl Mirror {
     /// The failed obligation at exactly this path that is not under way.
     pub fn failed_at(&self, path: &RelPath) -> Option<ObligationId> {
         let mut at = self.backlog.at(path);
-        let is_failed = |id, it: &Obligation| {
-            matches!(it.cause, Cause::Failed { .. }) && !self.is_assigned(id)
-        };
+        let is_failed =
+            |id, it: &Obligation| matches!(it.cause, Cause::Failed { .. }) && !self.is_assigned(id);
         at.find(|(id, it)| is_failed(*id, it)).map(|(id, _)| id)
     }
 

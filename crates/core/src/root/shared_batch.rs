@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::data::batch::Batch;
-use crate::data::change::{Epoch, AssignmentId};
+use crate::data::change::{AssignmentId, Epoch};
 use crate::data::ids::MirrorId;
+use crate::root::batch::Made;
 
 /// Who asked, and for which work.
 pub type Asker = (MirrorId, AssignmentId);
@@ -15,7 +15,7 @@ pub struct SharedBatch {
     span: Option<Span>,
     /// Counts the looks at the disk, so that one from before a failure is told from one after it.
     making: u64,
-    made: Option<Arc<Batch>>,
+    made: Option<Arc<Made>>,
     waiting: Vec<Asker>,
 }
 
@@ -26,7 +26,7 @@ pub type Span = (Epoch, Epoch);
 #[derive(Debug, PartialEq)]
 pub enum Answer {
     /// Here it is.
-    Batch(Arc<Batch>),
+    Made(Arc<Made>),
     /// It is being made; [`SharedBatch::handle_made`] will name the asker.
     Wait,
     /// Make it. Whoever waited for another one gets nothing.
@@ -43,7 +43,7 @@ impl SharedBatch {
     pub fn handle_ask(&mut self, span: Span, asker: Asker) -> Answer {
         if self.span == Some(span) {
             if let Some(made) = &self.made {
-                return Answer::Batch(made.clone());
+                return Answer::Made(made.clone());
             }
             self.waiting.push(asker);
             return Answer::Wait;
@@ -54,11 +54,11 @@ impl SharedBatch {
     }
 
     /// A Batch was made. Returns who waits for it too: nobody, if it was forgotten meanwhile.
-    pub fn handle_made(&mut self, making: u64, batch: &Arc<Batch>) -> Vec<Asker> {
+    pub fn handle_made(&mut self, making: u64, made: &Arc<Made>) -> Vec<Asker> {
         if self.making != making {
             return Vec::new();
         }
-        self.made = Some(batch.clone());
+        self.made = Some(made.clone());
         std::mem::take(&mut self.waiting)
     }
 
@@ -92,9 +92,9 @@ mod tests {
         let mut shared = SharedBatch::default();
         let (making, _) = make(&mut shared, SPAN);
         assert_eq!(shared.handle_ask(SPAN, asker("b")), Answer::Wait);
-        let batch = Arc::new(Batch::default());
+        let batch = Arc::new(Made::default());
         assert_eq!(shared.handle_made(making, &batch), [asker("b")]);
-        let Answer::Batch(third) = shared.handle_ask(SPAN, asker("c")) else { panic!("made") };
+        let Answer::Made(third) = shared.handle_ask(SPAN, asker("c")) else { panic!("made") };
         assert!(Arc::ptr_eq(&third, &batch));
     }
 
@@ -102,15 +102,15 @@ mod tests {
     fn hard_case_9_a_retry_makes_a_new_batch() {
         let mut shared = SharedBatch::default();
         let (first, _) = make(&mut shared, SPAN);
-        shared.handle_made(first, &Arc::new(Batch::default()));
+        shared.handle_made(first, &Arc::new(Made::default()));
         shared.forget();
         let (second, _) = make(&mut shared, SPAN);
         shared.forget();
         let (third, _) = make(&mut shared, SPAN);
         assert_eq!(shared.handle_ask(SPAN, asker("b")), Answer::Wait);
         // The second look at the disk comes back late: it is older than the last failure.
-        assert_eq!(shared.handle_made(second, &Arc::new(Batch::default())), []);
-        assert_eq!(shared.handle_made(third, &Arc::new(Batch::default())), [asker("b")]);
+        assert_eq!(shared.handle_made(second, &Arc::new(Made::default())), []);
+        assert_eq!(shared.handle_made(third, &Arc::new(Made::default())), [asker("b")]);
     }
 
     #[test]

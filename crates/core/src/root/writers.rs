@@ -168,8 +168,10 @@ impl Writers {
     pub fn cut(&mut self, now: Moment, id: AssignmentId, life: Duration) {
         let Some(mut writer) = self.all.remove(&id) else { return };
         let quarter = (life / WRITER_QUARTERS).max(Duration::from_millis(1));
-        let part = |moment: Moment| moment.since(Moment::default()).as_millis() / quarter.as_millis();
-        let older = self.all.iter().find(|(_, it)| it.cut.is_some_and(|cut| part(cut) == part(now)));
+        let part =
+            |moment: Moment| moment.since(Moment::default()).as_millis() / quarter.as_millis();
+        let older =
+            self.all.iter().find(|(_, it)| it.cut.is_some_and(|cut| part(cut) == part(now)));
         if let Some(older) = older.map(|(id, _)| *id).and_then(|id| self.all.remove(&id)) {
             writer.start = writer.start.min(older.start);
             writer.endangers |= older.endangers;

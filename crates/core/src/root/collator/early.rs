@@ -1,9 +1,9 @@
 //! A Walk that begins while the Root is still being scanned (hard case 19).
 
 use super::{Collator, Phase};
+use crate::data::change::Lane;
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
-use crate::data::change::Lane;
 use crate::root::ledger::Assignment;
 
 impl Collator {

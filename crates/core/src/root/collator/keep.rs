@@ -3,10 +3,10 @@
 use super::{Collator, Effect, Phase};
 use crate::data::batch::{Depth, Dirty};
 use crate::data::change::{Change, Epoch};
-use crate::data::need::Need;
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::name::unescape;
+use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::data::step::Differences;
 use crate::host::target_state::TargetState;

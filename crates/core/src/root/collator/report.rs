@@ -28,7 +28,10 @@ pub struct RootReport {
 impl Collator {
     /// The paths of a Mirror that fail, at most [`STUCK_LISTED_MAX`], each with the reason.
     pub fn stuck(&self, id: &MirrorId) -> Vec<(RelPath, String)> {
-        self.ledger.standing(id, STUCK_LISTED_MAX).map(|standing| standing.stuck).unwrap_or_default()
+        self.ledger
+            .standing(id, STUCK_LISTED_MAX)
+            .map(|standing| standing.stuck)
+            .unwrap_or_default()
     }
 
     /// What each mirror owes, and its writers, for tests.

@@ -125,7 +125,8 @@ impl Ledger {
         }
         named.extend(&new_pairs);
         let mirror = self.mirrors.get_mut(id)?;
-        let scope = Scope::of_paths(items.iter().map(|(path, need)| (path.clone(), need.is_within())));
+        let scope =
+            Scope::of_paths(items.iter().map(|(path, need)| (path.clone(), need.is_within())));
         mirror.writers.begin(assignment, head, scope);
         mirror.fresh = Some(Assigned {
             id: assignment,
@@ -146,6 +147,7 @@ impl Ledger {
             extras,
             renames,
             is_shared,
+            may_leave_large: !tries_failed,
             is_suspicious: false,
         })
     }
@@ -229,6 +231,7 @@ impl Ledger {
             extras: BTreeSet::new(),
             renames: Vec::new(),
             is_shared: false,
+            may_leave_large: false,
             is_suspicious: mirror.is_suspicious,
         })
     }
@@ -249,7 +252,8 @@ impl Ledger {
             return Vec::new();
         }
         let mut renames = self.log.renames_above(cursor);
-        renames.retain(|it| !pairs.iter().any(|pair| pair.touches(&it.to) || pair.touches(&it.from)));
+        renames
+            .retain(|it| !pairs.iter().any(|pair| pair.touches(&it.to) || pair.touches(&it.from)));
         renames.retain_mut(|it| {
             let is_named = items.get(&it.to).is_some_and(|need| need.wants_contents());
             let is_within = |above: RelPath| items.get(&above).is_some_and(|need| need.is_within());
@@ -260,7 +264,12 @@ impl Ledger {
     }
 
     /// Whether exact renames can be trusted on this mirror: no obligation and no other writer touches either name.
-    pub fn trusts_renames(&self, id: &MirrorId, assignment: AssignmentId, renames: &[Move]) -> bool {
+    pub fn trusts_renames<'a>(
+        &self,
+        id: &MirrorId,
+        assignment: AssignmentId,
+        mut names: impl Iterator<Item = &'a RelPath>,
+    ) -> bool {
         let Some(mirror) = self.mirrors.get(id) else { return false };
         let own = mirror.fresh.as_ref().map(|assigned| assigned.renames.as_slice());
         let own = own.unwrap_or_default();
@@ -271,6 +280,6 @@ impl Ledger {
                     !own.contains(id) && !mirror.backlog.get(*id).is_some_and(is_scheduled)
                 })
         };
-        !renames.iter().any(|it| is_touched(&it.from) || is_touched(&it.to))
+        !names.any(is_touched)
     }
 }

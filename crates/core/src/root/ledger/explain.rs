@@ -17,14 +17,21 @@ impl Ledger {
     }
 
     /// How a path, which is there or not, stands on a mirror.
-    pub fn whereabouts(&self, id: &MirrorId, path: &RelPath, is_found: bool) -> Option<Whereabouts> {
+    pub fn whereabouts(
+        &self,
+        id: &MirrorId,
+        path: &RelPath,
+        is_found: bool,
+    ) -> Option<Whereabouts> {
         let mirror = self.mirrors.get(id)?;
         let covers = |it: &Obligation| {
             it.items().any(|(own, need)| own == path || (need.is_within() && path.is_below(own)))
         };
         let around = mirror.backlog.around(path).into_iter();
-        let owed: Vec<_> =
-            around.filter_map(|id| Some((id, mirror.backlog.get(id)?))).filter(|(_, it)| covers(it)).collect();
+        let owed: Vec<_> = around
+            .filter_map(|id| Some((id, mirror.backlog.get(id)?)))
+            .filter(|(_, it)| covers(it))
+            .collect();
         let failed = owed.iter().find_map(|(_, it)| match &it.cause {
             Cause::Failed { reason, .. } => Some(reason.clone()),
             _ => None,
@@ -39,8 +46,11 @@ impl Ledger {
         if owed.iter().any(|(id, it)| mirror.is_assigned(*id) && !matches!(it.cause, Cause::Walk)) {
             return Some(Whereabouts::UnderWay);
         }
-        if let Some((epoch, _)) = self.log.last_change(path).filter(|(epoch, _)| *epoch > mirror.cursor) {
-            let is_taken = mirror.assigned(Lane::Fresh).is_some_and(|assigned| assigned.to >= epoch);
+        if let Some((epoch, _)) =
+            self.log.last_change(path).filter(|(epoch, _)| *epoch > mirror.cursor)
+        {
+            let is_taken =
+                mirror.assigned(Lane::Fresh).is_some_and(|assigned| assigned.to >= epoch);
             return Some(if is_taken { Whereabouts::UnderWay } else { Whereabouts::Pending });
         }
         let is_repeated = |it: &Obligation| {
@@ -55,7 +65,8 @@ impl Ledger {
         if owed.iter().any(|(_, it)| !it.cause.is_scheduled()) {
             return Some(Whereabouts::Pending);
         }
-        let endangers = |scope: &crate::root::writers::Writer| scope.endangers && scope.scope.touches(path);
+        let endangers =
+            |scope: &crate::root::writers::Writer| scope.endangers && scope.scope.touches(path);
         let is_endangered = mirror.writers.iter().any(|(_, it)| endangers(it));
         Some(if is_endangered { Whereabouts::Repeated } else { Whereabouts::There })
     }

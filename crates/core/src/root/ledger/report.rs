@@ -48,7 +48,7 @@ impl Ledger {
             Cause::Failed { reason, .. } => Some((it.path.clone(), reason.clone())),
             _ => None,
         });
-        let held = count(|it| it.gates.awaits_approval) as u64;
+        let awaiting = count(|it| it.gates.awaits_approval) as u64;
         let backlog = count(|it| !it.cause.is_scheduled() && !matches!(it.cause, Cause::Walk));
         Some(Standing {
             epoch: self.flushed_to(mirror),
@@ -67,7 +67,7 @@ impl Ledger {
                         | Cause::Leftovers
                 )
             }),
-            held_deletions: held,
+            held_deletions: awaiting,
             may_change: mirror.writers.endanger(None),
             repeats_at: mirror.writers.next_expiry(mirror.terms.receiver_life),
             is_settled: self.is_settled(mirror),
@@ -79,9 +79,10 @@ impl Ledger {
         let head = self.log.head();
         let is_harmless = |lane: Lane| {
             mirror.assigned(lane).is_none_or(|assigned| {
-                assigned.named.iter().all(|id| {
-                    mirror.backlog.get(*id).is_some_and(|it| it.cause.is_scheduled())
-                })
+                assigned
+                    .named
+                    .iter()
+                    .all(|id| mirror.backlog.get(*id).is_some_and(|it| it.cause.is_scheduled()))
             })
         };
         mirror.cursor == head
@@ -128,9 +129,11 @@ impl Ledger {
         self.mirrors.get(id).is_some_and(|mirror| {
             let is_owed = |it: &Obligation| it.touches(path);
             self.log.changed_since(mirror.cursor, path)
-                || mirror.backlog.around(path).iter().any(|id| {
-                    mirror.backlog.get(*id).is_some_and(is_owed)
-                })
+                || mirror
+                    .backlog
+                    .around(path)
+                    .iter()
+                    .any(|id| mirror.backlog.get(*id).is_some_and(is_owed))
         })
     }
 }

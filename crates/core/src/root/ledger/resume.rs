@@ -80,9 +80,8 @@ impl Ledger {
 
     /// Whether all of the root is to be compared on a mirror.
     fn is_whole_in_doubt(mirror: &Mirror) -> bool {
-        let is_whole = |it: &Obligation| {
-            !it.cause.is_scheduled() && it.path.is_root() && it.need.is_within()
-        };
+        let is_whole =
+            |it: &Obligation| !it.cause.is_scheduled() && it.path.is_root() && it.need.is_within();
         mirror.backlog.iter().any(|(_, it)| is_whole(it))
     }
 
