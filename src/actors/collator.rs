@@ -21,8 +21,9 @@ use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, RootReported,
-    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, Reached,
+    RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work,
+    WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -183,7 +184,11 @@ impl CollatorActor {
 
     /// The way to this collator for hosts.
     pub fn root_link(address: &Addr<Self>) -> RootLink {
-        RootLink { take_batch: address.clone().recipient(), ended: address.clone().recipient() }
+        RootLink {
+            take_batch: address.clone().recipient(),
+            ended: address.clone().recipient(),
+            reached: address.clone().recipient(),
+        }
     }
 }
 
@@ -206,8 +211,7 @@ impl Shell for CollatorActor {
         match effect {
             Effect::Nudge(mirror, lane) => {
                 if let Some(host) = self.hosts.get(&mirror.host) {
-                    let directory = self.core.target(&mirror);
-                    tell(&host.work_waits, WorkWaits { mirror, lane, directory });
+                    tell(&host.work_waits, WorkWaits { mirror, lane });
                 }
             }
             Effect::Make(mirror, assignment) => self.make(ctx, mirror, assignment),
@@ -394,6 +398,13 @@ impl Handler<TakeBatch> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: TakeBatch, ctx: &mut Self::Context) {
         self.turn(ctx, |core, now| core.handle_take(now, &message.mirror, message.lane));
+    }
+}
+
+impl Handler<Reached> for CollatorActor {
+    type Result = ();
+    fn handle(&mut self, message: Reached, ctx: &mut Self::Context) {
+        self.turn(ctx, |core, now| core.handle_reached(now, &message.mirror));
     }
 }
 

@@ -4,8 +4,8 @@ use actix::Recipient;
 
 use crate::actors::message::{
     ActorGone, BatchReady, Begun, Changed, Degraded, Drained, Ended, Explore, Fence, HostReported,
-    LetGo, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchAnew,
-    WatchLost, Watching, WorkWaits,
+    LetGo, Reached, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen,
+    WatchAnew, WatchLost, Watching, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -26,6 +26,8 @@ pub struct RootLink {
     pub take_batch: Recipient<TakeBatch>,
     /// It has ended.
     pub ended: Recipient<Ended>,
+    /// A mirror's directory exists.
+    pub reached: Recipient<Reached>,
 }
 
 /// From a watcher to its collator.

@@ -26,6 +26,7 @@ use mirrorball_core::fleet::reload::Difference;
 use mirrorball_core::host::mirror::{MirrorReport, PushId};
 use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::root::collator::RootReport;
+use mirrorball_core::source::entry_count::UnitChange;
 use mirrorball_core::source::snapshot::Snapshot;
 
 /// Watcher to collator: one kernel read's changes. `exploring`: some directories are not watched yet.
@@ -39,6 +40,8 @@ pub struct Changed {
     pub exploring: bool,
     /// Entries in the Root, at most, as far as known.
     pub entries: u64,
+    /// What became of the number of entries, unit by unit.
+    pub levels: Vec<UnitChange>,
     /// Events that the kernel raised since this was told last.
     pub events: u64,
 }
@@ -64,6 +67,8 @@ pub struct Watching {
     pub entries: Option<u64>,
     /// The Root as it was found; none where nobody wants it.
     pub snapshot: Option<Snapshot>,
+    /// How many entries were found, unit by unit.
+    pub levels: Vec<UnitChange>,
     /// Some of it raises no events, so that what changed since [`Begun`] is not all known.
     pub unsure: bool,
 }
@@ -152,8 +157,6 @@ pub struct WorkWaits {
     pub mirror: MirrorId,
     /// Which kind.
     pub lane: Lane,
-    /// What is known of its directory: a new actor of the host can't know.
-    pub directory: TargetState,
 }
 
 /// Transfer to collator: what does this Mirror lack? Lost with the collator, whose successor tells of
@@ -186,10 +189,21 @@ pub struct Work {
     pub assignment: AssignmentId,
     /// What to push.
     pub batch: Arc<Batch>,
+    /// What is known of the mirror's directory.
+    pub target: TargetState,
     /// Exact renames can be trusted.
     pub trusts_renames: bool,
     /// Where from.
     pub source: SourceDir,
+}
+
+/// Transfer to collator: the mirror's directory was made, or was there. Lost with the collator, whose successor is told
+/// at the next first contact.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Reached {
+    /// Whose.
+    pub mirror: MirrorId,
 }
 
 /// Transfer to collator: an assignment has ended. Lost with the collator, whose successor counts it as cut off.

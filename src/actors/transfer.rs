@@ -18,7 +18,7 @@ use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
     Approve, BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan,
-    Pause, Ping, Progressed, RunEnded, TakeBatch, Verify, Who, Work, WorkWaits,
+    Pause, Ping, Progressed, Reached, RunEnded, TakeBatch, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -279,6 +279,11 @@ impl Shell for TransferActor {
                 }
             }
             Effect::Start(push) => self.start(ctx, push),
+            Effect::Reached(mirror) => {
+                if let Some(root) = self.roots.get(&mirror.root) {
+                    tell(&root.reached, Reached { mirror });
+                }
+            }
             Effect::Ended(mirror, assignment, end) => {
                 if let Some(root) = self.roots.get(&mirror.root) {
                     tell(&root.ended, Ended { mirror, assignment, end });
@@ -338,10 +343,7 @@ impl Drop for TransferActor {
 impl Handler<WorkWaits> for TransferActor {
     type Result = ();
     fn handle(&mut self, message: WorkWaits, ctx: &mut Self::Context) {
-        self.turn(ctx, |core, now| {
-            core.handle_directory(&message.mirror, message.directory);
-            core.handle_nudge(now, &message.mirror, message.lane);
-        });
+        self.turn(ctx, |core, now| core.handle_nudge(now, &message.mirror, message.lane));
     }
 }
 
@@ -351,9 +353,9 @@ impl Handler<BatchReady> for TransferActor {
         let BatchReady { mirror, lane, work } = message;
         match work {
             Some(work) => {
-                let Work { assignment, batch, trusts_renames, source } = work;
+                let Work { assignment, batch, target, trusts_renames, source } = work;
                 self.sources.insert(mirror.root.clone(), source.downgrade());
-                let work = HostWork { assignment, batch, trusts_renames };
+                let work = HostWork { assignment, batch, target, trusts_renames };
                 self.turn(ctx, |core, now| core.handle_batch(now, &mirror, lane, work));
             }
             None => self.turn(ctx, |core, now| core.handle_nothing(now, &mirror, lane)),

@@ -48,8 +48,6 @@ pub struct Host {
 struct Started {
     mirror: MirrorId,
     since: Moment,
-    /// Whether the Root holds anything.
-    holds_anything: bool,
     is_walk: bool,
     entries: u64,
 }
@@ -61,6 +59,8 @@ pub enum Effect {
     Take(MirrorId, Lane),
     /// Run this.
     Start(Push),
+    /// Tell the root that the mirror's directory exists.
+    Reached(MirrorId),
     /// Tell the Root's collator how work ended.
     Ended(MirrorId, AssignmentId, AssignmentEnd),
     /// Something new is known of the host's rsync: keep it for the next start.
@@ -99,6 +99,8 @@ pub struct HostWork {
     pub assignment: AssignmentId,
     /// What is to be brought to the mirror.
     pub batch: Arc<Batch>,
+    /// What is known of the mirror's directory.
+    pub target: TargetState,
     /// Exact renames can be trusted.
     pub trusts_renames: bool,
 }
@@ -191,16 +193,9 @@ impl Host {
         }
     }
 
-    /// So much is known of the mirror's directory, perhaps by this actor's predecessor.
-    pub fn handle_directory(&mut self, id: &MirrorId, directory: TargetState) {
-        if let Some(mirror) = self.mirrors.get_mut(id) {
-            mirror.know(directory);
-        }
-    }
-
     /// A collator answers with work.
     pub fn handle_batch(&mut self, now: Moment, id: &MirrorId, lane: Lane, work: HostWork) {
-        let HostWork { assignment, batch, .. } = work;
+        let HostWork { assignment, batch, target, .. } = work;
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         if !mirror.is_asked(lane) || self.draining {
             mirror.handle_nothing(lane);
@@ -212,10 +207,11 @@ impl Host {
         }
         let push = PushId(self.next_push);
         self.next_push += 1;
-        let (holds_anything, is_walk) = (batch.full, batch.compares.is_some());
+        let is_walk = batch.compares.is_some();
+        mirror.report.reached |= target != TargetState::Unknown;
         mirror.start(lane, push, assignment, is_walk);
         let entries = if is_walk { 0 } else { batch.len() as u64 };
-        let started = Started { mirror: id.clone(), since: now, holds_anything, is_walk, entries };
+        let started = Started { mirror: id.clone(), since: now, is_walk, entries };
         self.started.insert(push, started);
         self.effects.push_back(Effect::Start(Push {
             id: push,
@@ -224,7 +220,7 @@ impl Host {
             lane,
             batch,
             terms: MirrorTerms {
-                target: mirror.directory,
+                target,
                 is_known: mirror.report.last_success.is_some(),
                 delete_first: mirror.is_full,
                 can_delete_missing: !self.end.lacks.contains(&Capability::DeleteMissing),
@@ -244,7 +240,7 @@ impl Host {
     pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
         if let Some(mirror) = self.mirrors.get_mut(id) {
             if mirror.report.halted.take().is_some() {
-                mirror.forget_directory();
+                mirror.unblock();
             }
             self.effects.push_back(Effect::Report);
             self.pump(now);
@@ -310,7 +306,8 @@ impl Host {
         let Some(started) = self.started.get(&push) else { return };
         let mirror =
             self.mirrors.get_mut(&started.mirror).expect("what was started belongs to a mirror");
-        mirror.know(TargetState::Exists);
+        mirror.report.reached = true;
+        self.effects.push_back(Effect::Reached(started.mirror.clone()));
         self.effects.push_back(Effect::Report);
         self.pump(now);
     }
@@ -329,7 +326,7 @@ impl Host {
     /// A run has ended.
     pub fn handle_ended(&mut self, now: Moment, push: PushId, end: AssignmentEnd) {
         let Some(started) = self.started.remove(&push) else { return };
-        let Started { mirror: id, since, holds_anything, is_walk, entries } = started;
+        let Started { mirror: id, since, is_walk, entries } = started;
         let mirror = self.mirrors.get_mut(&id).expect("what was started belongs to a mirror");
         let Some((lane, assignment)) = mirror.running(push) else { return };
         mirror.finish(lane);
@@ -352,7 +349,6 @@ impl Host {
         }
         match &end.outcome {
             Outcome::Done => {
-                mirror.directory = mirror.directory.after(is_walk, holds_anything);
                 self.handle_success(now, &id, is_walk, None);
             }
             Outcome::Partly(unproved) => {

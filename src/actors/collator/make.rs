@@ -135,8 +135,9 @@ impl CollatorActor {
         let work = batch.zip(self.source.clone()).map(|(batch, source)| {
             debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
                 "compares" => batch.compares.is_some());
+            let target = self.core.target(&mirror);
             let trusts_renames = self.core.trusts_renames(&mirror, assignment, &batch);
-            message::Work { assignment, batch, trusts_renames, source }
+            message::Work { assignment, batch, target, trusts_renames, source }
         });
         self.answer(mirror, lane, work);
     }

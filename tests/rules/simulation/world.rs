@@ -71,7 +71,8 @@ enum Event {
     Make(u64, MirrorId, Assignment),
     Take(u64, MirrorId, Lane),
     Ended(u64, MirrorId, AssignmentId, AssignmentEnd),
-    WorkWaits(usize, u64, MirrorId, Lane, TargetState),
+    WorkWaits(usize, u64, MirrorId, Lane),
+    Reached(u64, MirrorId),
     Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
     Listed(usize, u64, PushId, Step),
     Ran(usize, u64, PushId, Step, Listing, Fault),
@@ -233,7 +234,7 @@ impl World {
     fn handle(&mut self, event: Event) {
         let now = self.now;
         match &event {
-            Event::WorkWaits(host, life, _, lane, _) => {
+            Event::WorkWaits(host, life, _, lane) => {
                 self.say(|| format!("nudge h{host} {life} {lane:?}"));
             }
             Event::Take(_, mirror, lane) => self.say(|| format!("take {mirror} {lane:?}")),
@@ -301,16 +302,16 @@ impl World {
                 self.collator.handle_timeout(now);
                 self.collator.handle_take(now, &mirror, lane);
             }
+            Event::Reached(life, mirror) if life == self.collator_life => {
+                self.collator.handle_reached(now, &mirror);
+            }
             Event::Ended(life, mirror, assignment, end) if life == self.collator_life => {
                 self.collator.handle_timeout(now);
                 self.collator.handle_ended(now, &mirror, assignment, &end);
             }
-            Event::WorkWaits(host, life, mirror, lane, directory)
-                if life == self.hosts[host].life =>
-            {
+            Event::WorkWaits(host, life, mirror, lane) if life == self.hosts[host].life => {
                 let rule = &mut self.hosts[host].rule;
                 rule.handle_timeout(now);
-                rule.handle_directory(&mirror, directory);
                 rule.handle_nudge(now, &mirror, lane);
             }
             Event::Answer(host, life, mirror, lane, work) if life == self.hosts[host].life => {
@@ -390,9 +391,9 @@ impl World {
     fn carry_out(&mut self, effect: collator::Effect) {
         match effect {
             collator::Effect::Nudge(mirror, lane) => {
-                let (host, directory) = (index(&mirror), self.collator.target(&mirror));
+                let host = index(&mirror);
                 let life = self.hosts[host].life;
-                self.send(HOSTS, host, Event::WorkWaits(host, life, mirror, lane, directory));
+                self.send(HOSTS, host, Event::WorkWaits(host, life, mirror, lane));
             }
             collator::Effect::Make(mirror, assignment) => {
                 self.later(20, Event::Make(self.collator_life, mirror, assignment));
@@ -486,6 +487,9 @@ impl World {
             host::Effect::Take(mirror, lane) => {
                 self.send(host, HOSTS, Event::Take(self.collator_life, mirror, lane));
             }
+            host::Effect::Reached(mirror) => {
+                self.send(host, HOSTS, Event::Reached(self.collator_life, mirror));
+            }
             host::Effect::Start(push) => self.start(host, push),
             host::Effect::Ended(mirror, assignment, end) => {
                 self.say(|| format!("{mirror} {assignment:?} {:?} {:?}", end.outcome, end.extras));
@@ -535,7 +539,8 @@ impl World {
         };
         self.say(|| format!("{mirror} {assigned:?} {lane:?} {batch:?}"));
         let trusts_renames = self.collator.trusts_renames(&mirror, assigned, &batch);
-        let work = HostWork { assignment: assigned, batch, trusts_renames };
+        let target = self.collator.target(&mirror);
+        let work = HostWork { assignment: assigned, batch, target, trusts_renames };
         self.answer(mirror, lane, Some(work));
     }
 
@@ -697,7 +702,10 @@ impl World {
         let life = self.collator_life;
         for event in self.events.values_mut() {
             match event {
-                Event::Make(old, ..) | Event::Take(old, ..) | Event::Ended(old, ..)
+                Event::Make(old, ..)
+                | Event::Take(old, ..)
+                | Event::Reached(old, ..)
+                | Event::Ended(old, ..)
                     if *old + 1 == life =>
                 {
                     *old = life;

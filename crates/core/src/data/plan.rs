@@ -185,6 +185,12 @@ pub struct RootPlan {
     /// Deletions of one push before all of them are held; none: half of what is known, at least
     /// [`crate::data::limits::MAX_DELETE_MIN`].
     pub max_delete: Option<u64>,
+    /// How long a loss of entries counts against `max_delete`.
+    pub max_delete_window: Duration,
+    /// It may lose all its entries.
+    pub may_be_empty: bool,
+    /// Trees whose deletions are always free.
+    pub free_to_delete: Vec<RelPath>,
     /// A name that must be in the Root, or it is not taken for it.
     pub marker: Option<String>,
     /// How changes are found.

@@ -8,7 +8,6 @@ use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::plan::RetryPlan;
 use crate::data::runs::Runs;
-use crate::host::target_state::TargetState;
 
 /// A wall's clock is read to the minute: an end that differs by less is the same.
 const QUIET_STEP: Duration = Duration::from_secs(90);
@@ -20,8 +19,6 @@ pub struct PushId(pub u64);
 /// A Mirror's place in its Host's rule.
 #[derive(Debug)]
 pub struct Mirror {
-    /// What is known of its directory.
-    pub directory: TargetState,
     /// Into how many pieces lists are cut, after failures that nobody could attribute.
     pub pieces: usize,
     /// There was no room for something: deletions go first.
@@ -95,7 +92,6 @@ impl Mirror {
     pub fn new(id: &MirrorId, retry: RetryPlan) -> Self {
         let lane = || LaneState { wanted: false, activity: Activity::Idle };
         Self {
-            directory: TargetState::Unknown,
             pieces: 1,
             is_full: false,
             report: MirrorReport::default(),
@@ -118,8 +114,7 @@ impl Mirror {
             return None;
         }
         let ready = |state: &LaneState| state.wanted && state.activity == Activity::Idle;
-        // Before its directory exists a fresh file would have nowhere to go.
-        if self.directory != TargetState::Unknown && ready(&self.fresh) {
+        if ready(&self.fresh) {
             return Some(Lane::Fresh);
         }
         (walk_allowed && ready(&self.walk)).then_some(Lane::Slow)
@@ -205,7 +200,7 @@ impl Mirror {
 
     /// A success: the next failure waits for `first` again.
     pub fn handle_success(&mut self, now: Moment, is_walk: bool) {
-        self.know(TargetState::Exists);
+        self.report.reached = true;
         self.pieces = 1;
         self.is_full = false;
         self.report.halted = None;
@@ -226,19 +221,6 @@ impl Mirror {
     /// A failure for which this Mirror waits.
     pub fn block(&mut self, now: Moment) {
         self.blocked_until = Some(now + self.backoff.next_pause());
-    }
-
-    /// More is known of its directory, or the same.
-    pub fn know(&mut self, directory: TargetState) {
-        self.directory = self.directory.max(directory);
-        self.refresh();
-    }
-
-    /// Whether its directory exists is not known any more, and it is tried at once.
-    pub fn forget_directory(&mut self) {
-        self.directory = TargetState::Unknown;
-        self.blocked_until = None;
-        self.refresh();
     }
 
     /// Whoever was asked is gone.
@@ -263,7 +245,6 @@ impl Mirror {
             })
         };
         let (walking, pushing) = (runs(true), runs(false));
-        self.report.reached = self.directory != TargetState::Unknown;
         self.report.walking = walking;
         self.report.pushing = pushing;
     }

@@ -9,7 +9,8 @@ fn at(seconds: u64) -> Moment {
 
 fn work(assignment: u64) -> HostWork {
     let assignment = AssignmentId(assignment);
-    HostWork { assignment, batch: Arc::default(), trusts_renames: true }
+    let target = TargetState::Exists;
+    HostWork { assignment, batch: Arc::default(), target, trusts_renames: true }
 }
 
 fn id(root: &str) -> MirrorId {
@@ -65,14 +66,12 @@ fn walked(pushes: usize, roots: &[&str]) -> Host {
 }
 
 #[test]
-fn fresh_changes_wait_until_the_mirror_was_reached_and_no_longer() {
+fn a_directory_that_was_made_is_told_at_once() {
     let mut host = host(2, &["a"]);
-    host.handle_nudge(at(0), &id("a"), Lane::Fresh);
     host.handle_nudge(at(0), &id("a"), Lane::Slow);
-    assert_eq!(takes(&mut host), [("a".into(), Lane::Slow)]);
     let walk = start(&mut host, at(0), "a", Lane::Slow);
     host.handle_reached(at(1), walk);
-    assert_eq!(takes(&mut host), [("a".into(), Lane::Fresh)]);
+    assert!(drain(&mut host).contains(&Effect::Reached(id("a"))));
 }
 
 #[test]

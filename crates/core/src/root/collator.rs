@@ -23,7 +23,7 @@ use crate::root::batch::Made;
 use crate::root::checkpoint::{self, Checkpoint};
 use crate::root::epoch::{OpenEpoch, Sealed, Waits};
 use crate::root::ledger::{Assignment, Ledger, LeftOut};
-use crate::root::mirror::Terms;
+use crate::root::mirror::{Mirror, Terms};
 
 pub use self::report::RootReport;
 
@@ -229,18 +229,15 @@ impl Collator {
         }
         let assignment = if ready { self.ledger.assign(now, id, lane) } else { None };
         self.open.handle_pushing(self.ledger.is_working());
-        match assignment {
-            Some(assignment) => {
-                self.journal(&assignment);
-                self.note_early(id, &assignment);
-                self.effects.push_back(Effect::Make(id.clone(), assignment));
-            }
-            None => {
-                self.effects.push_back(Effect::Nothing(id.clone(), lane));
-                // Asking has moved work to the other lane, or the cursor.
-                self.nudge(now, id);
-                self.effects.push_back(Effect::Report);
-            }
+        if let Some(assignment) = assignment {
+            self.journal(&assignment);
+            self.note_early(id, &assignment);
+            self.effects.push_back(Effect::Make(id.clone(), assignment));
+        } else {
+            self.effects.push_back(Effect::Nothing(id.clone(), lane));
+            // Asking has moved work to the other lane, or the cursor.
+            self.nudge(now, id);
+            self.effects.push_back(Effect::Report);
         }
     }
 
@@ -257,9 +254,10 @@ impl Collator {
         let batch = self.without_waiting_deletions(made.batch.clone(), &mut left_out);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if batch.is_empty() {
-            let done =
-                AssignmentEnd { holds_anything: batch.full, ..AssignmentEnd::new(Outcome::Done) };
-            self.handle_ended(now, id, assignment, &done);
+            // Nothing is run, so nothing is learned of the mirror.
+            self.ledger.ended(now, id, assignment, &AssignmentEnd::new(Outcome::Done));
+            self.nudge(now, id);
+            self.effects.push_back(Effect::Report);
             return None;
         }
         if !left_out.is_empty() {
@@ -300,7 +298,7 @@ impl Collator {
         let known = self.ledger.target(id);
         match &end.outcome {
             Outcome::Done => {
-                let owes_walk = self.ledger.mirror(id).is_some_and(|mirror| mirror.owes_walk());
+                let owes_walk = self.ledger.mirror(id).is_some_and(Mirror::owes_walk);
                 let is_whole = (is_whole && end.extras.is_empty()) || !owes_walk;
                 self.know(id, known.after(is_whole, end.holds_anything));
             }
@@ -326,6 +324,12 @@ impl Collator {
         }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
+    }
+
+    /// The mirror's directory exists: fresh changes may go there while the first walk goes on.
+    pub fn handle_reached(&mut self, now: Moment, id: &MirrorId) {
+        self.know(id, self.ledger.target(id).max(TargetState::Exists));
+        self.nudge(now, id);
     }
 
     /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.

@@ -12,6 +12,7 @@ use crate::data::step::Differences;
 use crate::host::target_state::TargetState;
 use crate::root::checkpoint::{self, Checkpoint, Holders};
 use crate::root::ledger::{Assignment, Work};
+use crate::root::mirror::Mirror;
 
 /// How rsync itemizes: eleven characters and a space before the name.
 const ITEMIZED_PREFIX: usize = 12;
@@ -123,7 +124,7 @@ impl Collator {
 
     /// Everything on this Mirror is to be compared by size and time. One that is to be walked anyway is.
     pub fn handle_walk_due(&mut self, now: Moment, id: &MirrorId) {
-        if !self.ledger.mirror(id).is_some_and(|mirror| mirror.owes_walk()) {
+        if !self.ledger.mirror(id).is_some_and(Mirror::owes_walk) {
             self.ledger.owe_check(now, id, Depth::Times);
             self.nudge(now, id);
         }

@@ -10,6 +10,7 @@ use crate::data::limits::MOVES_MAX;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::host::target_state::TargetState;
 use crate::root::backlog::{Cause, Obligation, ObligationId};
 use crate::root::mirror::{Assigned, Mirror};
 use crate::root::writers::Scope;
@@ -18,7 +19,9 @@ impl Ledger {
     /// Whether there is work for a mirror in this lane, and none under way.
     pub fn wants(&self, now: Moment, id: &MirrorId, lane: Lane) -> bool {
         let Some(mirror) = self.mirrors.get(id) else { return false };
-        if mirror.assigned(lane).is_some() {
+        // Before its directory exists nothing but the first walk has a place to go to.
+        let has_no_place = mirror.target == TargetState::Unknown && lane == Lane::Fresh;
+        if mirror.assigned(lane).is_some() || has_no_place {
             return false;
         }
         let limit = mirror.limit(self.log.head());
@@ -45,6 +48,9 @@ impl Ledger {
         assignment: AssignmentId,
     ) -> Option<Assignment> {
         let mirror = self.mirrors.get(id)?;
+        if mirror.target == TargetState::Unknown {
+            return None;
+        }
         let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
         let mut named: Vec<ObligationId> = Vec::new();
         let (mut failed, mut others) = (Vec::new(), Vec::new());
@@ -66,7 +72,7 @@ impl Ledger {
             if path.is_root() && entry.need.is_within() {
                 let cause = Cause::Walk;
                 left_out.push(mirror.owed(now, path.clone(), entry.need, cause, entry.newest));
-            } else if !self.leave_out(now, mirror, path, entry.need, entry.newest, &mut left_out) {
+            } else if !leave_out(now, mirror, path, entry.need, entry.newest, &mut left_out) {
                 items.insert(path.clone(), entry.need);
                 if entry.lost > 0 {
                     lost.insert(path.clone(), entry.lost);
@@ -152,41 +158,6 @@ impl Ledger {
         })
     }
 
-    /// Whether an entry of the range is not run now. What is owed instead is added to the list.
-    fn leave_out(
-        &self,
-        now: Moment,
-        mirror: &Mirror,
-        path: &RelPath,
-        need: Need,
-        epoch: Epoch,
-        left_out: &mut Vec<Obligation>,
-    ) -> bool {
-        // It fails, and waits for its next try: that includes this change now, and comes soon.
-        let failed = mirror.failed_at(path).and_then(|id| mirror.backlog.get(id));
-        if let Some(known) = failed.filter(|it| !it.gates.are_open(now) && !it.need.is_within())
-            && let Cause::Failed { reason, backoff } = &known.cause
-        {
-            let soon = now + mirror.terms.retry.first;
-            let mut gates = known.gates.clone();
-            gates.not_before = gates.not_before.map(|moment| moment.min(soon));
-            let cause = Cause::Failed { reason: reason.clone(), backoff: backoff.clone() };
-            let (need, mark) = (known.need | need, known.mark.min(epoch));
-            let owed = mirror.owed(now, path.clone(), need, cause, mark);
-            left_out.push(Obligation { gates, since: known.since, ..owed });
-            return true;
-        }
-        // A large file that is being sent is not sent a second time meanwhile.
-        let is_sent = |it: &&Assigned| it.compares.is_none() && it.paths.contains(path);
-        if let Some(large) = mirror.slow.as_ref().filter(is_sent) {
-            let mut owed = mirror.owed(now, path.clone(), need, Cause::Large, epoch);
-            owed.gates.after = Some(large.id);
-            left_out.push(owed);
-            return true;
-        }
-        false
-    }
-
     fn assign_slow(
         &mut self,
         now: Moment,
@@ -201,10 +172,8 @@ impl Ledger {
         let (named, first) = mirror.due(now, Lane::Slow).min_by_key(|(id, it)| (order(it), *id))?;
         let (path, need) = (first.path.clone(), first.need);
         let is_doubt = !first.cause.is_scheduled();
-        let compares = (!is_large(first)).then(|| match need.wants_contents() {
-            true => Depth::Contents,
-            false => Depth::Times,
-        });
+        let depth = if need.wants_contents() { Depth::Contents } else { Depth::Times };
+        let compares = (!is_large(first)).then_some(depth);
         let work = match compares {
             Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
             None => Work::Push(vec![(path.clone(), need)]),
@@ -282,4 +251,38 @@ impl Ledger {
         };
         !names.any(is_touched)
     }
+}
+
+/// Whether an entry of the range is not run now. What is owed instead is added to the list.
+fn leave_out(
+    now: Moment,
+    mirror: &Mirror,
+    path: &RelPath,
+    need: Need,
+    epoch: Epoch,
+    left_out: &mut Vec<Obligation>,
+) -> bool {
+    // It fails, and waits for its next try: that includes this change now, and comes soon.
+    let failed = mirror.failed_at(path).and_then(|id| mirror.backlog.get(id));
+    if let Some(known) = failed.filter(|it| !it.gates.are_open(now) && !it.need.is_within())
+        && let Cause::Failed { reason, backoff } = &known.cause
+    {
+        let soon = now + mirror.terms.retry.first;
+        let mut gates = known.gates.clone();
+        gates.not_before = gates.not_before.map(|moment| moment.min(soon));
+        let cause = Cause::Failed { reason: reason.clone(), backoff: backoff.clone() };
+        let (need, mark) = (known.need | need, known.mark.min(epoch));
+        let owed = mirror.owed(now, path.clone(), need, cause, mark);
+        left_out.push(Obligation { gates, since: known.since, ..owed });
+        return true;
+    }
+    // A large file that is being sent is not sent a second time meanwhile.
+    let is_sent = |it: &&Assigned| it.compares.is_none() && it.paths.contains(path);
+    if let Some(large) = mirror.slow.as_ref().filter(is_sent) {
+        let mut owed = mirror.owed(now, path.clone(), need, Cause::Large, epoch);
+        owed.gates.after = Some(large.id);
+        left_out.push(owed);
+        return true;
+    }
+    false
 }
