@@ -24,9 +24,11 @@ use mirrorball_core::machine::Rule;
 use mirrorball_core::root::batch::{self, Looked};
 use mirrorball_core::root::checkpoint;
 use mirrorball_core::root::collator::{self, Collator};
+use mirrorball_core::root::deletions::{DeletionAccount, DeletionTerms, KeptAccount};
 use mirrorball_core::root::epoch::Waits;
 use mirrorball_core::root::ledger::{Assignment, Work};
 use mirrorball_core::root::mirror::Terms;
+use mirrorball_core::source::entry_count::{Unit, UnitChange};
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::snapshot::Snapshot;
 
@@ -103,6 +105,8 @@ struct World {
     hosts: Vec<Actor>,
     mirrors: Vec<Mirror>,
     filter: Filter,
+    max_delete: u64,
+    kept_account: Option<KeptAccount>,
     /// What outlives the daemon.
     memory: [TargetState; HOSTS],
     disk: Disk,
@@ -130,9 +134,20 @@ fn index(id: &MirrorId) -> usize {
     usize::from(id.host.as_str().as_bytes()[1] - b'0')
 }
 
-fn new_collator(now: Moment, start: u64) -> Collator {
+/// The account of a root in which nothing is ever too much, or two entries are.
+fn account(now: Moment, max_delete: u64) -> DeletionAccount {
+    let terms = DeletionTerms {
+        max_delete: Some(max_delete),
+        window: Duration::from_secs(60),
+        may_be_empty: false,
+        free_to_delete: Vec::new(),
+    };
+    DeletionAccount::new(terms, now)
+}
+
+fn new_collator(now: Moment, start: u64, account: DeletionAccount) -> Collator {
     let mirrors = (0..HOSTS).map(|host| (id(host), TERMS));
-    let mut collator = Collator::new(now, start as u32, WAITS, mirrors);
+    let mut collator = Collator::new(now, start as u32, WAITS, account, mirrors);
     collator.keep_checkpoints(8);
     collator
 }
@@ -143,7 +158,8 @@ fn new_host(host: usize) -> Host {
 
 /// Runs one schedule to its end.
 pub fn run(seed: u64, talks: bool) {
-    let random = Random(seed);
+    let mut random = Random(seed);
+    let max_delete = [u64::MAX, 2, 8][random.below(3) as usize];
     let hosts = (0..HOSTS).map(|host| Actor {
         rule: new_host(host),
         life: 0,
@@ -159,7 +175,9 @@ pub fn run(seed: u64, talks: bool) {
         is_gone: false,
         queue: Vec::new(),
         exploring: 0,
-        collator: new_collator(Moment::default(), 1),
+        collator: new_collator(Moment::default(), 1, account(Moment::default(), max_delete)),
+        max_delete,
+        kept_account: None,
         collator_life: 0,
         collator_deaths: 0,
         hosts: hosts.collect(),
@@ -259,6 +277,7 @@ impl World {
                 if !self.is_gone {
                     self.source.watch_all(&RelPath::root());
                     self.tell_since_begun();
+                    self.collator.handle_levels(now, self.levels());
                     self.begin_from();
                 } else {
                     self.collator.handle_halt(now, "gone".into());
@@ -403,6 +422,7 @@ impl World {
                 self.memory[index(&mirror)] = directory;
             }
             collator::Effect::Checkpoint(effect) => self.keep(effect),
+            collator::Effect::KeepAccount(kept, _) => self.kept_account = Some(kept),
             collator::Effect::Checked(..)
             | collator::Effect::Surprise(..)
             | collator::Effect::Report => (),
@@ -670,6 +690,21 @@ impl World {
         }
     }
 
+    /// How many entries there are, unit by unit, as whoever counts them knows it.
+    fn levels(&self) -> Vec<UnitChange> {
+        let mut units: BTreeMap<Unit, u64> =
+            ["a", "b", "c"].map(|name| (Unit::Directory(name.into()), 0)).into();
+        units.insert(Unit::Files, 0);
+        for (path, node) in &self.source.tree {
+            let top = path.ancestors().filter(|it| !it.is_root()).last().unwrap_or(path.clone());
+            let is_file = top == *path && *node != Node::Directory;
+            let unit = if is_file { Unit::Files } else { Unit::Directory(top) };
+            *units.entry(unit).or_default() += 1;
+        }
+        let change = |(unit, now)| UnitChange { unit, now: Some(now), moved: 0 };
+        units.into_iter().map(change).collect()
+    }
+
     fn read(&mut self) {
         let mut changes = Vec::new();
         for told in std::mem::take(&mut self.queue) {
@@ -684,6 +719,9 @@ impl World {
         let exploring = self.exploring > 0;
         self.collator.handle_timeout(self.now);
         self.collator.handle_changed(self.now, changes, exploring);
+        if !self.is_gone {
+            self.collator.handle_levels(self.now, self.levels());
+        }
     }
 
     /// Events were lost, or watching begins.
@@ -837,7 +875,10 @@ impl World {
                 self.source.date_anew(&path);
             }
         }
-        self.collator = new_collator(self.now, self.collator_deaths + 1);
+        let terms = account(self.now, self.max_delete).terms().clone();
+        let kept = self.kept_account.clone().unwrap_or_default();
+        let account = DeletionAccount::from_kept(terms, kept, self.now);
+        self.collator = new_collator(self.now, self.collator_deaths + 1, account);
         for host in 0..HOSTS {
             self.collator.handle_target(&id(host), self.memory[host]);
         }
@@ -930,6 +971,11 @@ impl World {
         }));
         held.iter().for_each(|host| self.approve(*host));
         self.settle();
+        assert!(
+            held.is_empty() || !self.events.is_empty(),
+            "nothing was approved: {:#?}",
+            self.collator
+        );
         !held.is_empty()
     }
 

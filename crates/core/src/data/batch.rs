@@ -1,5 +1,6 @@
 //! What a Mirror lacks, looked at on the disk and ready to be pushed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::data::change::Epoch;
@@ -35,8 +36,8 @@ pub struct Batch {
     pub missing: Vec<RelPath>,
     /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
     pub missing_directories: bool,
-    /// How many entries the source lost at or below these, as far as events told: no more may go with them.
-    pub lost: u64,
+    /// How many entries go with each of these and of `extras`, as far as is known; where nothing is known, one.
+    pub lost: BTreeMap<RelPath, u64>,
     /// How many may go from directories that are in the way of an existing path.
     pub lost_in_the_way: u64,
     /// Topmost names on the mirror that a comparison found and that do not exist here either, sorted.
@@ -117,6 +118,12 @@ impl Batch {
     /// Whether contents are compared.
     pub fn is_check(&self) -> bool {
         self.compares.as_ref().is_some_and(|it| it.depth == Depth::Contents)
+    }
+
+    /// How many entries may go with the names that are deleted.
+    pub fn lost_in_all(&self) -> u64 {
+        let own = |path: &RelPath| self.lost.get(path).copied().unwrap_or(1);
+        self.missing.iter().chain(&self.extras).map(own).fold(0, u64::saturating_add)
     }
 
     /// Whether all of the root is compared.

@@ -97,7 +97,7 @@ impl RunningPush {
         let is_listed =
             |step: &Step| matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
         let listed: u64 = counted.iter().filter(|(it, _)| is_listed(it)).map(|(_, n)| n).sum();
-        let most = self.push.batch.lost.saturating_add(self.renamed);
+        let most = self.push.batch.lost_in_all().saturating_add(self.renamed);
         let mut next: Vec<Step> = Vec::new();
         for (step, count) in counted {
             let (deletions, kind) = match step.kind {
@@ -307,7 +307,7 @@ mod tests {
             subtrees: vec![Present { path: "b".into(), content: true }],
             missing: vec!["a".into(), "junk".into()],
             missing_directories: true,
-            lost: 10,
+            lost: [("a".into(), 1), ("junk".into(), 9)].into(),
             renames: vec![Arc::new(rename)],
             ..Batch::default()
         };

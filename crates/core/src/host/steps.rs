@@ -76,7 +76,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
         // Files alone: their number is known.
         () if !batch.missing_directories => Deletions::AtMost(missing.len() as u64),
         // Counting first would need the room that is to be made.
-        () if delete_first => Deletions::AtMost(batch.lost),
+        () if delete_first => Deletions::AtMost(batch.lost_in_all()),
         () => Deletions::AtMost(0),
     };
     let settled: BTreeSet<RelPath> = renamed.iter().flat_map(|it| it.rename.targets()).collect();
@@ -288,7 +288,8 @@ mod tests {
         let (none, count) = (Deletions::None, Deletions::AtMost(0));
         let files = batch();
         assert_eq!(deletions(&files), [none, none, count, Deletions::AtMost(1)]);
-        let directories = Batch { missing_directories: true, lost: 7, ..files };
+        let directories =
+            Batch { missing_directories: true, lost: [("d".into(), 7)].into(), ..files };
         assert_eq!(deletions(&directories), [none, none, count, count]);
     }
 
@@ -305,7 +306,8 @@ mod tests {
 
     #[test]
     fn hard_case_18_on_a_full_mirror_deletions_go_first() {
-        let directories = Batch { missing_directories: true, lost: 7, ..batch() };
+        let directories =
+            Batch { missing_directories: true, lost: [("d".into(), 7)].into(), ..batch() };
         let first = MirrorTerms { delete_first: true, ..TERMS };
         let steps = plan(&directories, DeleteMode::Always, first);
         assert_eq!((steps[0].kind, steps[0].deletions), (StepKind::Missing, Deletions::AtMost(7)));

@@ -286,6 +286,13 @@ impl Backlog {
         has_opened
     }
 
+    /// Opens a gate of one that does not wait for the clock.
+    pub fn open_gate_of(&mut self, id: ObligationId, open: impl FnOnce(&mut Gates)) {
+        if let Some(obligation) = self.owed.get_mut(&id) {
+            open(&mut obligation.gates);
+        }
+    }
+
     /// Whether there are more than is wanted, so that [`Self::coarsen`] is called for.
     pub fn is_full(&self) -> bool {
         self.owed.len() > BACKLOG_MAX

@@ -191,10 +191,15 @@ pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>
     let listed = |map: BTreeMap<RelPath, bool>| {
         map.into_iter().map(|(path, content)| Present { path, content }).collect()
     };
-    let lost_where = |gone: bool| {
-        lost.iter().filter(|(path, _)| is_missing(path) == gone).map(|(_, lost)| lost).sum()
-    };
-    let (lost, lost_in_the_way) = (lost_where(true), lost_where(false));
+    let mut lost_at: BTreeMap<RelPath, u64> = BTreeMap::new();
+    let mut lost_in_the_way: u64 = 0;
+    for (path, count) in lost {
+        let mut names = std::iter::once(path.clone()).chain(path.ancestors());
+        match names.find(|name| missing.contains(name)) {
+            Some(top) => *lost_at.entry(top).or_default() += count,
+            None => lost_in_the_way += count,
+        }
+    }
     let (extras, missing): (BTreeSet<RelPath>, BTreeSet<RelPath>) =
         missing.into_iter().partition(|path| extras.contains(path));
     let batch = Batch {
@@ -205,7 +210,7 @@ pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>
         renames,
         leftovers: leftovers.into_iter().collect(),
         missing_directories,
-        lost,
+        lost: lost_at,
         lost_in_the_way,
         missing: missing.into_iter().collect(),
         held: unmounted.to_vec(),

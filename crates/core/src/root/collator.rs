@@ -1,5 +1,6 @@
 //! One Root's rule: changes come in, Epochs are sealed, Mirrors are told, work is handed out.
 
+mod deletions;
 mod early;
 mod keep;
 mod report;
@@ -21,7 +22,9 @@ use crate::host::target_state::TargetState;
 use crate::machine::Rule;
 use crate::root::batch::Made;
 use crate::root::checkpoint::{self, Checkpoint};
+use crate::root::deletions::{DeletionAccount, Durability, KeptAccount};
 use crate::root::epoch::{OpenEpoch, Sealed, Waits};
+use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::{Mirror, Terms};
 
@@ -32,6 +35,10 @@ pub use self::report::RootReport;
 pub struct Collator {
     open: OpenEpoch,
     ledger: Ledger,
+    /// How much the source may lose without a question.
+    account: DeletionAccount,
+    /// The same for what each mirror holds beyond it.
+    extras: BTreeMap<MirrorId, ExtrasAccount>,
     /// What outlives the daemon; none where every start walks.
     checkpoint: Option<Checkpoint>,
     phase: Phase,
@@ -78,6 +85,8 @@ pub enum Effect {
     Checked(MirrorId, Option<Differences>),
     /// Keep for the next start how far everything has come.
     Checkpoint(checkpoint::Effect),
+    /// Keep the deletion account for the next start, before anything else is done.
+    KeepAccount(KeptAccount, Durability),
     /// The report has changed.
     Report,
     /// A directory appeared on a mirror that should have been there: say so in the log.
@@ -91,6 +100,7 @@ impl Collator {
         now: Moment,
         start: u32,
         waits: Waits,
+        account: DeletionAccount,
         mirrors: impl IntoIterator<Item = (MirrorId, Terms)>,
     ) -> Self {
         let mut ledger = Ledger::new(LOG_PATHS_MAX, start);
@@ -100,6 +110,8 @@ impl Collator {
         Self {
             open: OpenEpoch::new(waits),
             ledger,
+            account,
+            extras: BTreeMap::new(),
             checkpoint: None,
             phase: Phase::Opening { since: now, hands_out: false },
             early: BTreeSet::new(),
@@ -251,7 +263,7 @@ impl Collator {
         made: &Made,
     ) -> Option<Arc<Batch>> {
         let mut left_out: Vec<LeftOut> = made.left_out.clone();
-        let batch = self.without_waiting_deletions(made.batch.clone(), &mut left_out);
+        let batch = self.without_waiting_deletions(now, id, made.batch.clone(), &mut left_out);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if batch.is_empty() {
             // Nothing is run, so nothing is learned of the mirror.
@@ -265,16 +277,6 @@ impl Collator {
             self.effects.push_back(Effect::Report);
         }
         Some(batch)
-    }
-
-    /// Deletions that await approval are taken out of a batch.
-    fn without_waiting_deletions(
-        &self,
-        batch: Arc<Batch>,
-        left_out: &mut Vec<LeftOut>,
-    ) -> Arc<Batch> {
-        let _ = left_out;
-        batch
     }
 
     /// Work has ended.
@@ -332,18 +334,6 @@ impl Collator {
         self.nudge(now, id);
     }
 
-    /// A person lets this Mirror's held deletions go, and says that its directory may be what it is.
-    pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
-        let before = self.ledger.target(id);
-        self.ledger.approve_target(now, id);
-        let after = self.ledger.target(id);
-        if before != after {
-            self.effects.push_back(Effect::Remember(id.clone(), after));
-        }
-        self.nudge(now, id);
-        self.effects.push_back(Effect::Report);
-    }
-
     /// Work that was to be made could not be: it is still owed.
     pub fn handle_not_made(&mut self, now: Moment, id: &MirrorId, assignment: AssignmentId) {
         let why = "the batch could not be made";
@@ -392,7 +382,9 @@ impl Collator {
             // Before anybody can be given any of it.
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.ledger.seal(now, sealed);
+        let changed = self.account_names(&sealed);
+        let epoch = self.ledger.seal(now, sealed);
+        self.note_changed(&changed, epoch);
         self.nudge_all(now);
         self.effects.push_back(Effect::Report);
     }
@@ -433,6 +425,8 @@ impl Rule for Collator {
             self.effects.push_back(Effect::Report);
         }
         self.timed = self.timed.max(now);
+        self.account.tick(now);
+        self.judge_deletions(now);
     }
 
     fn poll_timeout(&self, now: Moment) -> Option<Moment> {
@@ -443,6 +437,9 @@ impl Rule for Collator {
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {
+        if let Some(durability) = self.account.take_dirty() {
+            return Some(Effect::KeepAccount(self.account.to_kept(), durability));
+        }
         let effect = self.effects.pop_front();
         if effect.is_some() {
             return effect;
@@ -468,6 +465,7 @@ mod tests {
     use super::*;
     use crate::data::plan::RetryPlan;
     use crate::data::status::RootState;
+    use crate::root::deletions::DeletionTerms;
     use crate::root::ledger::Work;
 
     const TERMS: Terms = Terms {
@@ -490,8 +488,18 @@ mod tests {
         MirrorId::new(&"site".into(), &"web".into())
     }
 
+    fn account() -> DeletionAccount {
+        let terms = DeletionTerms {
+            max_delete: None,
+            window: Duration::from_secs(3600),
+            may_be_empty: false,
+            free_to_delete: Vec::new(),
+        };
+        DeletionAccount::new(terms, at(0))
+    }
+
     fn collator() -> Collator {
-        let mut collator = Collator::new(at(0), 1, WAITS, [(mirror(), TERMS)]);
+        let mut collator = Collator::new(at(0), 1, WAITS, account(), [(mirror(), TERMS)]);
         collator.handle_watching(at(0));
         collator
     }

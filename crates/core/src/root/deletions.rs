@@ -324,6 +324,24 @@ impl DeletionAccount {
         Ok(approved)
     }
 
+    /// The terms.
+    pub fn terms(&self) -> &DeletionTerms {
+        &self.terms
+    }
+
+    /// How long a loss counts.
+    pub fn window(&self) -> Duration {
+        self.terms.window
+    }
+
+    /// Other terms.
+    pub fn set_terms(&mut self, now: Moment, terms: DeletionTerms) {
+        self.advance(now);
+        self.clock.step = (terms.window / WINDOW_STEPS).max(Duration::from_nanos(1));
+        self.terms = terms;
+        self.judge(now);
+    }
+
     /// Since when deletions wait; none if none do.
     pub fn waiting_since(&self) -> Option<Moment> {
         self.exceeded.map(|exceeded| exceeded.since)

@@ -93,8 +93,10 @@ pub enum LeftOutWhy {
     Large,
     /// It lies in, or holds, a volume that is not mounted here.
     Unmounted(RelPath),
-    /// The deletion awaits approval.
+    /// The deletion of what the source lost awaits approval.
     AwaitsApproval,
+    /// The deletion of what only the mirror holds awaits approval.
+    ExtraAwaitsApproval,
     /// The look at the disk brings no run that proves it.
     NotProved,
 }
@@ -191,8 +193,10 @@ impl Ledger {
                     let gates = Gates { volume: Some(volume.clone()), ..Gates::default() };
                     Obligation { gates, ..owed }
                 }
-                LeftOutWhy::AwaitsApproval => {
-                    let owed = mirror.owed(now, path.clone(), *need, Cause::Deletion, mark);
+                LeftOutWhy::AwaitsApproval | LeftOutWhy::ExtraAwaitsApproval => {
+                    let is_extra = matches!(why, LeftOutWhy::ExtraAwaitsApproval);
+                    let cause = if is_extra { Cause::Extra } else { Cause::Deletion };
+                    let owed = mirror.owed(now, path.clone(), *need, cause, mark);
                     let gates = Gates { awaits_approval: true, ..Gates::default() };
                     Obligation { gates, ..owed }
                 }
@@ -271,6 +275,7 @@ impl Ledger {
         let mut backoffs = BTreeMap::new();
         let mut since = self.log.first_change_above(assigned.from);
         let mut kept_pairs = Vec::new();
+        let mut around: BTreeSet<RelPath> = BTreeSet::new();
         for named in &assigned.named {
             let Some(obligation) = mirror.backlog.remove(*named) else { continue };
             since = Some(since.map_or(obligation.since, |since| since.min(obligation.since)));
@@ -284,8 +289,11 @@ impl Ledger {
             for (path, need) in obligation.items() {
                 mirror.past.note_discharged(now, path.clone(), need);
             }
-            if let Cause::Failed { backoff, .. } = obligation.cause {
-                backoffs.insert(obligation.path, backoff);
+            match obligation.cause {
+                Cause::Failed { backoff, .. } => drop(backoffs.insert(obligation.path, backoff)),
+                // Its run changed the times of the directory that holds it.
+                Cause::Large => around.extend(obligation.path.parent()),
+                _ => (),
             }
         }
         if mirror.cursor < assigned.to {
@@ -311,6 +319,10 @@ impl Ledger {
             let failed = mirror.owed(now, path.clone(), need, cause, mark);
             let gates = Gates { not_before, ..Gates::default() };
             owed.push(Obligation { gates, since, ..failed });
+        }
+        for path in around {
+            let need = Need::ATTRIBUTES;
+            owed.push(mirror.owed(now, path, need, Cause::Interference, mark));
         }
         for Extra { path, entries } in &end.extras {
             // What a push finds in a directory that changed was lost with that change.
@@ -450,17 +462,10 @@ impl Ledger {
         }
     }
 
-    /// Deletions that awaited approval are judged again. `may_delete` says of a path, and the epoch in which it was lost,
-    /// whether it may go now.
-    pub fn judge_deletions(&mut self, mut may_delete: impl FnMut(&MirrorId, &Obligation) -> bool) {
-        for (id, mirror) in &mut self.mirrors {
-            mirror.backlog.open_gates(|gates, obligation| {
-                let opens = gates.awaits_approval && may_delete(id, obligation);
-                if opens {
-                    gates.awaits_approval = false;
-                }
-                opens
-            });
+    /// The deletion that an obligation is about waits no more: it may go now, or is to be judged again.
+    pub fn judge_again(&mut self, id: &MirrorId, obligation: ObligationId) {
+        if let Some(mirror) = self.mirrors.get_mut(id) {
+            mirror.backlog.open_gate_of(obligation, |gates| gates.awaits_approval = false);
         }
     }
 
@@ -476,7 +481,8 @@ impl Ledger {
                 has_expired = true;
                 let scope = mirror.writers.get(expired).and_then(|it| it.scope.directories());
                 let head = self.log.head();
-                for path in scope.into_iter().flatten() {
+                let directories = scope.unwrap_or_else(|| self.directories_since(&id, expired));
+                for path in directories {
                     let mirror = &self.mirrors[&id];
                     let owed = mirror.owed(now, path, Need::LEFTOVERS, Cause::Leftovers, head);
                     self.owe(&id, owed);
@@ -488,6 +494,19 @@ impl Ledger {
             self.trim(now);
         }
         has_expired
+    }
+
+    /// The directories of all that was handed out after a writer of unknown scope started.
+    fn directories_since(&self, id: &MirrorId, writer: AssignmentId) -> Vec<RelPath> {
+        let mirror = &self.mirrors[id];
+        let start = mirror.writers.get(writer).map(|it| it.start).unwrap_or_default();
+        let range = self.log.range(start, mirror.handed_out());
+        let own = |(path, entry): (&RelPath, &Entry)| {
+            let within = entry.need.is_within() && !path.is_root();
+            path.parent().into_iter().chain(within.then(|| path.clone()))
+        };
+        let directories: BTreeSet<RelPath> = range.flat_map(own).collect();
+        directories.into_iter().collect()
     }
 
     /// When [`Self::handle_timeout`], or a new look at what is due, is called for.

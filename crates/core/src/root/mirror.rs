@@ -184,6 +184,11 @@ impl Mirror {
         Backoff::new(self.terms.retry, seed_of(&path.to_string()))
     }
 
+    /// The obligations that await a person's approval.
+    pub fn awaiting_approval(&self) -> impl Iterator<Item = (ObligationId, &Obligation)> {
+        self.backlog.iter().filter(|(_, it)| it.gates.awaits_approval)
+    }
+
     /// Its name.
     pub fn id(&self) -> &MirrorId {
         &self.id

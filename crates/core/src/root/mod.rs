@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod collator;
 pub mod deletions;
 pub mod epoch;
+pub mod extras;
 pub mod ledger;
 pub mod mirror;
 pub mod past;

@@ -48,7 +48,8 @@ impl Ledger {
             Cause::Failed { reason, .. } => Some((it.path.clone(), reason.clone())),
             _ => None,
         });
-        let awaiting = count(|it| it.gates.awaits_approval) as u64;
+        let awaiting = mirror.backlog.iter().filter(|(_, it)| it.gates.awaits_approval);
+        let awaiting = awaiting.map(|(_, it)| it.lost.max(1)).sum();
         let backlog = count(|it| !it.cause.is_scheduled() && !matches!(it.cause, Cause::Walk));
         Some(Standing {
             epoch: self.flushed_to(mirror),
