@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod explore;
 mod simulation;
 mod tidy;
 mod watch_table;

@@ -16,7 +16,7 @@ use crate::data::path::RelPath;
 pub struct ObligationId(pub u64);
 
 /// Something that a mirror owes beside the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Obligation {
     /// Where.
     pub path: RelPath,
@@ -50,7 +50,7 @@ pub struct Gates {
 }
 
 /// Why something is owed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Cause {
     /// Nothing is known of the mirror, or something made what is known of it doubtful.
     Walk,
@@ -150,7 +150,7 @@ impl Obligation {
 }
 
 /// All obligations of one mirror, at most about [`BACKLOG_MAX`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Backlog {
     owed: BTreeMap<ObligationId, Obligation>,
     by_path: BTreeMap<RelPath, BTreeSet<ObligationId>>,

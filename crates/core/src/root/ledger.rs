@@ -4,6 +4,7 @@
 //! obligation or makes one because of a run.
 
 mod assign;
+mod ceiling;
 mod explain;
 mod report;
 mod resume;
@@ -29,7 +30,7 @@ use crate::root::writers::{Scope, Writer};
 pub use self::report::Standing;
 
 /// The change log of a root and its mirrors.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     log: ChangeLog,
     mirrors: BTreeMap<MirrorId, Mirror>,
@@ -289,6 +290,8 @@ impl Ledger {
         if mirror.cursor < assigned.to {
             mirror.past.note_cursor(now, mirror.cursor);
             mirror.cursor = assigned.to;
+            let head = mirror.start_of(assigned.id).unwrap_or(assigned.to);
+            mirror.has_waiting = assigned.to < head;
         }
         let since = since.unwrap_or(now).min(now);
         let mut owed: Vec<Obligation> = kept_pairs;

@@ -27,7 +27,7 @@ pub struct Terms {
 }
 
 /// One mirror of a root.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mirror {
     id: MirrorId,
     pub(super) terms: Terms,
@@ -35,6 +35,8 @@ pub struct Mirror {
     pub(super) cursor: Epoch,
     /// The newest epoch that it may be given; none: the head.
     pub(super) ceiling: Option<Epoch>,
+    /// The cursor last moved to a ceiling: it has passed paths that changed again above that.
+    pub(super) has_waiting: bool,
     pub(super) backlog: Backlog,
     pub(super) writers: Writers,
     pub(super) target: TargetState,
@@ -76,6 +78,7 @@ impl Mirror {
             terms,
             cursor,
             ceiling: None,
+            has_waiting: false,
             backlog: Backlog::default(),
             writers: Writers::default(),
             target: TargetState::default(),
@@ -179,6 +182,31 @@ impl Mirror {
     /// The pauses of a path that fails for the first time.
     pub fn backoff(&self, path: &RelPath) -> Backoff {
         Backoff::new(self.terms.retry, seed_of(&path.to_string()))
+    }
+
+    /// The newest epoch that it holds completely, its backlog aside.
+    pub fn cursor(&self) -> Epoch {
+        self.cursor
+    }
+
+    /// The newest epoch that it may be given; none: the head.
+    pub fn ceiling(&self) -> Option<Epoch> {
+        self.ceiling
+    }
+
+    /// What it owes beside the log.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// The runs that can still change it.
+    pub fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// Whether the next assignment of small work tries what failed.
+    pub fn tries_failed(&self) -> bool {
+        self.tries_failed
     }
 
     /// Its name.

@@ -23,7 +23,7 @@ impl Ledger {
         }
         let limit = mirror.limit(self.log.head());
         let has_range = lane == Lane::Fresh && self.log.has_any(mirror.cursor, limit);
-        has_range || mirror.due(now, lane).next().is_some()
+        has_range || mirror.due(now, lane).any(|(_, it)| self.is_below_ceiling(mirror, it))
     }
 
     /// Hands a mirror what it lacks in this lane; none if that is nothing. Whoever asks has nothing under way there:
@@ -48,7 +48,8 @@ impl Ledger {
         let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
         let mut named: Vec<ObligationId> = Vec::new();
         let (mut failed, mut others) = (Vec::new(), Vec::new());
-        for (id, it) in mirror.due(now, Lane::Fresh) {
+        let due = mirror.due(now, Lane::Fresh);
+        for (id, it) in due.filter(|(_, it)| self.is_below_ceiling(mirror, it)) {
             if is_failed(it) { failed.push(id) } else { others.push(id) }
         }
         let head = self.log.head();
@@ -105,6 +106,7 @@ impl Ledger {
             if mirror.cursor < to {
                 mirror.past.note_cursor(now, mirror.cursor);
                 mirror.cursor = to;
+                mirror.has_waiting = to < head;
                 self.trim(now);
             }
             return None;
@@ -192,11 +194,12 @@ impl Ledger {
         assignment: AssignmentId,
     ) -> Option<Assignment> {
         let head = self.log.head();
-        let mirror = self.mirrors.get_mut(id)?;
+        let mirror = self.mirrors.get(id)?;
         // Large files first: a comparison may take hours.
         let is_large = |it: &Obligation| matches!(it.cause, Cause::Large);
         let order = |it: &Obligation| (!is_large(it), it.cause.is_scheduled());
-        let (named, first) = mirror.due(now, Lane::Slow).min_by_key(|(id, it)| (order(it), *id))?;
+        let due = mirror.due(now, Lane::Slow).filter(|(_, it)| self.is_below_ceiling(mirror, it));
+        let (named, first) = due.min_by_key(|(id, it)| (order(it), *id))?;
         let (path, need) = (first.path.clone(), first.need);
         let is_doubt = !first.cause.is_scheduled();
         let compares = (!is_large(first)).then(|| match need.wants_contents() {
@@ -207,6 +210,7 @@ impl Ledger {
             Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
             None => Work::Push(vec![(path.clone(), need)]),
         };
+        let mirror = self.mirrors.get_mut(id)?;
         let from = mirror.cursor;
         let scope = Scope::of_paths([(path.clone(), need.is_within())]);
         mirror.writers.begin(assignment, head, scope);
