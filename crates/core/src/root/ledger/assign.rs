@@ -100,9 +100,13 @@ impl Ledger {
             let since = it.since.min(since);
             self.owe(id, Obligation { since, ..it });
         }
+        let mirror = self.mirrors.get_mut(id)?;
+        for (path, entry) in self.log.range(from, to) {
+            // What is owed beside the log is handed out, too: the cursor passes it.
+            mirror.writers.note_handed_out(path, entry.newest);
+        }
         if items.is_empty() {
             // All of the range is owed beside the log now.
-            let mirror = self.mirrors.get_mut(id)?;
             if mirror.cursor < to {
                 mirror.past.note_cursor(now, mirror.cursor);
                 mirror.cursor = to;
@@ -124,9 +128,6 @@ impl Ledger {
         }
         named.extend(&new_pairs);
         let mirror = self.mirrors.get_mut(id)?;
-        for (path, entry) in self.log.range(from, to) {
-            mirror.writers.note_handed_out(path, entry.newest);
-        }
         let scope = Scope::of_paths(items.iter().map(|(path, need)| (path.clone(), need.is_within())));
         mirror.writers.begin(assignment, head, scope);
         mirror.fresh = Some(Assigned {
