@@ -12,6 +12,7 @@
 )]
 
 mod explore;
+mod ledger;
 mod simulation;
 mod tidy;
 mod watch_table;

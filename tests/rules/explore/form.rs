@@ -11,23 +11,31 @@ use mirrorball_core::root::writers::Scope;
 
 use super::world::{Phase, Run, Value, World};
 
-/// Two states of equal form have the same future; by a hash of it, wide enough that none are taken for one another.
+/// Two states of equal form have the same future; by a hash of it, wide enough that none are taken for one another. The
+/// two files are alike, so a state and its mirror image have one form.
 pub fn of(world: &World) -> u128 {
-    let mut form = Form { bytes: Vec::with_capacity(256), epochs: epochs(world) };
-    form.world(world);
+    let epochs = epochs(world);
+    let form = |places: [usize; 2]| {
+        let mut form = Form { bytes: Vec::with_capacity(256), epochs: &epochs, places };
+        form.world(world);
+        form.bytes
+    };
+    let bytes = form([0, 1]).min(form([1, 0]));
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
-        form.bytes.hash(&mut hasher);
+        bytes.hash(&mut hasher);
         u128::from(hasher.finish())
     };
     (half(0) << 64) | half(1)
 }
 
-struct Form {
+struct Form<'a> {
     bytes: Vec<u8>,
     /// Sorted; an epoch is written as its place in here.
-    epochs: Vec<Epoch>,
+    epochs: &'a [Epoch],
+    /// In which order the files are written.
+    places: [usize; 2],
 }
 
 fn epochs(world: &World) -> Vec<Epoch> {
@@ -51,7 +59,7 @@ fn epochs(world: &World) -> Vec<Epoch> {
     all
 }
 
-impl Form {
+impl Form<'_> {
     fn byte(&mut self, byte: impl Into<u8>) {
         self.bytes.push(byte.into());
     }
@@ -69,35 +77,64 @@ impl Form {
         self.bytes.extend([value.version, value.stamp]);
     }
 
+    fn values(&mut self, values: [Value; 2]) {
+        for place in self.places {
+            self.value(values[place]);
+        }
+    }
+
     fn path(&mut self, world: &World, path: &RelPath) {
         let place = world.paths.iter().position(|it| it == path);
         let around = if path.is_root() { 2 } else { 3 };
-        self.number(place.unwrap_or(around));
+        self.number(place.map_or(around, |place| self.places[place]));
+    }
+
+    /// What each of these writes, sorted. Returns the place of each.
+    fn sorted<T>(&mut self, all: impl Iterator<Item = T>, write: impl Fn(&mut Self, T)) -> Vec<usize> {
+        let before = std::mem::take(&mut self.bytes);
+        let mut written: Vec<(Vec<u8>, usize)> = Vec::new();
+        for (number, it) in all.enumerate() {
+            write(self, it);
+            written.push((std::mem::take(&mut self.bytes), number));
+        }
+        self.bytes = before;
+        written.sort();
+        self.number(written.len());
+        written.iter().for_each(|(bytes, _)| self.bytes.extend(bytes));
+        let mut places = vec![0; written.len()];
+        written.iter().enumerate().for_each(|(place, (_, number))| places[*number] = place);
+        places
     }
 
     fn world(&mut self, world: &World) {
-        world.source.iter().for_each(|value| self.value(*value));
-        self.bytes.extend(world.open.iter().chain(&world.journal).map(|need| need.bits()));
+        self.values(world.source);
+        self.byte(world.open[2].bits());
         let left = &world.left;
+        for place in self.places {
+            let journal = world.journal[place].bits();
+            self.bytes.extend([world.open[place].bits(), if left.crashes > 0 { journal } else { 0 }]);
+        }
         self.bytes.extend([left.changes, left.losses, left.cuts, left.fails, left.crashes]);
         self.bytes.extend([left.checks, left.marks, left.large]);
         self.byte(world.mark.is_some());
         if let Some(mark) = world.mark {
             self.epoch(mark.epoch);
-            mark.source.iter().for_each(|value| self.value(*value));
+            self.values(mark.source);
         }
         let log = world.ledger.log();
         self.epoch(log.head());
-        self.number(log.len());
-        for (path, entry) in log.range(Epoch(0), log.head()) {
-            self.path(world, path);
-            self.epoch(entry.first);
-            self.epoch(entry.newest);
-            self.byte(entry.need.bits());
-        }
+        self.sorted(log.range(Epoch(0), log.head()), |form, (path, entry)| {
+            form.path(world, path);
+            form.epoch(entry.first);
+            form.epoch(entry.newest);
+            form.byte(entry.need.bits());
+        });
         for (index, target) in world.targets.iter().enumerate() {
-            target.held.iter().for_each(|value| self.value(*value));
-            self.byte(target.claimed.map_or(9, |it| u8::from(it[0]) + 2 * u8::from(it[1])));
+            self.values(target.held);
+            for place in self.places {
+                self.byte(target.claimed.map_or(9, |it| u8::from(it[place])));
+                self.byte(target.pushes[place]);
+            }
             let mirror = world.mirror(index);
             self.mirror(world, mirror);
             self.number(target.runs.len());
@@ -112,18 +149,18 @@ impl Form {
         self.byte(mirror.tries_failed());
         let writer = |id: AssignmentId| mirror.writers().iter().position(|(own, _)| own == id);
         let writer = |id: AssignmentId| writer(id).unwrap_or(200);
-        self.number(mirror.backlog().len());
-        for (_, it) in mirror.backlog().iter() {
+        let places = self.sorted(mirror.backlog().iter(), |form, (_, it)| {
             for (path, need) in it.items() {
-                self.path(world, path);
-                self.byte(need.bits());
+                form.path(world, path);
+                form.byte(need.bits());
             }
-            self.bytes.extend([cause(&it.cause), it.lane as u8]);
-            self.epoch(it.mark);
-            self.byte(it.gates.not_before.is_some_and(|moment| moment > world.now));
-            self.number(it.gates.after.map_or(201, writer));
-        }
+            form.bytes.extend([cause(&it.cause), it.lane as u8]);
+            form.epoch(it.mark);
+            form.byte(it.gates.not_before.is_some_and(|moment| moment > world.now));
+            form.number(it.gates.after.map_or(201, writer));
+        });
         let place = |id: ObligationId| mirror.backlog().iter().position(|(own, _)| own == id);
+        let place = |id: ObligationId| place(id).map_or(200, |number| places[number]);
         for lane in [Lane::Fresh, Lane::Slow] {
             let Some(assigned) = mirror.assigned(lane) else {
                 self.byte(255);
@@ -133,10 +170,8 @@ impl Form {
             self.epoch(assigned.from);
             self.epoch(assigned.to);
             self.byte(assigned.compares.map_or(0, |depth| 1 + depth as u8));
-            for id in &assigned.named {
-                self.number(place(*id).unwrap_or(200));
-            }
-            assigned.paths.iter().for_each(|path| self.path(world, path));
+            self.sorted(assigned.named.iter(), |form, id| form.number(place(*id)));
+            self.sorted(assigned.paths.iter(), |form, path| form.path(world, path));
         }
         for (_, it) in mirror.writers().iter() {
             self.epoch(it.start);
@@ -146,13 +181,10 @@ impl Form {
             self.byte(it.contact.is_some());
             match &it.scope {
                 Scope::Root => self.byte(255),
-                Scope::Paths(paths) => {
-                    for (path, is_within) in paths {
-                        self.path(world, path);
-                        self.byte(*is_within);
-                    }
-                    self.byte(254);
-                }
+                Scope::Paths(paths) => drop(self.sorted(paths.iter(), |form, (path, is_within)| {
+                    form.path(world, path);
+                    form.byte(*is_within);
+                })),
             }
         }
     }
@@ -160,11 +192,11 @@ impl Form {
     fn run(&mut self, mirror: &Mirror, run: &Run) {
         let writer = mirror.writers().iter().position(|(own, _)| own == run.id);
         self.number(writer.filter(|_| run.cut.is_none()).unwrap_or(200));
-        self.bytes.extend(run.need.map(|need| need.bits()));
         self.byte(run.compares);
         self.byte(run.cut.map_or(0, |contact| 1 + u8::from(contact.is_some())));
-        for phase in run.phase {
-            match phase {
+        for place in self.places {
+            self.byte(run.need[place].bits());
+            match run.phase[place] {
                 Phase::Unread => self.byte(0),
                 Phase::Read(value) => {
                     self.byte(1);

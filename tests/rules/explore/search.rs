@@ -7,7 +7,7 @@ use super::form;
 use super::world::{Setting, Step, World};
 
 /// States beyond which nothing more is explored: each costs some hundred bytes.
-const STATES_MAX: usize = 20_000_000;
+const STATES_MAX: usize = 5_000_000;
 
 /// What was explored.
 pub struct Explored {
@@ -47,6 +47,7 @@ pub fn explore(setting: &Setting, depth_max: usize) -> Explored {
             continue;
         }
         if let Err(wrong) = search.expand(number, depth, &world) {
+            explored.is_complete = false;
             explored.wrong = Some(wrong);
             break;
         }

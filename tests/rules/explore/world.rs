@@ -127,7 +127,7 @@ pub struct Target {
     pub runs: Vec<Run>,
     /// The mark was claimed to be here, for these paths.
     pub claimed: Option<[bool; 2]>,
-    /// Pushes of each path since it last changed.
+    /// Pushes of each path since it last changed, where they are counted.
     pub pushes: [u8; 2],
 }
 
@@ -163,7 +163,7 @@ pub struct World {
     pub journal: [Need; 2],
     pub mark: Option<Mark>,
     pub left: Budget,
-    version: u8,
+    counts_pushes: bool,
     start: u32,
 }
 
@@ -195,7 +195,7 @@ impl World {
             journal: [Need::empty(); 2],
             mark: None,
             left: setting.budget,
-            version: 1,
+            counts_pushes: setting.pushes_max.is_some(),
             start: 1,
         };
         for target in &world.targets {
@@ -220,8 +220,17 @@ impl World {
     }
 
     /// Each step that is possible, and whether it needs no further fault, change or wish.
+    ///
+    /// While nothing can change in the source any more, a run reads at once what it sends whatever the mirror holds: that
+    /// commutes with everything else.
     pub fn steps(&self, setting: &Setting) -> Vec<(Step, bool)> {
         let mut steps = Vec::new();
+        if self.left.changes == 0 && self.left.losses == 0 {
+            self.read_steps(&mut steps);
+            if !steps.is_empty() {
+                return steps;
+            }
+        }
         let left = &self.left;
         for path in 0..2 {
             for kind in setting.kinds.iter().filter(|_| left.changes > 0) {
@@ -275,6 +284,22 @@ impl World {
             steps.push((Step::Expire, true));
         }
         steps
+    }
+
+    fn read_steps(&self, steps: &mut Vec<(Step, bool)>) {
+        for (mirror, target) in self.targets.iter().enumerate() {
+            for (run, it) in target.runs.iter().enumerate().filter(|(_, it)| it.cut.is_none()) {
+                let is_sent = |path: &usize| it.need[*path].wants_contents();
+                let mut unread = (0..2).filter(|path| it.phase[*path] == Phase::Unread);
+                if let Some(path) = unread.find(is_sent) {
+                    steps.push((Step::Read { mirror, run, path }, true));
+                    if self.left.fails > 0 {
+                        steps.push((Step::Fail { mirror, run, path }, false));
+                    }
+                    return;
+                }
+            }
+        }
     }
 
     fn next_expiry(&self) -> Option<Moment> {
@@ -331,8 +356,7 @@ impl World {
             }
             Step::Lose(path) => {
                 self.left.losses -= 1;
-                self.version += 1;
-                self.source[path] = Value { version: self.version, stamp: self.version };
+                self.write(path, Kind::New);
                 self.open[2] |= Need::TREE;
                 // A scan after an unclean stop finds it.
                 self.journal[path] |= Need::CONTENTS;
@@ -381,13 +405,7 @@ impl World {
     }
 
     fn change(&mut self, path: usize, kind: Kind) {
-        self.version += 1;
-        let stamp = match kind {
-            Kind::New => self.version,
-            Kind::EqualStamp => self.source[path].stamp,
-            Kind::Deleted => 0,
-        };
-        self.source[path] = Value { version: self.version, stamp };
+        self.write(path, kind);
         let need = match kind {
             Kind::Deleted => Need::EQUAL | Need::GONE,
             _ => Need::CONTENTS,
@@ -395,6 +413,17 @@ impl World {
         self.open[path] |= need;
         self.journal[path] |= need;
         self.targets.iter_mut().for_each(|target| target.pushes[path] = 0);
+    }
+
+    fn write(&mut self, path: usize, kind: Kind) {
+        let Value { version, stamp } = self.source[path];
+        let version = version + 1;
+        let stamp = match kind {
+            Kind::New => version,
+            Kind::EqualStamp => stamp,
+            Kind::Deleted => 0,
+        };
+        self.source[path] = Value { version, stamp };
     }
 
     fn seal(&mut self) {
@@ -426,7 +455,8 @@ impl World {
         };
         let phase = need.map(|need| if need.is_empty() { Phase::Done } else { Phase::Unread });
         let target = &mut self.targets[mirror];
-        for path in (0..2).filter(|path| !compares && !need[*path].is_empty()) {
+        let is_counted = self.counts_pushes && !compares;
+        for path in (0..2).filter(|path| is_counted && !need[*path].is_empty()) {
             target.pushes[path] += 1;
         }
         let run = Run { id: assignment.id, compares, need, phase, cut: None };
