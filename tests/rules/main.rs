@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod change_log;
 mod explore;
 mod ledger;
 mod simulation;

@@ -11,8 +11,8 @@ use mirrorball_core::root::writers::Scope;
 
 use super::world::{Phase, Run, Value, World};
 
-/// Two states of equal form have the same future; by a hash of it, wide enough that none are taken for one another. The
-/// two files are alike, so a state and its mirror image have one form.
+/// Two states of equal form have the same future; by a hash of it, wide enough that none are taken for one another. Where
+/// the two files are alike, a state and its mirror image have one form.
 pub fn of(world: &World) -> u128 {
     let epochs = epochs(world);
     let form = |places: [usize; 2]| {
@@ -20,7 +20,8 @@ pub fn of(world: &World) -> u128 {
         form.world(world);
         form.bytes
     };
-    let bytes = form([0, 1]).min(form([1, 0]));
+    let own = form([0, 1]);
+    let bytes = if world.is_symmetric { own.min(form([1, 0])) } else { own };
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);

@@ -144,6 +144,8 @@ pub struct Setting {
     pub mirrors: usize,
     pub budget: Budget,
     pub kinds: &'static [Kind],
+    /// Only the first of the files changes.
+    pub changes_one: bool,
     /// Scheduled checks come without end; then a path may be pushed so often after its last change.
     pub pushes_max: Option<u8>,
     /// Mirrors begin with a ceiling at the head.
@@ -164,6 +166,8 @@ pub struct World {
     pub mark: Option<Mark>,
     pub left: Budget,
     counts_pushes: bool,
+    /// The files are alike.
+    pub is_symmetric: bool,
     start: u32,
 }
 
@@ -195,6 +199,7 @@ impl World {
             journal: [Need::empty(); 2],
             mark: None,
             left: setting.budget,
+            is_symmetric: !setting.changes_one,
             counts_pushes: setting.pushes_max.is_some(),
             start: 1,
         };
@@ -232,7 +237,7 @@ impl World {
             }
         }
         let left = &self.left;
-        for path in 0..2 {
+        for path in 0..if setting.changes_one { 1 } else { 2 } {
             for kind in setting.kinds.iter().filter(|_| left.changes > 0) {
                 if *kind == Kind::New || !self.source[path].is_absent() {
                     steps.push((Step::Change(path, *kind), false));

@@ -12,6 +12,7 @@ use crate::data::plan::RetryPlan;
 use crate::host::target_state::TargetState;
 use crate::data::batch::Depth;
 use crate::root::backlog::{Backlog, Cause, Gates, Obligation, ObligationId};
+use crate::root::change_log::Entry;
 use crate::root::past::Past;
 use crate::root::writers::Writers;
 
@@ -99,6 +100,11 @@ impl Mirror {
     /// Up to which epoch the log was handed out.
     pub fn handed_out(&self) -> Epoch {
         self.fresh.as_ref().map_or(self.cursor, |assigned| assigned.to.max(self.cursor))
+    }
+
+    /// The oldest epoch with a change that it lacks, of an entry above its cursor.
+    pub fn lacks_since(&self, entry: &Entry) -> Epoch {
+        if self.has_waiting { entry.first } else { entry.first.max(self.cursor.next()) }
     }
 
     /// What the log has to keep for it: everything newer.

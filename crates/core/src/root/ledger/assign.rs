@@ -11,6 +11,7 @@ use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation, ObligationId};
+use crate::root::change_log::Entry;
 use crate::root::mirror::{Assigned, Mirror};
 use crate::root::writers::Scope;
 
@@ -66,8 +67,9 @@ impl Ledger {
         for (path, entry) in self.log.range(from, to) {
             if path.is_root() && entry.need.is_within() {
                 let cause = Cause::Walk;
-                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, entry.newest));
-            } else if !self.leave_out(now, mirror, path, entry.need, entry.newest, &mut left_out) {
+                let mark = mirror.lacks_since(entry);
+                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, mark));
+            } else if !self.leave_out(now, mirror, path, entry, &mut left_out) {
                 items.insert(path.clone(), entry.need);
                 if entry.lost > 0 {
                     lost.insert(path.clone(), entry.lost);
@@ -159,10 +161,10 @@ impl Ledger {
         now: Moment,
         mirror: &Mirror,
         path: &RelPath,
-        need: Need,
-        epoch: Epoch,
+        entry: &Entry,
         left_out: &mut Vec<Obligation>,
     ) -> bool {
+        let (need, epoch) = (entry.need, mirror.lacks_since(entry));
         // It fails, and waits for its next try: that includes this change now, and comes soon.
         let failed = mirror.failed_at(path).and_then(|id| mirror.backlog.get(id));
         if let Some(known) = failed.filter(|it| !it.gates.are_open(now) && !it.need.is_within())

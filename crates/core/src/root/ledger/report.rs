@@ -7,6 +7,7 @@ use crate::data::moment::Moment;
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation};
 use crate::root::mirror::Mirror;
+use crate::root::writers::Writer;
 
 /// How a mirror stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +103,10 @@ impl Ledger {
         };
         let owed = mirror.backlog.iter().filter(|(_, it)| is_awaited(it)).map(|(_, it)| it.mark);
         let owed = owed.min().map(|mark| Epoch(mark.0.saturating_sub(1)));
-        let writers = mirror.writers.iter().filter(|(_, it)| it.endangers).map(|(_, it)| it.start);
+        let writers = mirror.writers.iter().filter(|(_, it)| it.endangers);
+        // Of one that owes all, it is not known any more when it started.
+        let start = |it: &Writer| if it.owes_all { Epoch::default() } else { it.start };
+        let writers = writers.map(|(_, it)| start(it));
         let waiting = self.oldest_waiting(mirror).map(|entry| Epoch(entry.first.0.saturating_sub(1)));
         [owed, writers.min(), waiting].into_iter().flatten().fold(mirror.cursor, Epoch::min)
     }
