@@ -11,6 +11,9 @@
     unreachable_pub
 )]
 
+mod change_log;
+mod explore;
+mod ledger;
 mod simulation;
 mod tidy;
 mod watch_table;

@@ -17,7 +17,7 @@ use crate::data::path::RelPath;
 pub struct ObligationId(pub u64);
 
 /// Something that a mirror owes beside the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Obligation {
     /// Where.
     pub path: RelPath,
@@ -51,7 +51,7 @@ pub struct Gates {
 }
 
 /// Why something is owed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Cause {
     /// Nothing is known of the mirror, or something made what is known of it doubtful.
     Walk,
@@ -178,7 +178,7 @@ impl Group {
 }
 
 /// All obligations of one mirror, at most about [`BACKLOG_MAX`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Backlog {
     owed: BTreeMap<ObligationId, Obligation>,
     by_path: BTreeMap<RelPath, BTreeSet<ObligationId>>,

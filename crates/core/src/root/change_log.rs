@@ -12,7 +12,7 @@ use crate::root::epoch::{Sealed, beyond_attributes, is_doubted, remove_below};
 use crate::root::renames::Renames;
 
 /// Sealed epochs. A path that changes again moves to the newest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChangeLog {
     head: Epoch,
     entries: BTreeMap<RelPath, Entry>,
@@ -26,6 +26,8 @@ pub struct ChangeLog {
 pub struct Entry {
     /// The oldest epoch in which it changed that not every mirror has passed.
     pub first: Epoch,
+    /// When the first change of that epoch came.
+    pub first_change: Moment,
     /// The newest epoch in which it changed.
     pub newest: Epoch,
     /// What a mirror needs that lacks it.
@@ -35,7 +37,7 @@ pub struct Entry {
 }
 
 /// A sealed epoch. It stays, empty, while some mirror's lag is measured from its first change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Record {
     first_change: Moment,
     paths: BTreeSet<RelPath>,
@@ -107,10 +109,12 @@ impl ChangeLog {
         }
         for (path, need) in changes {
             let old = self.forget(&path);
-            let first = old.filter(|old| old.newest > passed).map_or(epoch, |old| old.first);
+            let (first, first_change) = old
+                .filter(|old| old.newest > passed)
+                .map_or((epoch, first_change), |old| (old.first, old.first_change));
             let need = need | old.map(|old| old.need).unwrap_or_default();
             let lost = lost.remove(&path).unwrap_or_default() + old.map_or(0, |old| old.lost);
-            self.put(path, Entry { first, newest: epoch, need, lost });
+            self.put(path, Entry { first, first_change, newest: epoch, need, lost });
         }
         epoch
     }
@@ -235,14 +239,16 @@ impl ChangeLog {
         let own = self.entries.get(&directory).copied();
         let all = || below.iter().chain(&own);
         let Some(newest) = all().map(|entry| entry.newest).max() else { return };
-        let first = all().map(|entry| entry.first).min().unwrap_or(newest);
+        let oldest = all().min_by_key(|entry| entry.first);
+        let (first, first_change) =
+            oldest.map(|it| (it.first, it.first_change)).unwrap_or_default();
         let (absorbed, lost) = self.absorb(&directory);
         let absorbed = absorbed & Need::CONTENTS;
         let own = self.forget(&directory);
         let need = own.map(|own| own.need).unwrap_or_default() | absorbed | Need::TREE;
         let lost = lost + own.map_or(0, |own| own.lost);
         self.renames.doubt_below(&directory);
-        self.put(directory, Entry { first, newest, need, lost });
+        self.put(directory, Entry { first, first_change, newest, need, lost });
     }
 
     fn put(&mut self, path: RelPath, entry: Entry) {

@@ -4,6 +4,7 @@
 //! obligation or makes one because of a run.
 
 mod assign;
+mod ceiling;
 mod explain;
 mod report;
 mod resume;
@@ -28,8 +29,11 @@ use crate::root::writers::{Scope, Writer};
 
 pub use self::report::Standing;
 
+/// The mark of what concerns every epoch: whatever a mirror held may be gone.
+const FIRST_EPOCH: Epoch = Epoch(1);
+
 /// The change log of a root and its mirrors.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     log: ChangeLog,
     mirrors: BTreeMap<MirrorId, Mirror>,
@@ -181,10 +185,13 @@ impl Ledger {
             mirror.writers.set_scope(assignment, Scope::of_batch(batch));
         }
         let assigned = mirror.assigned(lane).expect("its lane was found");
-        let (from, to) = (assigned.from, assigned.to);
+        let (from, named) = (assigned.from, assigned.named.clone());
         for LeftOut { path, need, lost, why } in left_out {
-            let epoch = self.log.entry(path).map(|entry| entry.newest).filter(|epoch| *epoch <= to);
-            let mark = epoch.unwrap_or_else(|| from.next()).max(Epoch(1));
+            let mirror = self.mirrors.get(id).expect("it was there just now");
+            let lacks_since = self.log.entry(path).map(|entry| mirror.lacks_since(entry));
+            let named = named.iter().filter_map(|id| mirror.backlog.get(*id));
+            let named = named.filter(|it| it.touches(path)).map(|it| it.mark);
+            let mark = named.chain(lacks_since).min().unwrap_or_else(|| from.next());
             let mirror = self.mirrors.get(id).expect("it was there just now");
             let mut owed = match why {
                 LeftOutWhy::Large => mirror.owed(now, path.clone(), *need, Cause::Large, mark),
@@ -269,7 +276,7 @@ impl Ledger {
     }
 
     fn discharge(&mut self, now: Moment, id: &MirrorId, assigned: &Assigned, end: &AssignmentEnd) {
-        let mark = assigned.from.next();
+        let mut mark = assigned.from.next();
         let unproved: &[Unproved] = end.outcome.unproved();
         let mirror = self.mirrors.get_mut(id).expect("whoever calls this has it");
         let mut backoffs = BTreeMap::new();
@@ -279,6 +286,7 @@ impl Ledger {
         for named in &assigned.named {
             let Some(obligation) = mirror.backlog.remove(*named) else { continue };
             since = Some(since.map_or(obligation.since, |since| since.min(obligation.since)));
+            mark = mark.min(obligation.mark);
             if let Cause::Renamed { .. } = obligation.cause
                 && unproved.iter().any(|it| it.path.is_related(&obligation.path))
             {
@@ -299,6 +307,8 @@ impl Ledger {
         if mirror.cursor < assigned.to {
             mirror.past.note_cursor(now, mirror.cursor);
             mirror.cursor = assigned.to;
+            let head = mirror.start_of(assigned.id).unwrap_or(assigned.to);
+            mirror.has_waiting = assigned.to < head;
         }
         let since = since.unwrap_or(now).min(now);
         let mut owed: Vec<Obligation> = kept_pairs;
@@ -362,12 +372,18 @@ impl Ledger {
             self.owe_scope(now, id, &writer.scope);
         } else if writer.endangers {
             let handed_out = mirror.handed_out();
-            let range = self.log.range(writer.start, handed_out);
-            let touched = range.filter(|(path, _)| writer.scope.touches(path));
+            // An entry that was handed out and changed again since has moved above what was handed out.
+            let is_handed_out = |entry: &Entry| entry.first <= handed_out;
+            let touched = self
+                .log
+                .range(writer.start, self.log.head())
+                .filter(|(path, entry)| is_handed_out(entry) && writer.scope.touches(path));
             let touched: Vec<(RelPath, Entry)> =
                 touched.map(|(path, entry)| (path.clone(), *entry)).collect();
-            for (path, Entry { need, newest, lost, .. }) in touched {
-                let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, newest);
+            // It may have undone all that came after its start.
+            let mark = writer.start.next();
+            for (path, Entry { need, lost, .. }) in touched {
+                let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, mark);
                 self.owe(id, Obligation { lost, ..owed });
             }
         }
@@ -382,17 +398,15 @@ impl Ledger {
         };
         for (path, is_within) in paths {
             let need = if is_within { Need::TREE | Need::CONTENTS } else { Need::CONTENTS };
-            let head = self.log.head();
-            let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, head);
+            let owed = self.mirrors[id].owed(now, path, need, Cause::Interference, FIRST_EPOCH);
             self.owe(id, owed);
         }
     }
 
     /// Everything on this mirror is in doubt, by size and time.
     pub fn owe_walk(&mut self, now: Moment, id: &MirrorId) {
-        let head = self.log.head();
         if let Some(mirror) = self.mirrors.get(id) {
-            let owed = mirror.owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
+            let owed = mirror.owed(now, RelPath::root(), Need::TREE, Cause::Walk, FIRST_EPOCH);
             self.owe(id, owed);
         }
     }
@@ -584,20 +598,15 @@ impl Ledger {
         let cursor = mirror.cursor;
         match lost {
             None => {}
-            Some(Lost::Anything) => {
-                let head = self.log.head();
-                let owed =
-                    self.mirrors[id].owed(now, RelPath::root(), Need::TREE, Cause::Walk, head);
-                self.owe(id, owed);
-            }
+            Some(Lost::Anything) => self.owe_walk(now, id),
             Some(Lost::Since(from, discharged)) => {
                 let range = self.log.range(from, cursor);
                 let range = range.map(|(path, entry)| (path.clone(), entry.need));
                 let lost: Vec<Dirty> = range.chain(discharged).collect();
                 for (path, need) in lost {
                     let level = if need.level().is_empty() { need } else { need | Need::CONTENTS };
-                    let mark = self.log.head();
-                    let owed = self.mirrors[id].owed(now, path, level, Cause::Restarted, mark);
+                    let owed =
+                        self.mirrors[id].owed(now, path, level, Cause::Restarted, FIRST_EPOCH);
                     self.owe(id, owed);
                 }
             }
@@ -674,12 +683,13 @@ impl Ledger {
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         let lacks = self.log.has_any(mirror.cursor, head);
         let since = self.log.first_change_above(mirror.cursor).unwrap_or(now);
+        let mark = mirror.cursor.next();
         mirror.writers.forget_starts(head);
         mirror.past.give_up(now);
         if lacks {
             mirror.cursor = head;
             let need = Need::TREE | Need::CONTENTS;
-            let owed = mirror.owed(now, RelPath::root(), need, Cause::Walk, head);
+            let owed = mirror.owed(now, RelPath::root(), need, Cause::Walk, mark);
             self.owe(id, Obligation { since, ..owed });
         }
     }

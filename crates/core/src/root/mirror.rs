@@ -12,6 +12,7 @@ use crate::data::path::RelPath;
 use crate::data::plan::RetryPlan;
 use crate::host::target_state::TargetState;
 use crate::root::backlog::{Backlog, Cause, Gates, Obligation, ObligationId};
+use crate::root::change_log::Entry;
 use crate::root::past::Past;
 use crate::root::writers::Writers;
 
@@ -27,7 +28,7 @@ pub struct Terms {
 }
 
 /// One mirror of a root.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mirror {
     id: MirrorId,
     pub(super) terms: Terms,
@@ -35,6 +36,8 @@ pub struct Mirror {
     pub(super) cursor: Epoch,
     /// The newest epoch that it may be given; none: the head.
     pub(super) ceiling: Option<Epoch>,
+    /// The cursor last moved to a ceiling: it has passed paths that changed again above that.
+    pub(super) has_waiting: bool,
     pub(super) backlog: Backlog,
     pub(super) writers: Writers,
     pub(super) target: TargetState,
@@ -76,6 +79,7 @@ impl Mirror {
             terms,
             cursor,
             ceiling: None,
+            has_waiting: false,
             backlog: Backlog::default(),
             writers: Writers::default(),
             target: TargetState::default(),
@@ -96,6 +100,11 @@ impl Mirror {
     /// Up to which epoch the log was handed out.
     pub fn handed_out(&self) -> Epoch {
         self.fresh.as_ref().map_or(self.cursor, |assigned| assigned.to.max(self.cursor))
+    }
+
+    /// The oldest epoch with a change that it lacks, of an entry above its cursor.
+    pub fn lacks_since(&self, entry: &Entry) -> Epoch {
+        if self.has_waiting { entry.first } else { entry.first.max(self.cursor.next()) }
     }
 
     /// What the log has to keep for it: everything newer.
@@ -187,6 +196,31 @@ impl Mirror {
     /// The obligations that await a person's approval.
     pub fn awaiting_approval(&self) -> impl Iterator<Item = (ObligationId, &Obligation)> {
         self.backlog.iter().filter(|(_, it)| it.gates.awaits_approval)
+    }
+
+    /// The newest epoch that it holds completely, its backlog aside.
+    pub fn cursor(&self) -> Epoch {
+        self.cursor
+    }
+
+    /// The newest epoch that it may be given; none: the head.
+    pub fn ceiling(&self) -> Option<Epoch> {
+        self.ceiling
+    }
+
+    /// What it owes beside the log.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// The runs that can still change it.
+    pub fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// Whether the next assignment of small work tries what failed.
+    pub fn tries_failed(&self) -> bool {
+        self.tries_failed
     }
 
     /// Its name.

@@ -10,7 +10,7 @@ use crate::data::need::Need;
 use crate::data::path::RelPath;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Past {
     steps: VecDeque<Stay>,
     discharged: VecDeque<(Moment, RelPath, Need)>,

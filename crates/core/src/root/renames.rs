@@ -9,7 +9,7 @@ use crate::root::epoch::doubt;
 
 /// The renames of one Root, in order, as long as some Mirror may not have seen them. They are hints: of what
 /// is not remembered, the data is sent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Renames {
     seen: VecDeque<(Epoch, Move)>,
 }

@@ -117,7 +117,7 @@ impl Scope {
 }
 
 /// All writers of one mirror.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Writers {
     all: BTreeMap<AssignmentId, Writer>,
 }

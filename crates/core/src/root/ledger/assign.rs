@@ -12,6 +12,7 @@ use crate::data::need::Need;
 use crate::data::path::RelPath;
 use crate::host::target_state::TargetState;
 use crate::root::backlog::{Cause, Obligation, ObligationId};
+use crate::root::change_log::Entry;
 use crate::root::mirror::{Assigned, Mirror};
 use crate::root::writers::Scope;
 
@@ -26,7 +27,7 @@ impl Ledger {
         }
         let limit = mirror.limit(self.log.head());
         let has_range = lane == Lane::Fresh && self.log.has_any(mirror.cursor, limit);
-        has_range || mirror.due(now, lane).next().is_some()
+        has_range || mirror.due(now, lane).any(|(_, it)| self.is_below_ceiling(mirror, it))
     }
 
     /// Hands a mirror what it lacks in this lane; none if that is nothing. Whoever asks has nothing under way there:
@@ -54,7 +55,8 @@ impl Ledger {
         let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
         let mut named: Vec<ObligationId> = Vec::new();
         let (mut failed, mut others) = (Vec::new(), Vec::new());
-        for (id, it) in mirror.due(now, Lane::Fresh) {
+        let due = mirror.due(now, Lane::Fresh);
+        for (id, it) in due.filter(|(_, it)| self.is_below_ceiling(mirror, it)) {
             if is_failed(it) { failed.push(id) } else { others.push(id) }
         }
         let head = self.log.head();
@@ -71,8 +73,9 @@ impl Ledger {
         for (path, entry) in self.log.range(from, to) {
             if path.is_root() && entry.need.is_within() {
                 let cause = Cause::Walk;
-                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, entry.newest));
-            } else if !leave_out(now, mirror, path, entry.need, entry.newest, &mut left_out) {
+                let mark = mirror.lacks_since(entry);
+                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, mark));
+            } else if !leave_out(now, mirror, path, entry, &mut left_out) {
                 items.insert(path.clone(), entry.need);
                 if entry.lost > 0 {
                     lost.insert(path.clone(), entry.lost);
@@ -107,6 +110,7 @@ impl Ledger {
         }
         let mirror = self.mirrors.get_mut(id)?;
         for (path, entry) in self.log.range(from, to) {
+            // What is owed beside the log is handed out, too: the cursor passes it.
             mirror.writers.note_handed_out(path, entry.newest);
         }
         if items.is_empty() {
@@ -114,6 +118,7 @@ impl Ledger {
             if mirror.cursor < to {
                 mirror.past.note_cursor(now, mirror.cursor);
                 mirror.cursor = to;
+                mirror.has_waiting = to < head;
                 self.trim(now);
             }
             return None;
@@ -165,11 +170,12 @@ impl Ledger {
         assignment: AssignmentId,
     ) -> Option<Assignment> {
         let head = self.log.head();
-        let mirror = self.mirrors.get_mut(id)?;
+        let mirror = self.mirrors.get(id)?;
         // Large files first: a comparison may take hours.
         let is_large = |it: &Obligation| matches!(it.cause, Cause::Large);
         let order = |it: &Obligation| (!is_large(it), it.cause.is_scheduled());
-        let (named, first) = mirror.due(now, Lane::Slow).min_by_key(|(id, it)| (order(it), *id))?;
+        let due = mirror.due(now, Lane::Slow).filter(|(_, it)| self.is_below_ceiling(mirror, it));
+        let (named, first) = due.min_by_key(|(id, it)| (order(it), *id))?;
         let (path, need) = (first.path.clone(), first.need);
         let is_doubt = !first.cause.is_scheduled();
         let depth = if need.wants_contents() { Depth::Contents } else { Depth::Times };
@@ -178,6 +184,7 @@ impl Ledger {
             Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
             None => Work::Push(vec![(path.clone(), need)]),
         };
+        let mirror = self.mirrors.get_mut(id)?;
         let from = mirror.cursor;
         let scope = Scope::of_paths([(path.clone(), need.is_within())]);
         mirror.writers.begin(assignment, head, scope);
@@ -258,10 +265,10 @@ fn leave_out(
     now: Moment,
     mirror: &Mirror,
     path: &RelPath,
-    need: Need,
-    epoch: Epoch,
+    entry: &Entry,
     left_out: &mut Vec<Obligation>,
 ) -> bool {
+    let (need, epoch) = (entry.need, mirror.lacks_since(entry));
     // It fails, and waits for its next try: that includes this change now, and comes soon.
     let failed = mirror.failed_at(path).and_then(|id| mirror.backlog.get(id));
     if let Some(known) = failed.filter(|it| !it.gates.are_open(now) && !it.need.is_within())

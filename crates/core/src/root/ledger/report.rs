@@ -7,6 +7,7 @@ use crate::data::moment::Moment;
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation};
 use crate::root::mirror::Mirror;
+use crate::root::writers::Writer;
 
 /// How a mirror stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,15 +105,21 @@ impl Ledger {
         };
         let owed = mirror.backlog.iter().filter(|(_, it)| is_awaited(it)).map(|(_, it)| it.mark);
         let owed = owed.min().map(|mark| Epoch(mark.0.saturating_sub(1)));
-        let writers = mirror.writers.iter().filter(|(_, it)| it.endangers).map(|(_, it)| it.start);
-        [owed, writers.min()].into_iter().flatten().fold(mirror.cursor, Epoch::min)
+        let writers = mirror.writers.iter().filter(|(_, it)| it.endangers);
+        // Of one that owes all, it is not known any more when it started.
+        let start = |it: &Writer| if it.owes_all { Epoch::default() } else { it.start };
+        let writers = writers.map(|(_, it)| start(it));
+        let waiting =
+            self.oldest_waiting(mirror).map(|entry| Epoch(entry.first.0.saturating_sub(1)));
+        [owed, writers.min(), waiting].into_iter().flatten().fold(mirror.cursor, Epoch::min)
     }
 
     /// When the oldest change came that the mirror lacks; since when it is in doubt, if that was before.
     fn behind_since(&self, mirror: &Mirror) -> Option<Moment> {
         let above = self.log.first_change_above(mirror.cursor);
         let owed = mirror.backlog.iter().filter(|(_, it)| !it.cause.is_scheduled());
-        above.into_iter().chain(owed.map(|(_, it)| it.since)).min()
+        let waiting = self.oldest_waiting(mirror).map(|entry| entry.first_change);
+        above.into_iter().chain(waiting).chain(owed.map(|(_, it)| it.since)).min()
     }
 
     /// Whether anything that was cut off may still change a mirror, so that an end now is not clean.
