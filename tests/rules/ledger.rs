@@ -269,7 +269,7 @@ fn hard_case_65_a_path_that_is_left_out_of_a_run_is_still_owed() {
         let awaiting =
             lab.ledger.mirror(&lab.id()).into_iter().flat_map(|it| it.awaiting_approval());
         let awaiting: Vec<_> = awaiting.map(|(obligation, _)| obligation).collect();
-        let id = lab.id();
+        let id = lab.id().clone();
         awaiting.into_iter().for_each(|obligation| lab.ledger.judge_again(&id, obligation));
         lab.ledger.set_unmounted(&[]);
         lab.settle().expect_in_sync();
