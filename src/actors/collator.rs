@@ -37,6 +37,7 @@ use mirrorball_core::data::outcome::Outcome;
 use mirrorball_core::data::plan::{HostPlan, MirrorPlan, RootPlan};
 use mirrorball_core::data::source_dir::SourceDir;
 use mirrorball_core::root::collator::{Collator, Effect};
+use mirrorball_core::root::deletions::{DeletionAccount, DeletionTerms};
 use mirrorball_core::root::epoch::Waits;
 use mirrorball_core::root::mirror::Terms;
 use mirrorball_core::root::shared_batch::SharedBatch;
@@ -107,8 +108,10 @@ impl CollatorActor {
             (mirror.id.clone(), terms(host, mirror))
         });
         let who = Who::Root(root.id.clone());
-        let mut core = Collator::new(kit.clock.now(), life as u32, waits, mirrors);
         let memory = Memory::new(&kit.plan, root);
+        let now = kit.clock.now();
+        let account = DeletionAccount::from_kept(deletion_terms(root), memory.account(), now);
+        let mut core = Collator::new(now, life as u32, waits, account, mirrors);
         for mirror in &root.mirrors {
             core.handle_target(&mirror.id, memory.directory(&mirror.id));
         }
@@ -223,6 +226,12 @@ impl Shell for CollatorActor {
                 }
             }
             Effect::Checkpoint(effect) => self.keep(ctx, effect),
+            Effect::KeepAccount(account, durability) => {
+                if let Err(error) = self.memory.keep_account(&account, durability) {
+                    warn!(self.log, "The deletion account can't be kept for the next start";
+                        "why" => %error);
+                }
+            }
             Effect::Checked(mirror, drift) => self.checked(ctx, mirror, drift),
             Effect::Surprise(mirror, path) => {
                 warn!(self.log, "Something was missing on the mirror; it will be walked";
@@ -283,11 +292,16 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-        let Changed { changes, exploring, entries, levels: _, events } = message;
+        let Changed { changes, exploring, entries, levels, events } = message;
         self.events += events;
         self.entries_now = Some(entries);
         self.entries = self.entries.max(self.entries_now);
-        self.turn(ctx, |core, now| core.handle_changed(now, changes, exploring));
+        self.turn(ctx, |core, now| {
+            if !levels.is_empty() {
+                core.handle_levels(now, levels);
+            }
+            core.handle_changed(now, changes, exploring);
+        });
     }
 }
 
@@ -313,7 +327,8 @@ impl Handler<Begun> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-        let Watching { source, directories, entries, levels: _, snapshot, unsure } = message;
+        let Watching { source, directories, entries, levels, snapshot, unsure } = message;
+        self.turn(ctx, |core, now| core.handle_levels(now, levels));
         if unsure {
             self.turn(ctx, Collator::handle_unsure);
         }
@@ -455,6 +470,16 @@ impl Handler<MeetHost> for CollatorActor {
         let host = message.host.clone();
         self.hosts.insert(message.host, message.link);
         self.turn(ctx, |core, now| core.handle_new_host(now, &host));
+    }
+}
+
+/// How much a root may lose without a question.
+fn deletion_terms(root: &RootPlan) -> DeletionTerms {
+    DeletionTerms {
+        max_delete: root.max_delete,
+        window: root.max_delete_window,
+        may_be_empty: root.may_be_empty,
+        free_to_delete: root.free_to_delete.clone(),
     }
 }
 

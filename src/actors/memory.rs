@@ -8,6 +8,7 @@ use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::outcome::{Capability, RemoteEnd};
 use mirrorball_core::data::plan::{Plan, RootPlan};
 use mirrorball_core::host::target_state::TargetState;
+use mirrorball_core::root::deletions::{Durability, KeptAccount};
 use mirrorball_core::source::identity::Remembered;
 
 /// A file that is there after a run that ended in good order. No host's name begins with a dot.
@@ -15,6 +16,9 @@ const CLEAN: &str = ".clean";
 
 /// Who the Root is, as JSON.
 const ROOT: &str = ".root";
+
+/// The deletion account, as JSON.
+const ACCOUNT: &str = ".account";
 
 /// The Mirrors of one Root, as the last run left them. What is there for another target, or can't be
 /// read, counts as nothing.
@@ -62,6 +66,22 @@ impl Memory {
     /// Keeps who the Root is, whole or not at all.
     pub fn keep_root(&self, root: &Remembered) -> io::Result<()> {
         self.replace(ROOT, &serde_json::to_vec(root)?)
+    }
+
+    /// The deletion account; an empty one where none was kept.
+    pub fn account(&self) -> KeptAccount {
+        let text = std::fs::read(self.directory.join(ACCOUNT)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps it, whole or not at all; on the disk and not only in its caches, where that is asked for.
+    pub fn keep_account(&self, account: &KeptAccount, durability: Durability) -> io::Result<()> {
+        self.replace(ACCOUNT, &serde_json::to_vec(account)?)?;
+        if durability == Durability::Synced {
+            std::fs::File::open(self.directory.join(ACCOUNT))?.sync_all()?;
+            std::fs::File::open(&self.directory)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// What is known of a mirror's directory.

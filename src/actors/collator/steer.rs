@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::{CollatorActor, Live, terms};
+use super::{CollatorActor, Live, deletion_terms, terms};
 use crate::actors::memory::Memory;
 use crate::actors::message::{Explain, Leave, NewPlan, Ping, StuckPaths, Walk};
 use crate::actors::shell::Shell;
@@ -55,6 +55,8 @@ impl Handler<NewPlan> for CollatorActor {
             self.core.handle_target(id, self.memory.directory(id));
             self.begin_checks(ctx, id);
         }
+        let terms = deletion_terms(&root);
+        self.turn(ctx, |core, now| core.set_deletion_terms(now, terms));
         self.root = root;
         self.heed_time(ctx);
         self.turn(ctx, |_, _| ());
