@@ -154,6 +154,31 @@ fn resolve_host(name: &str, host: &file::Host, report: &mut Report) -> (HostPlan
     (plan, common.rsync.clone())
 }
 
+fn max_delete_window(root: &file::Root, key: &str, report: &mut Report) -> Duration {
+    let key = format!("{key}.max_delete_window");
+    let window = duration(root.max_delete_window.as_deref(), "1h", &key, report);
+    if window.is_zero() {
+        report.fault(key, "Expected more than nothing: no loss would be seen");
+    }
+    window
+}
+
+fn watch_mode(watch: Option<&file::Watch>, key: &str, report: &mut Report) -> WatchMode {
+    match watch {
+        None | Some(file::Watch::Auto) => WatchMode::Auto,
+        Some(file::Watch::Inotify) => WatchMode::Inotify,
+        Some(file::Watch::Fanotify) => WatchMode::Fanotify,
+        Some(file::Watch::Rescan(text)) => {
+            let key = format!("{key}.watch");
+            let interval = duration(Some(text), "60s", &key, report);
+            if interval.is_zero() {
+                report.fault(key, "Expected more than nothing: it would never rest");
+            }
+            WatchMode::Rescan(interval)
+        }
+    }
+}
+
 fn resolve_root(
     name: &str,
     root: &file::Root,
@@ -230,14 +255,7 @@ fn resolve_root(
             }
             number
         }),
-        max_delete_window: {
-            let key = format!("{key}.max_delete_window");
-            let window = duration(root.max_delete_window.as_deref(), "1h", &key, report);
-            if window.is_zero() {
-                report.fault(key, "Expected more than nothing: no loss would be seen");
-            }
-            window
-        },
+        max_delete_window: max_delete_window(root, &key, report),
         may_be_empty: root.may_be_empty,
         free_to_delete: free_to_delete(&root.free_to_delete, &key, report),
         marker: root.marker.clone().inspect(|marker| {
@@ -246,19 +264,7 @@ fn resolve_root(
                 report.fault(format!("{key}.marker"), why);
             }
         }),
-        watch: match &root.watch {
-            None | Some(file::Watch::Auto) => WatchMode::Auto,
-            Some(file::Watch::Inotify) => WatchMode::Inotify,
-            Some(file::Watch::Fanotify) => WatchMode::Fanotify,
-            Some(file::Watch::Rescan(text)) => {
-                let key = format!("{key}.watch");
-                let interval = duration(Some(text), "60s", &key, report);
-                if interval.is_zero() {
-                    report.fault(key, "Expected more than nothing: it would never rest");
-                }
-                WatchMode::Rescan(interval)
-            }
-        },
+        watch: watch_mode(root.watch.as_ref(), &key, report),
         walk: root.walk.unwrap_or_default(),
         walk_at: times::set_times(root.walk_at.as_deref(), &format!("{key}.walk_at"), report),
         verify_every: root.verify_every.as_deref().map(|text| {

@@ -267,7 +267,7 @@ fn hard_case_65_a_path_that_is_left_out_of_a_run_is_still_owed() {
         let mut lab = lab.expect_owed(&["v/f"]).expect_not_in_sync();
         assert_eq!(lab.state().cursor(), lab.ledger.log().head(), "{why:?}");
         let awaiting =
-            lab.ledger.mirror(&lab.id()).into_iter().flat_map(|it| it.awaiting_approval());
+            lab.ledger.mirror(lab.id()).into_iter().flat_map(|it| it.awaiting_approval());
         let awaiting: Vec<_> = awaiting.map(|(obligation, _)| obligation).collect();
         let id = lab.id().clone();
         awaiting.into_iter().for_each(|obligation| lab.ledger.judge_again(&id, obligation));
@@ -546,7 +546,7 @@ fn a_mirror_that_lags_is_given_up_when_the_log_is_full_and_holds_everything_in_t
 fn a_mirror_that_keeps_up_is_not_given_up_for_one_that_lags() {
     let mut lab = lab_of(100, TERMS);
     let lagging = MirrorId::new(&"site".into(), &"away".into());
-    lab.ledger.add_mirror(lab.now(), lagging.clone(), TERMS);
+    lab.ledger.add_mirror(lab.now(), &lagging, TERMS);
     for number in 0..300 {
         lab = lab.change(&format!("d{number}/f")).seal().settle().expect_in_sync().wait(1);
     }
@@ -636,7 +636,7 @@ fn a_mirror_that_was_given_nothing_is_walked_and_holds_no_epoch_before() {
     let mut lab = lab();
     let new = MirrorId::new(&"site".into(), &"new".into());
     lab = lab.change("a").seal();
-    lab.ledger.add_mirror(lab.now(), new.clone(), TERMS);
+    lab.ledger.add_mirror(lab.now(), &new, TERMS);
     let standing = lab.ledger.standing(&new, 0).expect("it was added");
     assert_eq!((standing.is_settled, standing.owes_walk), (false, true));
     assert_eq!(standing.epoch, Epoch(0));

@@ -1,7 +1,7 @@
 //! Every state that can be reached, breadth first, so that whatever is found comes by the shortest way.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::form;
 use super::world::{Setting, Step, World};
@@ -29,7 +29,7 @@ struct Node {
 
 struct Search<'a> {
     setting: &'a Setting,
-    known: HashMap<u128, u32>,
+    known: BTreeMap<u128, u32>,
     nodes: Vec<Node>,
     queue: VecDeque<(u32, usize, World)>,
 }
@@ -37,7 +37,7 @@ struct Search<'a> {
 /// Explores to this depth, and stops at what is wrong.
 pub fn explore(setting: &Setting, depth_max: usize) -> Explored {
     let mut search =
-        Search { setting, known: HashMap::new(), nodes: Vec::new(), queue: VecDeque::new() };
+        Search { setting, known: BTreeMap::new(), nodes: Vec::new(), queue: VecDeque::new() };
     let mut explored = Explored { states: 0, depth: 0, is_complete: true, wrong: None };
     search.add(World::new(setting), 0, None).expect("it begins well");
     while let Some((number, depth, world)) = search.queue.pop_front() {

@@ -204,7 +204,7 @@ impl World {
             start: 1,
         };
         for target in &world.targets {
-            world.ledger.add_mirror(now, target.id.clone(), TERMS);
+            world.ledger.add_mirror(now, &target.id, TERMS);
             let walk = world.ledger.assign(now, &target.id, Lane::Slow).expect("first contact");
             let done = AssignmentEnd::new(Outcome::Done);
             assert!(world.ledger.ended(now, &target.id, walk.id, &done));
@@ -315,8 +315,8 @@ impl World {
     fn run_steps(&self, mirror: usize, run: usize, steps: &mut Vec<(Step, bool)>) {
         let Run { phase, cut, .. } = &self.targets[mirror].runs[run];
         let is_running = cut.is_none();
-        for path in 0..2 {
-            match phase[path] {
+        for (path, phase) in phase.iter().enumerate() {
+            match *phase {
                 Phase::Unread if is_running => {
                     steps.push((Step::Read { mirror, run, path }, true));
                     if self.left.fails > 0 {
@@ -567,7 +567,7 @@ impl World {
         self.now = self.now.max(expiry);
         let now = self.now;
         for target in &mut self.targets {
-            target.runs.retain(|run| !run.cut.flatten().is_some_and(|it| it + LIFE <= now));
+            target.runs.retain(|run| run.cut.flatten().is_none_or(|it| it + LIFE > now));
         }
         assert!(self.ledger.handle_timeout(now), "a writer expires");
     }
@@ -589,7 +589,7 @@ impl World {
         self.ledger = Ledger::new(1000, self.start);
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
-            self.ledger.add_mirror(self.now, target.id.clone(), TERMS);
+            self.ledger.add_mirror(self.now, &target.id, TERMS);
             target.claimed = None;
             target.runs.iter_mut().for_each(|run| run.cut = Some(None));
             self.drop_harmless(index);

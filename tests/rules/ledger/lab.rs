@@ -68,7 +68,8 @@ pub fn lab_of(paths_max: usize, terms: Terms) -> Lab {
         late: Vec::new(),
         mark: Epoch(0),
     };
-    lab.ledger.add_mirror(lab.now(), lab.id.clone(), terms);
+    let (now, id) = (lab.now(), lab.id.clone());
+    lab.ledger.add_mirror(now, &id, terms);
     lab.take_slow().done_slow().wait(1000)
 }
 

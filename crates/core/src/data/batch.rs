@@ -8,7 +8,6 @@ use crate::data::need::Need;
 use crate::data::path::RelPath;
 
 /// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
-#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The newest Epoch it covers.

@@ -63,7 +63,6 @@ fn again(blame: Blame, why: String) -> Outcome {
 
 /// What rsync said, line by line.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 struct RsyncMessages {
     failed: Vec<Unproved>,
     /// Those of `failed`.

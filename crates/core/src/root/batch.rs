@@ -59,164 +59,223 @@ pub struct Looked<'a> {
 
 /// Makes the batch of a push. `renames` are what exists, and may be on the mirror under other names.
 pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>) -> Made {
-    let Looked { entries, found, bytes, lost, extras, unmounted } = looked;
-    debug_assert_eq!(entries.len(), found.len());
+    debug_assert_eq!(looked.entries.len(), looked.found.len());
     let settled: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
-    // The value says whether contents are sent; for subtrees and present ones alike.
-    let mut subtrees: BTreeMap<RelPath, bool> = BTreeMap::new();
-    let mut present: BTreeMap<RelPath, bool> = BTreeMap::new();
-    let mut missing: BTreeSet<RelPath> = BTreeSet::new();
-    let mut missing_directories = false;
-    let mut leftovers: BTreeSet<RelPath> = BTreeSet::new();
-    let mut left_out = Vec::new();
-    // What each entry needs now that it was looked at.
-    let mut needs: Vec<(&RelPath, Need)> = Vec::with_capacity(entries.len());
-    let large = large(entries, bytes, &settled);
-    let is_large = |path: &RelPath| large.binary_search_by(|(known, _)| known.cmp(path)).is_ok();
-    let volume_of = |path: &RelPath| unmounted.iter().find(|it| *it == path || path.is_below(it));
-    let leave = |path: &RelPath, need, why| {
-        let lost = lost.get(path).copied().unwrap_or_default();
-        LeftOut { path: path.clone(), need, lost, why }
-    };
-    for ((path, need), found) in entries.iter().zip(found) {
-        if let Some(volume) = volume_of(path) {
-            left_out.push(leave(path, *need, LeftOutWhy::Unmounted(volume.clone())));
-            continue;
+    let mut maker = Maker { settled, ..Maker::new(looked) };
+    maker.sort_entries(filter);
+    maker.leave_out_volumes();
+    maker.fold();
+    maker.conserve();
+    maker.finish(to, renames)
+}
+
+/// A batch that is being made. The values of `subtrees` and `present` say whether contents are sent.
+struct Maker<'a> {
+    looked: Looked<'a>,
+    /// What a rename brings.
+    settled: BTreeSet<RelPath>,
+    subtrees: BTreeMap<RelPath, bool>,
+    present: BTreeMap<RelPath, bool>,
+    missing: BTreeSet<RelPath>,
+    missing_directories: bool,
+    leftovers: BTreeSet<RelPath>,
+    left_out: Vec<LeftOut>,
+    /// What each entry needs now that it was looked at.
+    needs: Vec<(&'a RelPath, Need)>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(looked: Looked<'a>) -> Self {
+        Self {
+            looked,
+            settled: BTreeSet::new(),
+            subtrees: BTreeMap::new(),
+            present: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            missing_directories: false,
+            leftovers: BTreeSet::new(),
+            left_out: Vec::new(),
+            needs: Vec::with_capacity(looked.entries.len()),
         }
-        let is_directory = *found == (Presence::Present { is_directory: true });
-        let mut needed = *need - Need::LEFTOVERS;
-        if need.contains(Need::LEFTOVERS) && is_directory && !filter.excludes(path, true) {
-            leftovers.insert(path.clone());
+    }
+
+    fn leave_out(&mut self, path: &RelPath, need: Need, why: LeftOutWhy) {
+        let lost = self.looked.lost.get(path).copied().unwrap_or_default();
+        self.left_out.push(LeftOut { path: path.clone(), need, lost, why });
+    }
+
+    /// Each entry goes where it belongs by what was found.
+    fn sort_entries(&mut self, filter: &Filter) {
+        let Looked { entries, found, bytes, unmounted, .. } = self.looked;
+        let large = large(entries, bytes, &self.settled);
+        for ((path, need), found) in entries.iter().zip(found) {
+            if let Some(volume) = unmounted.iter().find(|it| *it == path || path.is_below(it)) {
+                self.leave_out(path, *need, LeftOutWhy::Unmounted(volume.clone()));
+                continue;
+            }
+            let is_directory = *found == (Presence::Present { is_directory: true });
+            if need.contains(Need::LEFTOVERS) && is_directory && !filter.excludes(path, true) {
+                self.leftovers.insert(path.clone());
+            }
+            let need = *need - Need::LEFTOVERS;
+            if large.binary_search_by(|(known, _)| known.cmp(path)).is_ok() {
+                self.leave_out(path, need, LeftOutWhy::Large);
+            } else if !need.is_empty() {
+                let need = self.sort_entry(path, need, found, filter);
+                self.needs.push((path, need));
+            }
         }
-        if is_large(path) {
-            left_out.push(leave(path, needed, LeftOutWhy::Large));
-            continue;
-        }
-        if needed.is_empty() {
-            continue;
-        }
-        let content = needed.wants_contents();
+    }
+
+    /// Returns what is still needed there.
+    fn sort_entry(
+        &mut self,
+        path: &RelPath,
+        need: Need,
+        found: &Presence,
+        filter: &Filter,
+    ) -> Need {
+        let content = need.wants_contents();
         match found {
-            Presence::Present { is_directory } => {
-                if filter.excludes(path, *is_directory) {
-                    // A rule for directories alone: the name was included when it was something else.
-                    // Only rsync's own comparison of the directory around it gets this right.
-                    let parent = path.parent().unwrap_or_else(RelPath::root);
-                    *subtrees.entry(parent).or_default() |= false;
-                    needed = Need::empty();
-                } else if needed.is_within() {
-                    *subtrees.entry(path.clone()).or_default() |= content;
-                } else {
-                    // A name that is there is not one to delete.
-                    needed -= Need::GONE;
-                    *present.entry(path.clone()).or_default() |= content;
-                }
+            Presence::Present { is_directory } if filter.excludes(path, *is_directory) => {
+                // A rule for directories alone: the name was included when it was something else.
+                // Only rsync's own comparison of the directory around it gets this right.
+                let parent = path.parent().unwrap_or_else(RelPath::root);
+                *self.subtrees.entry(parent).or_default() |= false;
+                Need::empty()
+            }
+            Presence::Present { .. } if need.is_within() => {
+                *self.subtrees.entry(path.clone()).or_default() |= content;
+                need
+            }
+            Presence::Present { .. } => {
+                *self.present.entry(path.clone()).or_default() |= content;
+                // A name that is there is not one to delete.
+                need - Need::GONE
             }
             Presence::Missing { topmost } => {
-                missing_directories |= needed.is_within() || topmost != path;
-                missing.insert(topmost.clone());
-                needed = Need::GONE | (needed & Need::WITHIN);
+                self.missing_directories |= need.is_within() || topmost != path;
+                self.missing.insert(topmost.clone());
+                Need::GONE | (need & Need::WITHIN)
             }
             Presence::Below { blocker } => {
-                *subtrees.entry(blocker.clone()).or_default() |= content;
-                needed = needed.level();
+                *self.subtrees.entry(blocker.clone()).or_default() |= content;
+                need.level()
             }
         }
-        needs.push((path, needed));
     }
-    // What is missing above a volume can only be deleted together with it.
-    let holds_volume = |path: &RelPath| unmounted.iter().find(|it| it.is_below(path));
-    missing.retain(|path| match holds_volume(path) {
-        Some(volume) => {
-            let need = Need::GONE | Need::WITHIN;
-            left_out.push(leave(path, need, LeftOutWhy::Unmounted(volume.clone())));
-            false
-        }
-        None => true,
-    });
-    for volume in unmounted {
-        let around = volume.ancestors().find_map(|above| subtrees.get(&above));
-        if let Some(content) = around {
-            let need = if *content { Need::TREE | Need::CONTENTS } else { Need::TREE };
-            left_out.push(leave(volume, need, LeftOutWhy::Unmounted(volume.clone())));
+
+    /// What holds a volume that is not mounted can only be deleted together with it, and what is around one is compared
+    /// without it.
+    fn leave_out_volumes(&mut self) {
+        for volume in self.looked.unmounted {
+            let above: Vec<RelPath> =
+                self.missing.iter().filter(|path| volume.is_below(path)).cloned().collect();
+            for path in above {
+                self.missing.remove(&path);
+                let why = LeftOutWhy::Unmounted(volume.clone());
+                self.leave_out(&path, Need::GONE | Need::WITHIN, why);
+            }
+            if let Some(content) = volume.ancestors().find_map(|it| self.subtrees.get(&it).copied())
+            {
+                let need = if content { Need::TREE | Need::CONTENTS } else { Need::TREE };
+                self.leave_out(volume, need, LeftOutWhy::Unmounted(volume.clone()));
+            }
         }
     }
 
-    fold(&mut subtrees, &settled);
-    // Written entries stay beside a subtree that is, or may be, compared by size and time alone.
-    present.retain(|path, content| {
-        let is_sent = |above: &RelPath, all: &bool| *all && !settled.contains(above);
-        let covers = |above: &RelPath| {
-            subtrees.get(above).is_some_and(|all| is_sent(above, all) || !*content)
-        };
-        !covers(path) && !path.ancestors().any(|above| covers(&above))
-    });
-    // Those in a subtree stay: a subtree's run only counts what it would delete.
-    let all_missing = missing.clone();
-    missing.retain(|path| !path.ancestors().any(|above| all_missing.contains(&above)));
-    let covers =
-        |path: &RelPath| subtrees.contains_key(path) || topmost_above(&subtrees, path).is_some();
-    let is_missing = |path: &RelPath| {
-        missing.contains(path) || path.ancestors().any(|above| missing.contains(&above))
-    };
-    let is_wanted = |path: &RelPath| present.contains_key(path) || covers(path);
-    let renames = renames.into_iter().filter(|it| it.targets().iter().any(is_wanted)).map(|it| {
-        let old = |file: &RelPath| file.rebased(&RelPath::root(), &it.from);
-        let is_gone = if it.files_alone {
-            it.files.iter().filter_map(old).all(|path| is_missing(&path))
-        } else {
-            is_missing(&it.from)
-        };
-        Arc::new(Rename { is_gone, ..it })
-    });
-    let renames = renames.collect();
+    /// Drops what is covered by something else.
+    fn fold(&mut self) {
+        let (subtrees, settled) = (&mut self.subtrees, &self.settled);
+        fold(subtrees, settled);
+        // Written entries stay beside a subtree that is, or may be, compared by size and time alone.
+        self.present.retain(|path, content| {
+            let is_sent = |above: &RelPath, all: &bool| *all && !settled.contains(above);
+            let covers = |above: &RelPath| {
+                subtrees.get(above).is_some_and(|all| is_sent(above, all) || !*content)
+            };
+            !covers(path) && !path.ancestors().any(|above| covers(&above))
+        });
+        // Those in a subtree stay: a subtree's run only counts what it would delete.
+        let all = self.missing.clone();
+        self.missing.retain(|path| !path.ancestors().any(|above| all.contains(&above)));
+    }
 
-    // Conservation: what no run of this batch proves is owed.
-    let sent = |content: bool| if content { Need::ANEW } else { Need::EQUAL };
-    for (path, need) in needs {
-        let tree = |above: RelPath| subtrees.get(&above).map(|all| sent(*all) | Need::TREE);
-        let trees = path.ancestors().chain([path.clone()]).filter_map(tree);
-        let own = present.get(path).map(|content| sent(*content));
-        let taken = settled.contains(path).then_some(Need::CONTENTS);
-        let gone = is_missing(path).then_some(Need::GONE | Need::WITHIN);
-        let proved = trees.chain(own).chain(taken).chain(gone).collect();
-        let rest = need.less(proved);
-        let is_left_out =
-            |it: &LeftOut| it.path == *path || (it.need.is_within() && path.is_below(&it.path));
-        if !rest.is_empty() && !left_out.iter().any(is_left_out) {
-            debug_assert!(false, "{path}: no run proves {rest:?} of {need:?}");
-            left_out.push(leave(path, rest, LeftOutWhy::NotProved));
+    fn is_missing(&self, path: &RelPath) -> bool {
+        self.missing.contains(path) || path.ancestors().any(|it| self.missing.contains(&it))
+    }
+
+    /// What no run of this batch proves is owed.
+    fn conserve(&mut self) {
+        let sent = |content: bool| if content { Need::ANEW } else { Need::EQUAL };
+        for (path, need) in std::mem::take(&mut self.needs) {
+            let tree = |it: RelPath| self.subtrees.get(&it).map(|all| sent(*all) | Need::TREE);
+            let trees = path.ancestors().chain([path.clone()]).filter_map(tree);
+            let own = self.present.get(path).map(|content| sent(*content));
+            let taken = self.settled.contains(path).then_some(Need::CONTENTS);
+            let gone = self.is_missing(path).then_some(Need::GONE | Need::WITHIN);
+            let rest = need.less(trees.chain(own).chain(taken).chain(gone).collect());
+            let is_left_out =
+                |it: &LeftOut| it.path == *path || (it.need.is_within() && path.is_below(&it.path));
+            if !rest.is_empty() && !self.left_out.iter().any(is_left_out) {
+                debug_assert!(false, "{path}: no run proves {rest:?} of {need:?}");
+                self.leave_out(path, rest, LeftOutWhy::NotProved);
+            }
         }
     }
-    let listed = |map: BTreeMap<RelPath, bool>| {
-        map.into_iter().map(|(path, content)| Present { path, content }).collect()
-    };
-    let mut lost_at: BTreeMap<RelPath, u64> = BTreeMap::new();
-    let mut lost_in_the_way: u64 = 0;
-    for (path, count) in lost {
-        let mut names = std::iter::once(path.clone()).chain(path.ancestors());
-        match names.find(|name| missing.contains(name)) {
-            Some(top) => *lost_at.entry(top).or_default() += count,
-            None => lost_in_the_way += count,
-        }
+
+    /// The renames that bring anything of this batch, each with whether its old name goes.
+    fn wanted_renames(&self, renames: Vec<Rename>) -> Vec<Arc<Rename>> {
+        let is_wanted = |path: &RelPath| {
+            self.present.contains_key(path)
+                || self.subtrees.contains_key(path)
+                || topmost_above(&self.subtrees, path).is_some()
+        };
+        let with_old = |it: Rename| {
+            let old = |file: &RelPath| file.rebased(&RelPath::root(), &it.from);
+            let is_gone = if it.files_alone {
+                it.files.iter().filter_map(old).all(|path| self.is_missing(&path))
+            } else {
+                self.is_missing(&it.from)
+            };
+            Arc::new(Rename { is_gone, ..it })
+        };
+        let wanted = renames.into_iter().filter(|it| it.targets().iter().any(is_wanted));
+        wanted.map(with_old).collect()
     }
-    let (extras, missing): (BTreeSet<RelPath>, BTreeSet<RelPath>) =
-        missing.into_iter().partition(|path| extras.contains(path));
-    let batch = Batch {
-        to,
-        extras: extras.into_iter().collect(),
-        present: listed(present),
-        subtrees: listed(subtrees),
-        renames,
-        leftovers: leftovers.into_iter().collect(),
-        missing_directories,
-        lost: lost_at,
-        lost_in_the_way,
-        missing: missing.into_iter().collect(),
-        held: unmounted.to_vec(),
-        ..Batch::default()
-    };
-    Made { batch: Arc::new(batch), left_out }
+
+    fn finish(self, to: Epoch, renames: Vec<Rename>) -> Made {
+        let renames = self.wanted_renames(renames);
+        let mut lost: BTreeMap<RelPath, u64> = BTreeMap::new();
+        let mut lost_in_the_way: u64 = 0;
+        for (path, count) in self.looked.lost {
+            let mut names = std::iter::once(path.clone()).chain(path.ancestors());
+            match names.find(|name| self.missing.contains(name)) {
+                Some(top) => *lost.entry(top).or_default() += count,
+                None => lost_in_the_way += count,
+            }
+        }
+        let listed = |map: BTreeMap<RelPath, bool>| {
+            map.into_iter().map(|(path, content)| Present { path, content }).collect()
+        };
+        let is_extra = |path: &RelPath| self.looked.extras.contains(path);
+        let (extras, missing) = self.missing.into_iter().partition(is_extra);
+        let batch = Batch {
+            to,
+            present: listed(self.present),
+            subtrees: listed(self.subtrees),
+            renames,
+            leftovers: self.leftovers.into_iter().collect(),
+            missing,
+            missing_directories: self.missing_directories,
+            lost,
+            lost_in_the_way,
+            extras,
+            held: self.looked.unmounted.to_vec(),
+            ..Batch::default()
+        };
+        Made { batch: Arc::new(batch), left_out: self.left_out }
+    }
 }
 
 /// Large files that were written to, as many as may be; but for what a rename brings.

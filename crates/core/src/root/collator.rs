@@ -105,7 +105,7 @@ impl Collator {
     ) -> Self {
         let mut ledger = Ledger::new(LOG_PATHS_MAX, start);
         for (id, terms) in mirrors {
-            ledger.add_mirror(now, id, terms);
+            ledger.add_mirror(now, &id, terms);
         }
         Self {
             open: OpenEpoch::new(waits),
@@ -382,7 +382,7 @@ impl Collator {
             // Before anybody can be given any of it.
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        let changed = self.account_names(&sealed);
+        let changed = Self::account_names(&sealed);
         let epoch = self.ledger.seal(now, sealed);
         self.note_changed(&changed, epoch);
         self.nudge_all(now);

@@ -114,10 +114,10 @@ impl Ledger {
     }
 
     /// A mirror of which nothing is known: it is to be compared.
-    pub fn add_mirror(&mut self, now: Moment, id: MirrorId, terms: Terms) {
+    pub fn add_mirror(&mut self, now: Moment, id: &MirrorId, terms: Terms) {
         let mirror = Mirror::new(id.clone(), terms, self.log.head());
         self.mirrors.insert(id.clone(), mirror);
-        self.owe_walk(now, &id);
+        self.owe_walk(now, id);
     }
 
     /// A mirror is given up, with all that is known of it.

@@ -118,14 +118,12 @@ impl Past {
         let absence = self.absence.take()?;
         let was_long = now - absence.since >= OUTAGE_MIN;
         let is_unknown = self.unknown_until.is_some_and(|at| at + WRITE_BACK_MAX > absence.since);
-        let lost = was_long.then(|| match is_unknown {
-            true => Lost::Anything,
-            false => {
-                let discharged = self.discharged.iter();
-                let all = discharged.map(|(_, path, need)| (path.clone(), *need)).collect();
-                Lost::Since(absence.from, all)
-            }
-        });
+        let discharged = self.discharged.iter().map(|(_, path, need)| (path.clone(), *need));
+        let lost = match (was_long, is_unknown) {
+            (false, _) => None,
+            (true, true) => Some(Lost::Anything),
+            (true, false) => Some(Lost::Since(absence.from, discharged.collect())),
+        };
         self.forget(now);
         lost
     }

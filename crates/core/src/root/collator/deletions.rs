@@ -32,7 +32,7 @@ impl Collator {
     }
 
     /// Paths that are about to be sealed, if an approval or a list may name any of them.
-    pub(super) fn account_names(&self, sealed: &Sealed) -> Vec<RelPath> {
+    pub(super) fn account_names(sealed: &Sealed) -> Vec<RelPath> {
         let changes = sealed.changes.iter().filter(|(_, need)| beyond_attributes(**need));
         changes.map(|(path, _)| path.clone()).collect()
     }

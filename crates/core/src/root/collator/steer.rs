@@ -37,7 +37,7 @@ impl Collator {
     /// A Mirror nothing is known of: it owes a Walk. `is_renewed`: one of the same name was given up, and what was
     /// on its way there may still land.
     pub fn add_mirror(&mut self, now: Moment, id: &MirrorId, terms: Terms, is_renewed: bool) {
-        self.ledger.add_mirror(now, id.clone(), terms);
+        self.ledger.add_mirror(now, id, terms);
         if is_renewed {
             self.ledger.handle_renewed(now, id);
         }

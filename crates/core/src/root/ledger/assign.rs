@@ -16,6 +16,30 @@ use crate::root::change_log::Entry;
 use crate::root::mirror::{Assigned, Mirror};
 use crate::root::writers::Scope;
 
+/// What an assignment of small work names.
+#[derive(Default)]
+struct Gathered {
+    to: Epoch,
+    items: BTreeMap<RelPath, Need>,
+    /// How many entries the source lost there.
+    lost: BTreeMap<RelPath, u64>,
+    extras: BTreeSet<RelPath>,
+    named: Vec<ObligationId>,
+    /// Owed instead of being run.
+    left_out: Vec<Obligation>,
+    tries_failed: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, path: &RelPath, need: Need, lost: u64) {
+        *self.items.entry(path.clone()).or_default() |= need;
+        if lost > 0 {
+            let known = self.lost.entry(path.clone()).or_default();
+            *known = lost.max(*known);
+        }
+    }
+}
+
 impl Ledger {
     /// Whether there is work for a mirror in this lane, and none under way.
     pub fn wants(&self, now: Moment, id: &MirrorId, lane: Lane) -> bool {
@@ -42,6 +66,42 @@ impl Ledger {
         }
     }
 
+    /// What the next assignment of small work would name.
+    fn gather(&self, now: Moment, mirror: &Mirror) -> Gathered {
+        let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
+        let (mut failed, mut others) = (Vec::new(), Vec::new());
+        let due = mirror.due(now, Lane::Fresh);
+        for (id, it) in due.filter(|(_, it)| self.is_below_ceiling(mirror, it)) {
+            if is_failed(it) { failed.push(id) } else { others.push(id) }
+        }
+        let limit = mirror.limit(self.log.head()).max(mirror.cursor);
+        let has_others = !others.is_empty() || self.log.has_any(mirror.cursor, limit);
+        let tries_failed = !failed.is_empty() && (mirror.tries_failed || !has_others);
+        let mut gathered = Gathered {
+            to: if tries_failed { mirror.cursor } else { limit },
+            named: if tries_failed { failed } else { others },
+            tries_failed,
+            ..Gathered::default()
+        };
+        for (path, entry) in self.log.range(mirror.cursor, gathered.to) {
+            if path.is_root() && entry.need.is_within() {
+                let mark = mirror.lacks_since(entry);
+                let walk = mirror.owed(now, path.clone(), entry.need, Cause::Walk, mark);
+                gathered.left_out.push(walk);
+            } else if !leave_out(now, mirror, path, entry, &mut gathered.left_out) {
+                gathered.add(path, entry.need, entry.lost);
+            }
+        }
+        for it in gathered.named.clone().into_iter().filter_map(|id| mirror.backlog.get(id)) {
+            it.items().for_each(|(path, need)| gathered.add(path, need, 0));
+            gathered.add(&it.path, it.need, it.lost);
+            if let Cause::Extra = it.cause {
+                gathered.extras.insert(it.path.clone());
+            }
+        }
+        gathered
+    }
+
     fn assign_fresh(
         &mut self,
         now: Moment,
@@ -52,52 +112,10 @@ impl Ledger {
         if mirror.target == TargetState::Unknown {
             return None;
         }
-        let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
-        let mut named: Vec<ObligationId> = Vec::new();
-        let (mut failed, mut others) = (Vec::new(), Vec::new());
-        let due = mirror.due(now, Lane::Fresh);
-        for (id, it) in due.filter(|(_, it)| self.is_below_ceiling(mirror, it)) {
-            if is_failed(it) { failed.push(id) } else { others.push(id) }
-        }
-        let head = self.log.head();
-        let limit = mirror.limit(head).max(mirror.cursor);
-        let has_others = !others.is_empty() || self.log.has_any(mirror.cursor, limit);
-        let tries_failed = !failed.is_empty() && (mirror.tries_failed || !has_others);
-        let from = mirror.cursor;
-        let to = if tries_failed { from } else { limit };
-        let mut items: BTreeMap<RelPath, Need> = BTreeMap::new();
-        let mut lost: BTreeMap<RelPath, u64> = BTreeMap::new();
-        let mut extras: BTreeSet<RelPath> = BTreeSet::new();
-        let mut is_shared = !tries_failed;
-        let mut left_out = Vec::new();
-        for (path, entry) in self.log.range(from, to) {
-            if path.is_root() && entry.need.is_within() {
-                let cause = Cause::Walk;
-                let mark = mirror.lacks_since(entry);
-                left_out.push(mirror.owed(now, path.clone(), entry.need, cause, mark));
-            } else if !leave_out(now, mirror, path, entry, &mut left_out) {
-                items.insert(path.clone(), entry.need);
-                if entry.lost > 0 {
-                    lost.insert(path.clone(), entry.lost);
-                }
-            }
-        }
-        is_shared &= left_out.is_empty();
-        named.extend(if tries_failed { failed } else { others });
-        is_shared &= named.is_empty();
-        let mirror = self.mirrors.get_mut(id)?;
-        for it in named.iter().filter_map(|id| mirror.backlog.get(*id)) {
-            for (path, need) in it.items() {
-                *items.entry(path.clone()).or_default() |= need;
-            }
-            if let Cause::Extra = it.cause {
-                extras.insert(it.path.clone());
-            }
-            if it.lost > 0 {
-                let lost = lost.entry(it.path.clone()).or_default();
-                *lost = it.lost.max(*lost);
-            }
-        }
+        let (head, from) = (self.log.head(), mirror.cursor);
+        let gathered = self.gather(now, mirror);
+        let Gathered { to, items, lost, extras, mut named, left_out, tries_failed } = gathered;
+        let is_shared = !tries_failed && named.is_empty() && left_out.is_empty();
         let since = self.log.first_change_above(from).unwrap_or(now).min(now);
         for it in left_out {
             if let Cause::Failed { .. } = it.cause
@@ -124,30 +142,15 @@ impl Ledger {
             return None;
         }
         let renames = self.usable_renames(id, from, &items);
-        let mut new_pairs = Vec::new();
-        for it in &renames {
-            self.last_id += 1;
-            let mirror = self.mirrors.get_mut(id)?;
-            let need = Need::TREE | Need::ANEW;
-            let cause = Cause::Renamed { to: it.to.clone() };
-            let owed = mirror.owed(now, it.from.clone(), need, cause, to);
-            mirror.backlog.insert(ObligationId(self.last_id), owed);
-            new_pairs.push(ObligationId(self.last_id));
-        }
-        named.extend(&new_pairs);
+        let pairs = self.owe_pairs(now, id, to, &renames);
+        named.extend(&pairs);
         let mirror = self.mirrors.get_mut(id)?;
-        let scope =
-            Scope::of_paths(items.iter().map(|(path, need)| (path.clone(), need.is_within())));
-        mirror.writers.begin(assignment, head, scope);
-        mirror.fresh = Some(Assigned {
-            id: assignment,
-            from,
-            to,
-            named,
-            renames: new_pairs,
-            paths: items.keys().cloned().collect(),
-            compares: None,
-        });
+        let scope = items.iter().map(|(path, need)| (path.clone(), need.is_within()));
+        mirror.writers.begin(assignment, head, Scope::of_paths(scope));
+        let paths = items.keys().cloned().collect();
+        let assigned =
+            Assigned { id: assignment, from, to, named, renames: pairs, paths, compares: None };
+        mirror.fresh = Some(assigned);
         Some(Assignment {
             id: assignment,
             lane: Lane::Fresh,
@@ -161,6 +164,26 @@ impl Ledger {
             may_leave_large: !tries_failed,
             is_suspicious: false,
         })
+    }
+
+    /// From the start of the run that may link new names to old ones, each pair is owed until the old name is gone.
+    fn owe_pairs(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        mark: Epoch,
+        renames: &[Move],
+    ) -> Vec<ObligationId> {
+        let mut pairs = Vec::new();
+        for it in renames {
+            let Some(mirror) = self.mirrors.get_mut(id) else { break };
+            self.last_id += 1;
+            let cause = Cause::Renamed { to: it.to.clone() };
+            let pair = mirror.owed(now, it.from.clone(), Need::TREE | Need::ANEW, cause, mark);
+            mirror.backlog.insert(ObligationId(self.last_id), pair);
+            pairs.push(ObligationId(self.last_id));
+        }
+        pairs
     }
 
     fn assign_slow(
