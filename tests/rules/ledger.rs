@@ -6,6 +6,7 @@ mod lab;
 use std::collections::BTreeMap;
 
 use mirrorball_core::data::batch::Depth;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::data::change::{Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::limits::BACKLOG_MAX;
@@ -547,6 +548,7 @@ fn a_mirror_that_keeps_up_is_not_given_up_for_one_that_lags() {
     let mut lab = lab_of(100, TERMS);
     let lagging = MirrorId::new(&"site".into(), &"away".into());
     lab.ledger.add_mirror(lab.now(), &lagging, TERMS);
+    lab.ledger.set_target(&lagging, TargetState::Exists);
     for number in 0..300 {
         lab = lab.change(&format!("d{number}/f")).seal().settle().expect_in_sync().wait(1);
     }
@@ -637,6 +639,7 @@ fn a_mirror_that_was_given_nothing_is_walked_and_holds_no_epoch_before() {
     let new = MirrorId::new(&"site".into(), &"new".into());
     lab = lab.change("a").seal();
     lab.ledger.add_mirror(lab.now(), &new, TERMS);
+    lab.ledger.set_target(&new, TargetState::Exists);
     let standing = lab.ledger.standing(&new, 0).expect("it was added");
     assert_eq!((standing.is_settled, standing.owes_walk), (false, true));
     assert_eq!(standing.epoch, Epoch(0));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirrorball_core::data::batch::{Batch, Depth, Present};
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::data::change::{AssignmentId, Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::moment::Moment;
@@ -205,6 +206,7 @@ impl World {
         };
         for target in &world.targets {
             world.ledger.add_mirror(now, &target.id, TERMS);
+            world.ledger.set_target(&target.id, TargetState::Exists);
             let walk = world.ledger.assign(now, &target.id, Lane::Slow).expect("first contact");
             let done = AssignmentEnd::new(Outcome::Done);
             assert!(world.ledger.ended(now, &target.id, walk.id, &done));
@@ -590,6 +592,7 @@ impl World {
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
             self.ledger.add_mirror(self.now, &target.id, TERMS);
+            self.ledger.set_target(&target.id, TargetState::Exists);
             target.claimed = None;
             target.runs.iter_mut().for_each(|run| run.cut = Some(None));
             self.drop_harmless(index);

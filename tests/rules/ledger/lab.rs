@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirrorball_core::data::batch::{Batch, Depth, Dirty, Present};
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::data::change::{Epoch, Lane, Move};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::moment::Moment;
@@ -70,6 +71,7 @@ pub fn lab_of(paths_max: usize, terms: Terms) -> Lab {
     };
     let (now, id) = (lab.now(), lab.id.clone());
     lab.ledger.add_mirror(now, &id, terms);
+    lab.ledger.set_target(&id, TargetState::Exists);
     lab.take_slow().done_slow().wait(1000)
 }
 
