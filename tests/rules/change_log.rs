@@ -93,7 +93,10 @@ impl Model {
                 assert!(self.log.first_change_above(cursor).is_some());
             }
         }
-        assert!(self.log.range(Epoch(0), floor).next().is_none(), "what all have passed is forgotten");
+        assert!(
+            self.log.range(Epoch(0), floor).next().is_none(),
+            "what all have passed is forgotten"
+        );
     }
 }
 

@@ -13,16 +13,8 @@ use self::world::{Budget, Kind, Setting};
 
 const FILES: &[Kind] = &[Kind::New, Kind::EqualStamp];
 
-const NOTHING: Budget = Budget {
-    changes: 0,
-    losses: 0,
-    cuts: 0,
-    fails: 0,
-    crashes: 0,
-    checks: 0,
-    marks: 0,
-    large: 0,
-};
+const NOTHING: Budget =
+    Budget { changes: 0, losses: 0, cuts: 0, fails: 0, crashes: 0, checks: 0, marks: 0, large: 0 };
 
 /// No world is so deep.
 const ALL: usize = 200;

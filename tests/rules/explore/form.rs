@@ -91,7 +91,11 @@ impl Form<'_> {
     }
 
     /// What each of these writes, sorted. Returns the place of each.
-    fn sorted<T>(&mut self, all: impl Iterator<Item = T>, write: impl Fn(&mut Self, T)) -> Vec<usize> {
+    fn sorted<T>(
+        &mut self,
+        all: impl Iterator<Item = T>,
+        write: impl Fn(&mut Self, T),
+    ) -> Vec<usize> {
         let before = std::mem::take(&mut self.bytes);
         let mut written: Vec<(Vec<u8>, usize)> = Vec::new();
         for (number, it) in all.enumerate() {
@@ -113,7 +117,8 @@ impl Form<'_> {
         let left = &world.left;
         for place in self.places {
             let journal = world.journal[place].bits();
-            self.bytes.extend([world.open[place].bits(), if left.crashes > 0 { journal } else { 0 }]);
+            self.bytes
+                .extend([world.open[place].bits(), if left.crashes > 0 { journal } else { 0 }]);
         }
         self.bytes.extend([left.changes, left.losses, left.cuts, left.fails, left.crashes]);
         self.bytes.extend([left.checks, left.marks, left.large]);
@@ -182,10 +187,12 @@ impl Form<'_> {
             self.byte(it.contact.is_some());
             match &it.scope {
                 Scope::Root => self.byte(255),
-                Scope::Paths(paths) => drop(self.sorted(paths.iter(), |form, (path, is_within)| {
-                    form.path(world, path);
-                    form.byte(*is_within);
-                })),
+                Scope::Paths(paths) => {
+                    drop(self.sorted(paths.iter(), |form, (path, is_within)| {
+                        form.path(world, path);
+                        form.byte(*is_within);
+                    }))
+                }
             }
         }
     }

@@ -110,7 +110,10 @@ impl Search<'_> {
     fn dead_end(&self) -> Option<String> {
         let is_stuck = |node: &Node| node.is_expanded && node.free.is_empty() && !node.is_at_rest;
         if let Some(stuck) = self.nodes.iter().position(is_stuck) {
-            return Some(format!("nothing is left to do, and it is not in sync: {}", self.way(stuck as u32)));
+            return Some(format!(
+                "nothing is left to do, and it is not in sync: {}",
+                self.way(stuck as u32)
+            ));
         }
         let mut left: Vec<usize> = vec![usize::MAX; self.nodes.len()];
         let mut is_on_way = vec![false; self.nodes.len()];

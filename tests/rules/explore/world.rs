@@ -14,7 +14,7 @@ use mirrorball_core::data::plan::RetryPlan;
 use mirrorball_core::root::backlog::{Cause, Obligation};
 use mirrorball_core::root::checkpoint::Holders;
 use mirrorball_core::root::epoch::Sealed;
-use mirrorball_core::root::ledger::{Assignment, LeftOut, LeftOutWhy, Ledger, Work};
+use mirrorball_core::root::ledger::{Assignment, Ledger, LeftOut, LeftOutWhy, Work};
 use mirrorball_core::root::mirror::{Mirror, Terms};
 
 /// Longer than the ledger remembers the past of a mirror whose writes are durable.
@@ -483,10 +483,9 @@ impl World {
             }
             !is_large
         });
-        let present = items.iter().map(|(path, need)| Present {
-            path: path.clone(),
-            content: need.wants_contents(),
-        });
+        let present = items
+            .iter()
+            .map(|(path, need)| Present { path: path.clone(), content: need.wants_contents() });
         let batch = Batch { present: present.collect(), ..Batch::default() };
         self.ledger.made(self.now, &id, assignment.id, &batch, &left_out);
         if batch.is_empty() {

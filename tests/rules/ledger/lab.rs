@@ -13,7 +13,7 @@ use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::RetryPlan;
 use mirrorball_core::root::backlog::Obligation;
 use mirrorball_core::root::epoch::Sealed;
-use mirrorball_core::root::ledger::{Assignment, LeftOut, LeftOutWhy, Ledger, Standing, Work};
+use mirrorball_core::root::ledger::{Assignment, Ledger, LeftOut, LeftOutWhy, Standing, Work};
 use mirrorball_core::root::mirror::{Mirror, Terms};
 
 /// How long a receiver may live after its run was cut off.
@@ -116,13 +116,12 @@ impl Lab {
 
     /// A directory is renamed; that is sealed.
     pub fn rename(mut self, from: &str, to: &str) -> Self {
-        let changes = [
-            (from.into(), Need::TREE | Need::CONTENTS),
-            (to.into(), Need::TREE | Need::CONTENTS),
-        ];
+        let changes =
+            [(from.into(), Need::TREE | Need::CONTENTS), (to.into(), Need::TREE | Need::CONTENTS)];
         let moves = vec![Move { from: from.into(), to: to.into(), is_exact: true }];
         let (first_change, lost) = (self.now(), BTreeMap::new());
-        self.ledger.seal(first_change, Sealed { first_change, changes: changes.into(), moves, lost });
+        self.ledger
+            .seal(first_change, Sealed { first_change, changes: changes.into(), moves, lost });
         self
     }
 
@@ -158,7 +157,8 @@ impl Lab {
         let sends = |path: &RelPath, file: &File| match &assignment.work {
             Work::Push(items) => items.iter().any(|(own, need)| {
                 (own == path || (need.is_within() && path.is_below(own)))
-                    && (need.wants_contents() || self.mirror.get(path).map(|it| it.1) != Some(file.1))
+                    && (need.wants_contents()
+                        || self.mirror.get(path).map(|it| it.1) != Some(file.1))
             }),
             Work::Compare(compare) => {
                 (path == &compare.path || path.is_below(&compare.path))
@@ -328,7 +328,11 @@ impl Lab {
     }
 
     pub fn expect_idle(self, lane: Lane) -> Self {
-        assert!(!self.ledger.wants(self.now(), &self.id, lane), "something is due: {:?}", self.state());
+        assert!(
+            !self.ledger.wants(self.now(), &self.id, lane),
+            "something is due: {:?}",
+            self.state()
+        );
         self
     }
 

@@ -28,6 +28,7 @@ pub struct Terms {
 }
 
 /// One mirror of a root.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug)]
 pub struct Mirror {
     id: MirrorId,
