@@ -503,21 +503,10 @@ fn a_flush_waits_for_what_a_writer_from_before_may_have_undone() {
 
 #[test]
 fn a_flush_waits_for_what_was_undone_though_it_changed_again_before_the_writer_was_gone() {
-    let lab = lab()
-        .change("p")
-        .seal()
-        .take_fresh()
-        .cut_off(FRESH)
-        .change_unseen("p")
-        .seal()
-        .mark()
-        .take_fresh()
-        .change_unseen("p")
-        .seal()
-        .done_fresh()
-        .late_writes_land()
-        .wait(LIFE)
-        .expect_flushed(false);
+    let lab = lab().change("p").seal().take_fresh().cut_off(FRESH)
+        .change_unseen("p").seal().mark().take_fresh()
+        .change_unseen("p").done_fresh().seal()
+        .late_writes_land().wait(LIFE).expect_flushed(false);
     lab.settle().expect_flushed(true).expect_in_sync();
 }
 

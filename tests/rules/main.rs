@@ -13,6 +13,8 @@
 
 mod change_log;
 mod explore;
+// A line of a story holds several steps.
+#[rustfmt::skip]
 mod ledger;
 mod simulation;
 mod tidy;

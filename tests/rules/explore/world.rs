@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mirrorball_core::data::batch::{Batch, Depth, Present};
-use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::data::change::{AssignmentId, Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::moment::Moment;
@@ -12,6 +11,7 @@ use mirrorball_core::data::need::Need;
 use mirrorball_core::data::outcome::{AssignmentEnd, Blame, Extra, Outcome, Unproved};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::RetryPlan;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::root::backlog::{Cause, Obligation};
 use mirrorball_core::root::checkpoint::Holders;
 use mirrorball_core::root::epoch::Sealed;

@@ -24,7 +24,7 @@ pub struct ChangeLog {
 /// A changed path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The oldest epoch in which it changed that not every mirror has passed.
+    /// The oldest epoch in which it, or what it has absorbed, changed that not every mirror has passed.
     pub first: Epoch,
     /// When the first change of that epoch came.
     pub first_change: Moment,
@@ -92,6 +92,7 @@ impl ChangeLog {
             .map(|(path, _)| path.clone())
             .collect();
         self.epochs.insert(epoch, Record { first_change, paths: BTreeSet::new() });
+        let mut firsts: BTreeMap<RelPath, (Epoch, Moment)> = BTreeMap::new();
         for directory in subtrees {
             // An outer subtree may have absorbed it already.
             let Some(mut need) = changes.get(&directory).copied() else { continue };
@@ -99,19 +100,26 @@ impl ChangeLog {
                 need |= below & Need::CONTENTS;
             }
             let absorbed = self.absorb(&directory);
-            need |= absorbed.0 & Need::CONTENTS;
             let below = remove_below(&mut lost, &directory).into_iter().map(|(_, count)| count);
-            let below = below.sum::<u64>() + absorbed.1;
+            let below: u64 = below.chain(absorbed.iter().map(|entry| entry.lost)).sum();
             if below > 0 {
                 *lost.entry(directory.clone()).or_default() += below;
+            }
+            for entry in absorbed {
+                need |= entry.need & Need::CONTENTS;
+                if entry.newest > passed {
+                    let first = (entry.first, entry.first_change);
+                    let oldest = firsts.entry(directory.clone()).or_insert(first);
+                    *oldest = first.min(*oldest);
+                }
             }
             changes.insert(directory, need);
         }
         for (path, need) in changes {
             let old = self.forget(&path);
-            let (first, first_change) = old
-                .filter(|old| old.newest > passed)
-                .map_or((epoch, first_change), |old| (old.first, old.first_change));
+            let own = old.filter(|old| old.newest > passed);
+            let own = own.map_or((epoch, first_change), |old| (old.first, old.first_change));
+            let (first, first_change) = firsts.remove(&path).map_or(own, |below| below.min(own));
             let need = need | old.map(|old| old.need).unwrap_or_default();
             let lost = lost.remove(&path).unwrap_or_default() + old.map_or(0, |old| old.lost);
             self.put(path, Entry { first, first_change, newest: epoch, need, lost });
@@ -232,21 +240,16 @@ impl ChangeLog {
 
     /// The subtree stands in the newest epoch of what it absorbs, so that whoever lacks any of it lacks the subtree.
     fn make_subtree(&mut self, directory: RelPath) {
-        let below = match directory.below() {
-            Some((start, end)) => self.entries.range(start..end).map(|(_, entry)| *entry).collect(),
-            None => self.entries.values().copied().collect::<Vec<_>>(),
-        };
-        let own = self.entries.get(&directory).copied();
+        let below = self.absorb(&directory);
+        let own = self.forget(&directory);
         let all = || below.iter().chain(&own);
         let Some(newest) = all().map(|entry| entry.newest).max() else { return };
         let oldest = all().min_by_key(|entry| entry.first);
         let (first, first_change) =
             oldest.map(|it| (it.first, it.first_change)).unwrap_or_default();
-        let (absorbed, lost) = self.absorb(&directory);
-        let absorbed = absorbed & Need::CONTENTS;
-        let own = self.forget(&directory);
+        let absorbed: Need = below.iter().map(|entry| entry.need & Need::CONTENTS).collect();
         let need = own.map(|own| own.need).unwrap_or_default() | absorbed | Need::TREE;
-        let lost = lost + own.map_or(0, |own| own.lost);
+        let lost = all().map(|entry| entry.lost).sum();
         self.renames.doubt_below(&directory);
         self.put(directory, Entry { first, first_change, newest, need, lost });
     }
@@ -268,17 +271,15 @@ impl ChangeLog {
         Some(entry)
     }
 
-    /// Removes everything below a directory from the log, and says what was needed there and how much was lost.
-    fn absorb(&mut self, directory: &RelPath) -> (Need, u64) {
-        let (mut need, mut lost) = (Need::empty(), 0);
-        for (path, entry) in remove_below(&mut self.entries, directory) {
-            need |= entry.need;
-            lost += entry.lost;
+    /// Removes everything below a directory from the log.
+    fn absorb(&mut self, directory: &RelPath) -> Vec<Entry> {
+        let below = remove_below(&mut self.entries, directory);
+        for (path, entry) in &below {
             if let Some(record) = self.epochs.get_mut(&entry.newest) {
-                record.paths.remove(&path);
+                record.paths.remove(path);
             }
         }
-        (need, lost)
+        below.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// Changes are about to be sealed, these renames among them.

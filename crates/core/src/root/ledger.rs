@@ -154,7 +154,8 @@ impl Ledger {
         let heard = sealed.first_change;
         let before = heard.before(RENAME_DOUBT);
         let settled = self.mirrors.values().map(|it| it.past.cursor_at(before, it.cursor)).min();
-        let passed = self.mirrors.values().map(|it| it.cursor).min();
+        // A mirror has passed what no writer can undo any more.
+        let passed = self.mirrors.values().map(Mirror::passed).min();
         let (settled, passed) = (settled.unwrap_or_default(), passed.unwrap_or_default());
         let mut sealed = sealed;
         for it in sealed.moves.iter_mut().filter(|it| it.is_exact) {
@@ -372,7 +373,7 @@ impl Ledger {
             self.owe_scope(now, id, &writer.scope);
         } else if writer.endangers {
             let handed_out = mirror.handed_out();
-            // An entry that was handed out and changed again since has moved above what was handed out.
+            // An entry that was handed out may have changed again since: it has moved above that.
             let is_handed_out = |entry: &Entry| entry.first <= handed_out;
             let touched = self
                 .log

@@ -108,11 +108,14 @@ impl Mirror {
         if self.has_waiting { entry.first } else { entry.first.max(self.cursor.next()) }
     }
 
+    /// Up to which epoch it holds everything, and no writer can undo that.
+    pub fn passed(&self) -> Epoch {
+        self.writers.oldest_start().map_or(self.cursor, |start| start.min(self.cursor))
+    }
+
     /// What the log has to keep for it: everything newer.
     pub fn floor(&self, now: Moment) -> Epoch {
-        let past = self.past.floor(now, self.cursor, self.terms.is_durable);
-        let writers = self.writers.oldest_start();
-        writers.map_or(past, |start| start.min(past)).min(self.cursor)
+        self.past.floor(now, self.cursor, self.terms.is_durable).min(self.passed())
     }
 
     /// Where its cursor stands, or may come to stand.
