@@ -23,7 +23,7 @@ impl Six {
     pub(crate) fn start(prepare: impl FnOnce(&Path)) -> Self {
         let rsyncds: Vec<Rsyncd> = (0..3).map(|_| Rsyncd::start()).collect();
         let sshd = Sshd::start();
-        let mut daemon = Daemon::new();
+        let mut daemon = Daemon::new().root_options("may_be_empty: true,");
         let mut targets = Vec::new();
         for (index, server) in rsyncds.iter().enumerate() {
             daemon = daemon.mirror(&format!("web{index}"), &server.ron(), "m/site", "");

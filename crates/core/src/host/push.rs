@@ -10,7 +10,7 @@ use crate::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::data::step::{Basis, Deletions, Differences, Exit, Step, StepEnd, StepKind};
 use crate::host::Push;
-use crate::host::rsync_output::Verdict;
+use crate::host::rsync_output::{Verdict, retry_need};
 
 /// One assignment under way and its remaining steps.
 #[derive(Debug)]
@@ -148,18 +148,24 @@ impl RunningPush {
             self.renamed = self.renamed.saturating_add(end.taken_over);
         }
         self.notes.extend(verdict.notes);
-        self.obstructed.extend(verdict.obstructed);
-        if verdict.skipped > 0 {
-            match step.deletions {
-                Deletions::AtMost(0) => self.counted.push((step.clone(), verdict.skipped)),
-                // There was more than had been counted.
-                _ => self.unproved.extend(step.paths.iter().map(|path| Unproved {
-                    path: path.clone(),
-                    need: Need::GONE | Need::WITHIN,
-                    reason: "more lies there than the source lost".into(),
-                })),
+        let mut left = |why: &str| {
+            let need = retry_need(step.kind);
+            let left = |path: &RelPath| Unproved { path: path.clone(), need, reason: why.into() };
+            self.unproved.extend(step.paths.iter().map(left));
+        };
+        match step.deletions {
+            Deletions::AtMost(0) if verdict.skipped > 0 => {
+                self.counted.push((step.clone(), verdict.skipped));
             }
+            // There was more than had been counted.
+            _ if verdict.skipped > 0 => left("more lies there than the source lost"),
+            // The count is nothing, and the directory stays.
+            _ if step.kind == StepKind::Replace && !verdict.obstructed.is_empty() => {
+                left("a directory is in the way, and what is excluded keeps it there");
+            }
+            _ => (),
         }
+        self.obstructed.extend(verdict.obstructed);
         if step.kind == StepKind::Extras {
             let room = EXTRAS_MAX.saturating_sub(self.extras.len());
             self.extras_cut |= end.extras_cut || end.extras.len() > room;
