@@ -53,7 +53,7 @@ pub struct MirrorArgs {
     /// Whether what is deleted in the source is deleted in the targets
     #[arg(long, value_name = "WHEN", default_value = "always")]
     delete: Delete,
-    /// Delete at most so many entries of a target at once; more are held. Default: half of what is in the source, at
+    /// Hold deletions when the source has lost more entries than this within an hour. Default: half of what it held, at
     /// least 1000
     #[arg(long, value_name = "NUMBER")]
     max_delete: Option<i64>,

@@ -191,8 +191,19 @@ pub struct Root {
     pub open_quiet: Option<String>,
     /// A file that is written all the time is pushed this often. Default `60s`.
     pub open_max: Option<String>,
-    /// Deletions of one push before all of them are held. Default: half of what is known, at least 1,000.
+    /// How many entries the root may have lost within `max_delete_window` before deletions wait for `approve`, whatever
+    /// the mirror and the push. What comes in one directory of the root does not pay for what goes in another. Default: half
+    /// of what the root held within that time, at least 1,000; of 10 entries and more never more than nine tenths, also if
+    /// this says so. A root that holds nothing any more waits too, see `may_be_empty`.
     pub max_delete: Option<i64>,
+    /// How long a lost entry counts against `max_delete`, such as `10m`. While deletions wait, none of this time passes.
+    /// Default `1h`.
+    pub max_delete_window: Option<String>,
+    /// The root may lose all of its entries, as spools do: then only `max_delete` holds deletions. Default `false`.
+    pub may_be_empty: bool,
+    /// Trees in the root, such as `/cache/`: what is in them is not counted, and is deleted without a question. Default:
+    /// none.
+    pub free_to_delete: Vec<String>,
     /// A name that must be in the source, or nothing is mirrored.
     pub marker: Option<String>,
     /// How changes are found. Default `Auto`.

@@ -12,6 +12,7 @@ use crate::config::{overlap, rules, times};
 use crate::transport::arguments::is_plain_for_shells;
 use crate::transport::options::refusal;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{
     ControlPlan, DeleteMode, HookPlan, HookSide, HostKind, HostPlan, LogFormat, LogLevel, LogPlan,
     MirrorPlan, Plan, RetryPlan, RootPlan, WatchMode,
@@ -222,13 +223,10 @@ fn resolve_root(
             &format!("{key}.open_quiet"),
             report,
         ),
-        max_delete: root.max_delete.and_then(|number| {
-            let number = u64::try_from(number).ok();
-            if number.is_none() {
-                report.fault(format!("{key}.max_delete"), "Expected a number from 0 upwards");
-            }
-            number
-        }),
+        max_delete: max_delete(root.max_delete, &key, report),
+        max_delete_window: window(root.max_delete_window.as_deref(), &key, report),
+        may_be_empty: root.may_be_empty,
+        free_to_delete: free_to_delete(&root.free_to_delete, &key, report),
         marker: root.marker.clone().inspect(|marker| {
             if marker.is_empty() || marker.contains('/') || marker == "." || marker == ".." {
                 let why = format!("Expected the name of a file in the source, found {marker:?}");
@@ -261,6 +259,46 @@ fn resolve_root(
         open_max: duration(root.open_max.as_deref(), "60s", &format!("{key}.open_max"), report),
         mirrors,
     }
+}
+
+fn max_delete(number: Option<i64>, key: &str, report: &mut Report) -> Option<u64> {
+    let number = u64::try_from(number?).ok();
+    if number.is_none() {
+        report.fault(format!("{key}.max_delete"), "Expected a number from 0 upwards");
+    }
+    number
+}
+
+fn window(text: Option<&str>, key: &str, report: &mut Report) -> Duration {
+    let key = format!("{key}.max_delete_window");
+    let window = duration(text, "1h", &key, report);
+    if window.is_zero() {
+        report.fault(key, "Expected more than nothing: no loss would be seen");
+    }
+    window
+}
+
+/// Paths in a root. A slash in front stands for the root, as in filters; one at the end says nothing more.
+fn free_to_delete(paths: &[String], key: &str, report: &mut Report) -> Vec<RelPath> {
+    let mut resolved = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        let inside = path.strip_prefix('/').unwrap_or(path);
+        let inside = inside.strip_suffix('/').unwrap_or(inside);
+        let why = match RelPath::parse(inside.as_bytes()) {
+            Ok(inside) if !inside.is_root() => {
+                resolved.push(inside);
+                continue;
+            }
+            Ok(_) => "all of the root would be deleted without a question".into(),
+            Err(error) => error.to_string(),
+        };
+        let expected = "Expected a path in the root, such as \"/cache/\"";
+        report.fault(
+            format!("{key}.free_to_delete[{index}]"),
+            format!("{expected}, found {path:?}: {why}"),
+        );
+    }
+    resolved
 }
 
 fn hooks(hooks: &[file::Hook], key: &str, host: &HostKind, report: &mut Report) -> Vec<HookPlan> {

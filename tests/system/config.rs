@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use mirrorball::config;
+use mirrorball_core::fleet::reload::difference;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).into()
@@ -67,4 +68,35 @@ fn each_shipped_example_is_good_but_for_the_paths_of_its_machine() {
         let (plan, report) = loaded.unwrap_or_else(|faults| panic!("{faults}"));
         assert!(!plan.roots.is_empty() && report.warnings().is_empty(), "{name}");
     }
+}
+
+#[test]
+fn what_may_be_deleted_is_adjusted_without_watching_anew() {
+    let dir = surroundings();
+    let source = dir.path().join("source").display().to_string();
+    let plan = |options: &str| {
+        let text = format!(
+            "Config(hosts: {{\"disk\": Local}}, roots: {{\"site\": Root(source: {source:?}, {options} \
+             mirrors: [(host: \"disk\", path: \"/mirror\")])}})"
+        );
+        config::load_text(Path::new("good.ron"), &text).unwrap_or_else(|it| panic!("{it}")).0
+    };
+    let before = plan("");
+    for options in [
+        "max_delete: 5,",
+        "max_delete_window: \"10m\",",
+        "may_be_empty: true,",
+        "free_to_delete: [\"/cache/\"],",
+    ] {
+        let changes = difference(&before, &plan(options));
+        assert_eq!(changes.adjusted, ["root site"], "{options}");
+        assert!(
+            changes.roots.changed.is_empty() && changes.mirrors.changed.is_empty(),
+            "{options}"
+        );
+    }
+    let plan = plan("free_to_delete: [\"/cache/\", \"a/tmp\"],");
+    let root = plan.roots.values().next().unwrap();
+    assert_eq!(root.free_to_delete, ["cache".into(), "a/tmp".into()]);
+    assert_eq!(root.max_delete_window.as_secs(), 3600);
 }

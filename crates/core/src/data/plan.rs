@@ -182,7 +182,7 @@ pub struct RootPlan {
     pub open_quiet: Duration,
     /// A file that is written all the time is pushed this often.
     pub open_max: Duration,
-    /// Deletions of one push before all of them are held; none: half of what is known, at least
+    /// Entries that it may have lost before deletions wait; none: half of what it held, at least
     /// [`crate::data::limits::MAX_DELETE_MIN`].
     pub max_delete: Option<u64>,
     /// How long a loss of entries counts against `max_delete`.

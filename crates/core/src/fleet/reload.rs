@@ -1,6 +1,7 @@
 //! What a new Plan changes of the one that runs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub struct Difference {
     /// Mirrors. One that changed, or lies on a host that is reached another way, is compared.
     pub mirrors: Parts<MirrorId>,
     /// Hosts, roots and mirrors of which something differs that counts at once and disturbs nothing: bandwidth, times,
-    /// hooks.
+    /// hooks, and what may be deleted without a question.
     pub adjusted: Vec<String>,
     /// Settings that differ and count from the next start of the daemon on.
     pub at_next_start: Vec<String>,
@@ -77,7 +78,7 @@ pub fn difference(old: &Plan, new: &Plan) -> Difference {
             roots
                 .kept
                 .iter()
-                .filter(|id| old.roots[*id].walk_at != new.roots[*id].walk_at)
+                .filter(|id| without_mirrors(&old.roots[*id]) != without_mirrors(&new.roots[*id]))
                 .map(|id| format!("root {id}")),
         )
         .chain(adjusted(&mirrors.kept, &old_mirrors, &new_mirrors).map(|id| format!("mirror {id}")))
@@ -90,9 +91,20 @@ fn connected(host: &HostPlan) -> HostPlan {
     HostPlan { bandwidth: Bandwidth::default(), ..host.clone() }
 }
 
-/// A Root without its Mirrors, and without when they are walked: that needs no new watching.
+fn without_mirrors(root: &RootPlan) -> RootPlan {
+    RootPlan { mirrors: Vec::new(), ..root.clone() }
+}
+
+/// A Root without its Mirrors, and without what needs no new watching: when they are walked, and what may be deleted.
 fn itself(root: &RootPlan) -> RootPlan {
-    RootPlan { mirrors: Vec::new(), walk_at: None, ..root.clone() }
+    RootPlan {
+        walk_at: None,
+        max_delete: None,
+        max_delete_window: Duration::ZERO,
+        may_be_empty: false,
+        free_to_delete: Vec::new(),
+        ..without_mirrors(root)
+    }
 }
 
 /// What is kept, and yet not quite the same.
