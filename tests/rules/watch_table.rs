@@ -246,7 +246,11 @@ impl Watcher {
                 Effect::Created(path) => {
                     self.change(kernel, Change::new(path, Kinds::CAME | Kinds::CONTENT));
                 }
-                Effect::Complete | Effect::MovedIn(_) | Effect::Renamed(..) | Effect::Went(_) => {}
+                Effect::Complete
+                | Effect::Made(_)
+                | Effect::MovedIn(_)
+                | Effect::Renamed(..)
+                | Effect::Went(..) => {}
                 other => panic!("unexpected: {other:?}"),
             }
         }

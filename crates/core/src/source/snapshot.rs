@@ -63,6 +63,22 @@ impl Snapshot {
         self.directories.values().map(|listing| listing.entries().count() as u64).sum()
     }
 
+    /// Each directory, and how many entries are directly in it.
+    pub fn counts(&self) -> impl Iterator<Item = (RelPath, u64)> {
+        let count = |listing: &Listing| listing.entries().count() as u64;
+        self.directories.iter().map(move |(path, listing)| (path.clone(), count(listing)))
+    }
+
+    /// Entries below this directory.
+    pub fn len_below(&self, directory: &RelPath) -> u64 {
+        let is_in = |path: &RelPath| path == directory || path.is_below(directory);
+        self.directories
+            .range(directory..)
+            .filter(|(path, _)| is_in(path))
+            .map(|(_, listing)| listing.entries().count() as u64)
+            .sum()
+    }
+
     /// Directories in it, the Root itself counted.
     pub fn directories(&self) -> usize {
         self.directories.len()

@@ -4,6 +4,7 @@
 use crate::data::change::{Change, Kinds};
 use crate::data::event::{EventMask, TreeEvent};
 use crate::data::path::RelPath;
+use crate::source::entry_count::Size;
 use crate::source::filter::Filter;
 use crate::source::watch_table::Effect;
 
@@ -35,12 +36,13 @@ fn entry(filter: &Filter, path: RelPath, mask: EventMask) -> Vec<Effect> {
     let mut effects = Vec::new();
     let (came, went) = (mask.contains(EventMask::CREATE), mask.contains(EventMask::DELETE));
     if went {
-        effects.push(Effect::Vanished(path.clone(), is_directory));
+        effects.push(Effect::Vanished { path: path.clone(), is_directory, is_renamed: false });
     }
     // Of events that were made one, others may have been of what had this name before, on the mirrors too.
     let is_new = mask - EventMask::ISDIR == EventMask::CREATE;
     match (came, is_directory) {
         (true, true) => {
+            effects.push(Effect::Made(path.clone()));
             let came = if is_new { Kinds::CAME } else { Kinds::empty() };
             // Files in it may have the times of others that are still on a mirror.
             effects.push(changed(path.clone(), came | Kinds::CONTENT | Kinds::SUBTREE));
@@ -80,9 +82,11 @@ fn renamed(
         .collect();
     let (from, to) = (from.filter(is_in), to.filter(is_in));
     if let (Some(from), Some(to)) = (&from, &to) {
-        effects.push(Effect::Renamed(from.clone(), to.clone()));
+        let size = if is_directory { Size::Unknown } else { Size::File };
+        effects.push(Effect::Renamed(from.clone(), to.clone(), size));
     }
-    effects.extend(from.clone().map(|from| Effect::Vanished(from, is_directory)));
+    let is_renamed = to.is_some();
+    effects.extend(from.clone().map(|path| Effect::Vanished { path, is_directory, is_renamed }));
     let Some(path) = to else { return effects };
     if from.is_none() {
         let came = if is_directory { Effect::CameWhole } else { Effect::MovedIn };
@@ -131,7 +135,7 @@ mod tests {
         let mask = EventMask::CREATE | EventMask::DELETE | EventMask::CLOSE_WRITE;
         assert_eq!(said(&[], entry("d/f", mask)).len(), 3);
         let log = said(&[], entry("d", EventMask::CREATE | EventMask::ISDIR));
-        assert_eq!(log, ["d CONTENT | CAME | SUBTREE"]);
+        assert_eq!(log, ["Made(d)", "d CONTENT | CAME | SUBTREE"]);
         assert_eq!(said(&[], entry("f", EventMask::MODIFY)), ["f CONTENT | OPEN"]);
     }
 

@@ -16,6 +16,7 @@ use crate::data::moment::Moment;
 use crate::data::path::RelPath;
 use crate::data::source_dir::Volume;
 use crate::machine::Rule;
+use crate::source::entry_count::Size;
 use crate::source::filter::Filter;
 
 /// A directory in the table. Stays the same when the directory is renamed.
@@ -68,16 +69,25 @@ pub enum Effect {
     Rescan(Opening),
     /// Give this watch back to the kernel.
     Unwatch(i32),
+    /// A directory was made.
+    Made(RelPath),
     /// A name that is not a directory came; find out what it is.
     Created(RelPath),
     /// A file came from outside, perhaps over another; find out whether it has more names.
     MovedIn(RelPath),
     /// A file or directory was renamed.
-    Renamed(RelPath, RelPath),
-    /// A name went away; a directory with all below it.
-    Went(RelPath),
-    /// A name went away, and may be back; whether it was a directory's.
-    Vanished(RelPath, bool),
+    Renamed(RelPath, RelPath, Size),
+    /// A name went away; a directory with all below it, of which nothing else is told.
+    Went(RelPath, Size),
+    /// A name went away, and may be back.
+    Vanished {
+        /// Which.
+        path: RelPath,
+        /// Whether it was a directory's.
+        is_directory: bool,
+        /// It has another name now, [`Self::Renamed`] has told which.
+        is_renamed: bool,
+    },
     /// A directory came from outside; files in it may have more names.
     CameWhole(RelPath),
     /// A directory lies on another device than the one above it.

@@ -30,6 +30,7 @@ impl Story {
     fn resumed(account: DeletionAccount, counts: &[(&str, u64)]) -> Self {
         let mut count = EntryCount::new(account.terms.free_to_delete.clone());
         count.set(counts.iter().map(|(path, entries)| ((*path).into(), *entries)), &[]);
+        count.settled();
         let mut story = Self { count, account, now: Moment::default(), epoch: Epoch::default() };
         story.settle();
         story

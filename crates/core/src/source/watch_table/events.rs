@@ -7,6 +7,7 @@ use crate::data::event::{EventMask, KernelEvent};
 use crate::data::limits::MOVE_PAIR_WAIT;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
+use crate::source::entry_count::Size;
 
 #[derive(Debug)]
 pub(super) struct HalfMove {
@@ -45,6 +46,11 @@ impl Wait {
         self.reads += 1;
         self.reads > 1
     }
+}
+
+/// Of something that was renamed.
+fn size_of(is_directory: bool) -> Size {
+    if is_directory { Size::Unknown } else { Size::File }
 }
 
 impl WatchTable {
@@ -133,6 +139,7 @@ impl WatchTable {
             self.moved_to(now, entry, &path, event.cookie, is_directory);
         } else if mask.contains(EventMask::CREATE) && is_directory {
             self.forget_entry(&entry);
+            self.effects.push_back(Effect::Made(path));
             // Files in it may have the times of others that are still on a mirror.
             let kinds = Kinds::CAME | Kinds::CONTENT | Kinds::SUBTREE;
             self.explore(Some(entry), kinds);
@@ -140,7 +147,9 @@ impl WatchTable {
             self.effects.push_back(Effect::Created(path));
         } else if mask.contains(EventMask::DELETE) {
             self.forget_entry(&entry);
-            self.effects.push_back(Effect::Went(path.clone()));
+            // What had been in a directory was told before.
+            let size = if is_directory { Size::Directory(0) } else { Size::File };
+            self.effects.push_back(Effect::Went(path.clone(), size));
             self.change(path, Kinds::WENT | subtree);
         } else if mask.contains(EventMask::CLOSE_WRITE) {
             self.change(path, Kinds::CONTENT);
@@ -178,7 +187,8 @@ impl WatchTable {
         }
         let from = half.map(|half| half.path);
         if let Some(from) = &from {
-            self.effects.push_back(Effect::Renamed(from.clone(), path.clone()));
+            let size = size_of(is_directory);
+            self.effects.push_back(Effect::Renamed(from.clone(), path.clone(), size));
         }
         let moved_here =
             |moved_from| Change { path: path.clone(), kinds: came, moved_from, is_late: false };
@@ -240,7 +250,8 @@ impl WatchTable {
         if let Some(node) = half.node {
             self.remove_node(node);
         }
-        self.effects.push_back(Effect::Went(half.path.clone()));
+        let size = size_of(half.is_directory);
+        self.effects.push_back(Effect::Went(half.path.clone(), size));
         let subtree = if half.is_directory { Kinds::SUBTREE } else { Kinds::empty() };
         self.change(half.path, Kinds::WENT | subtree);
     }

@@ -79,7 +79,7 @@ impl Bench {
                 self.wds.retain(|_, known| *known != wd);
                 return;
             }
-            Effect::Renamed(..) | Effect::Went(_) | Effect::MovedIn(_) => return,
+            Effect::Made(_) | Effect::Renamed(..) | Effect::Went(..) | Effect::MovedIn(_) => return,
             other => format!("{other:?}"),
         };
         self.log.push(line.replace("Kinds(", "").replace(')', ""));
