@@ -283,7 +283,7 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-        let Changed { changes, exploring, entries, events } = message;
+        let Changed { changes, exploring, entries, levels: _, events } = message;
         self.events += events;
         self.entries_now = Some(entries);
         self.entries = self.entries.max(self.entries_now);
@@ -313,7 +313,7 @@ impl Handler<Begun> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-        let Watching { source, directories, entries, snapshot, unsure } = message;
+        let Watching { source, directories, entries, levels: _, snapshot, unsure } = message;
         if unsure {
             self.turn(ctx, Collator::handle_unsure);
         }

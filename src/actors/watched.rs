@@ -6,7 +6,6 @@ use crate::watch::fanotify::MarkSet;
 use crate::watch::inotify::WatchSet;
 use crate::watch::presence::Looker;
 use mirrorball_core::data::change::{Change, Kinds};
-use mirrorball_core::data::limits::COUNT_DOUBT_MIN;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
 use mirrorball_core::source::link_table::LinkTable;
@@ -40,9 +39,8 @@ pub struct Watch {
     pub links: LinkTable,
     /// Names that are being looked for.
     pub search: LinkSearch,
-    /// Entries found in directories, with those that came and without those that went since. Excluded ones
-    /// count too.
-    pub entries: Count,
+    /// The number of entries directly in each directory, while everything is explored for the first time.
+    pub listed: Option<BTreeMap<RelPath, u64>>,
     /// The tree as it is found while it is explored for the first time; none where nobody wants it.
     pub snapshot: Option<Snapshot>,
     /// Heard and not yet told.
@@ -51,53 +49,6 @@ pub struct Watch {
     pub events: u64,
     /// Whether the collator thinks that new directories are still being watched.
     pub told_exploring: bool,
-}
-
-/// How many entries there are, as far as events tell.
-#[derive(Default)]
-pub struct Count {
-    /// The number.
-    pub known: u64,
-    /// By how much it may be wrong, or more where a whole directory was moved out: of a rename nobody tells
-    /// whether it replaced something.
-    doubt: u64,
-    /// They are being counted.
-    pub is_counting: bool,
-}
-
-impl Count {
-    /// So many came.
-    pub fn add(&mut self, came: u64) {
-        self.known += came;
-    }
-
-    /// One went, with all that was in it.
-    pub fn remove_one(&mut self) {
-        self.known = self.known.saturating_sub(1);
-        self.doubt += 1;
-    }
-
-    /// Something was renamed, perhaps over something else.
-    pub fn note_rename(&mut self) {
-        self.doubt += 1;
-    }
-
-    /// Whether the tree is to be counted anew.
-    pub fn is_doubtful(&self) -> bool {
-        !self.is_counting && self.doubt > COUNT_DOUBT_MIN.max(self.known / 4)
-    }
-
-    /// The tree is being counted.
-    pub fn begin(&mut self) {
-        self.is_counting = true;
-        self.doubt = 0;
-    }
-
-    /// The tree was counted.
-    pub fn set(&mut self, counted: u64) {
-        self.known = counted;
-        self.is_counting = false;
-    }
 }
 
 /// Looking for the other names of files that got a second one.
@@ -124,9 +75,6 @@ impl Watch {
 
     /// A change, and with it the other names of the same file.
     pub fn change(&mut self, change: Change) {
-        if change.kinds.contains(Kinds::CAME | Kinds::SUBTREE) {
-            self.entries.add(1);
-        }
         let written = change.kinds.intersects(Kinds::CONTENT | Kinds::ATTRS);
         if written && !change.kinds.contains(Kinds::WENT) {
             if let Some(inode) = self.links.inode(&change.path)
@@ -151,7 +99,6 @@ impl Watch {
 
     /// A name that is not a directory came. One that is being written to is held back until closed.
     pub fn created(&mut self, path: RelPath) {
-        self.entries.add(1);
         let inspection = Looker::new(&self.source).inspect(&path);
         let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
         let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
@@ -197,25 +144,5 @@ impl LinkSearch {
     /// Whether other names of this file may come to light.
     pub fn is_wanted(&self, inode: Identity) -> bool {
         self.wanted.contains(&inode) || self.running.as_ref().is_some_and(|r| r.contains(&inode))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_are_counted_anew_when_too_much_is_in_doubt() {
-        let mut count = Count::default();
-        count.add(10_000);
-        (0..2_500).for_each(|_| count.note_rename());
-        assert!(!count.is_doubtful());
-        count.note_rename();
-        assert!(count.is_doubtful());
-        count.begin();
-        (0..5_000).for_each(|_| count.remove_one());
-        assert!(!count.is_doubtful(), "once at a time");
-        count.set(9_000);
-        assert!(count.is_doubtful(), "what went meanwhile may have been counted");
     }
 }

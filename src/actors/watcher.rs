@@ -5,8 +5,8 @@ mod look;
 mod marked;
 mod rescan;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::CollatorLink;
 use crate::actors::message::{
-    Begun, Changed, Explore, Fence, Leave, LetGo, Mark, Ping, Seal, SourceGone, Told, VolumeSeen,
-    WatchAnew, WatchLost, Watching, Who,
+    Begun, Changed, Explore, Fence, Leave, LetGo, Mark, NewPlan, Ping, Seal, SourceGone, Told,
+    VolumeSeen, WatchAnew, WatchLost, Watching, Who,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
-use crate::actors::watched::{Count, LinkSearch, Watch};
+use crate::actors::watched::{LinkSearch, Watch};
 use crate::actors::watcher::rescan::Rescans;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError};
@@ -37,7 +37,8 @@ use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::name::Escaped;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{RetryPlan, RootPlan, WalkMode, WatchMode};
-use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::data::source_dir::{SourceDir, Volume};
+use mirrorball_core::source::entry_count::{EntryCount, Size};
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::link_table::LinkTable;
 use mirrorball_core::source::snapshot::{Snapshot, changed_since};
@@ -57,6 +58,10 @@ pub struct WatcherActor {
     log: Logger,
     collator: CollatorLink,
     backoff: Backoff,
+    /// How much there is. It outlives an incarnation, so that what is not found by the next one is told as lost.
+    entries: EntryCount,
+    /// Where a volume was seen.
+    volumes: BTreeSet<RelPath>,
     live: Live,
     /// Where watches did not suffice: whether marks are allowed.
     is_marked: Option<bool>,
@@ -76,6 +81,10 @@ struct Live {
     watch: Option<Watch>,
     /// What raises no events.
     rescans: Rescans,
+    /// Units are being counted.
+    is_counting: bool,
+    /// Where a volume is mounted.
+    volumes: BTreeSet<RelPath>,
     /// When everything was first watched.
     complete_since: Option<Moment>,
     wake: Option<Moment>,
@@ -105,6 +114,8 @@ impl WatcherActor {
             log,
             collator,
             backoff: Backoff::new(RETRY, seed_of(root.id.as_str())),
+            entries: EntryCount::new(root.free_to_delete.clone()),
+            volumes: BTreeSet::new(),
             live: Live::default(),
             is_marked: None,
             chunk: EXPLORE_CHUNK,
@@ -117,6 +128,7 @@ impl WatcherActor {
 
     fn begin(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
         self.next_life += 1;
+        self.entries.begin();
         let at = Escaped(self.root.source.as_os_str().as_bytes()).to_string();
         let source = source::open(&self.root.source)
             .map_err(|error| format!("Cannot open the source {at}: {error}"))?;
@@ -154,16 +166,16 @@ impl WatcherActor {
     fn count(&self, source: SourceDir, ctx: &mut Context<Self>) {
         let (filter, counted) = (self.filter.clone(), source.clone());
         let task = tokio::task::spawn_blocking(move || {
-            scan::count(&counted, |path, is_dir| filter.excludes_entry(path, is_dir))
+            let excludes = |path: &RelPath, is_dir| filter.excludes_entry(path, is_dir);
+            scan::counts(&counted, &RelPath::root(), excludes)
         });
         ctx.spawn(task.into_actor(self).map(move |counted, act, ctx| {
             let counted = counted.map_err(|error| error.to_string());
-            let counted = counted.and_then(|counted| counted.map_err(|error| error.to_string()));
-            match counted.map(Some) {
-                Ok(entries) => tell(
-                    &act.collator.watching,
-                    Watching { source, directories: 0, entries, snapshot: None, unsure: false },
-                ),
+            match counted.and_then(|counted| counted.map_err(|error| error.to_string())) {
+                Ok(counted) => {
+                    act.entries.set(counted, &[]);
+                    act.tell_watching(source, 0, None);
+                }
                 Err(why) => act.fail(ctx, format!("Cannot count the source's entries: {why}")),
             }
         }));
@@ -183,7 +195,7 @@ impl WatcherActor {
             tasks: 0,
             links: LinkTable::default(),
             search: LinkSearch::default(),
-            entries: Count::default(),
+            listed: Some(BTreeMap::new()),
             snapshot: (self.root.walk == WalkMode::IfNeeded).then(Snapshot::default),
             changes: Vec::new(),
             events: 0,
@@ -225,18 +237,50 @@ impl WatcherActor {
         self.begin_anew(ctx);
     }
 
-    fn complete(&mut self, directories: usize) {
+    fn complete(&mut self, directories: usize, ctx: &mut Context<Self>) {
         let Some(watch) = self.live.watch.as_mut() else { return };
         watch.probe = None;
         let source = watch.source.clone();
         let snapshot = watch.snapshot.take();
-        let entries = Some(watch.entries.known);
+        // Of volumes that no incarnation of this daemon's has seen, nothing is known here.
+        let unmounted: Vec<RelPath> =
+            self.volumes.difference(&self.live.volumes).cloned().collect();
+        self.entries.set(watch.listed.take().unwrap_or_default(), &unmounted);
+        self.once_told(ctx, |act| act.entries.settled());
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
         self.live.complete_since = Some(self.kit.clock.now());
+        self.tell_watching(source, directories, snapshot);
+    }
+
+    fn tell_watching(&mut self, source: SourceDir, directories: usize, snapshot: Option<Snapshot>) {
+        let levels = self.entries.take_changes().expect("everything was counted before");
+        let entries = Some(self.entries.total());
         let unsure = !self.live.rescans.is_empty();
-        let watching = Watching { source, directories, entries, snapshot, unsure };
+        let watching = Watching { source, directories, entries, snapshot, levels, unsure };
         tell(&self.collator.watching, watching);
+    }
+
+    /// A name went away, with all below it.
+    fn went(&mut self, path: &RelPath, size: Size) {
+        // Of what raises no events in a directory that went, nobody told that it went.
+        let is_silent = self.forget(path);
+        self.entries.went(path, if is_silent { Size::Unknown } else { size });
+    }
+
+    /// Returns whether some of it raised no events.
+    fn forget(&mut self, path: &RelPath) -> bool {
+        if let Some(watch) = &mut self.live.watch {
+            watch.links.remove(path);
+            watch.links.remove_below(path);
+        }
+        self.live.rescans.forget(path)
+    }
+
+    fn see_volume(&mut self, path: RelPath, volume: Volume) {
+        self.volumes.insert(path.clone());
+        self.live.volumes.insert(path.clone());
+        tell(&self.collator.volume, VolumeSeen { path, volume });
     }
 
     /// Opens what is to be watched, in tasks away from this thread.
@@ -295,7 +339,7 @@ impl WatcherActor {
             match watches.watch(opened.fd.as_fd()) {
                 Ok(wd) => {
                     let node = watch.table.handle_opened(&opening, wd, opened.volume);
-                    to_list.extend(node.map(|node| (opening.job, node, opened.fd)));
+                    to_list.extend(node.map(|node| (opening, node, opened.fd)));
                 }
                 Err(WatchError::Denied) => {
                     watch.table.handle_failed(&opening, OpenFailure::Denied);
@@ -316,8 +360,14 @@ impl WatcherActor {
             return self.watch_anew(ctx);
         }
         let wants_facts = self.live.watch.as_ref().is_some_and(|watch| watch.snapshot.is_some());
+        let filter = self.filter.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let list = |(job, node, fd)| (job, node, explore::list(fd, wants_facts));
+            let list = |(opening, node, fd): (Opening, NodeId, OwnedFd)| {
+                let counts = |name: &[u8], is_directory| {
+                    !filter.excludes_entry(&opening.path.join(name), is_directory)
+                };
+                (opening.job, node, explore::list(fd, wants_facts, counts))
+            };
             to_list.into_iter().map(list).collect::<Vec<_>>()
         });
         ctx.spawn(task.into_actor(self).map(|listed, act, ctx| match listed {
@@ -347,8 +397,13 @@ impl WatcherActor {
                     return self.fail(ctx, why);
                 }
             };
-            watch.entries.add(listing.entries);
             if let Some(directory) = watch.table.path(node) {
+                if let Some(listed) = &mut watch.listed {
+                    listed.insert(directory.clone(), listing.entries);
+                } else {
+                    // Itself, if it came from elsewhere, and what no event told.
+                    self.entries.may_have_come(&directory, listing.entries + 1);
+                }
                 if let (Some(snapshot), Some((own, facts))) = (&mut watch.snapshot, listing.facts) {
                     if directory.is_root() {
                         snapshot.set_own(own);
@@ -389,13 +444,15 @@ impl WatcherActor {
         let Some(watch) = self.live.watch.as_mut() else { return };
         let exploring =
             watch.table.is_exploring() || watch.scans > 0 || watch.search.running.is_some();
-        if watch.changes.is_empty() && exploring == watch.told_exploring {
+        let levels = self.entries.take_changes().unwrap_or_default();
+        let is_same = levels.is_empty() && exploring == watch.told_exploring;
+        if watch.changes.is_empty() && is_same {
             return;
         }
         watch.told_exploring = exploring;
-        let (changes, entries) = (std::mem::take(&mut watch.changes), watch.entries.known);
+        let (changes, entries) = (std::mem::take(&mut watch.changes), self.entries.total());
         let events = std::mem::take(&mut watch.events);
-        tell(&self.collator.changed, Changed { changes, exploring, entries, events });
+        tell(&self.collator.changed, Changed { changes, exploring, entries, levels, events });
     }
 }
 
@@ -430,38 +487,50 @@ impl Shell for WatcherActor {
             Effect::Changed(change) => watch.change(change),
             Effect::Open(opening) => watch.to_open.push_back(opening),
             Effect::Unwatch(wd) => watch.watches.iter_mut().for_each(|it| it.unwatch(wd)),
-            Effect::Created(path) => watch.created(path),
+            // Where events are made one, the last of them may have been that it went.
+            Effect::Made(path) if watch.marks.is_some() => self.entries.may_have_come(&path, 1),
+            Effect::Made(path) => self.entries.came(&path, true),
+            Effect::Created(path) => {
+                self.entries.came(&path, false);
+                watch.created(path);
+            }
             Effect::MovedIn(path) => {
-                watch.entries.add(1);
+                self.entries.arrived(&path, Size::File);
                 watch.note_names(&path);
             }
             Effect::Rescan(opening) => self.rescan(opening),
-            Effect::Renamed(from, to) => {
-                watch.entries.note_rename();
+            Effect::Renamed(from, to, size) => {
+                self.entries.moved(&from, &to, size);
+                if size != Size::File && self.filter.looks_at_parents() {
+                    // Other names are kept out there.
+                    self.entries.lose(&to);
+                }
                 watch.links.rename(&from, &to);
                 self.live.rescans.rename(&from, &to);
             }
-            Effect::Went(path) => {
-                self.live.rescans.forget(&path);
-                watch.entries.remove_one();
-                watch.links.remove(&path);
-                watch.links.remove_below(&path);
+            Effect::Went(path, size) => {
+                self.went(&path, size);
             }
-            Effect::Volume(path, volume) => {
-                tell(&self.collator.volume, VolumeSeen { path, volume });
-            }
+            Effect::Volume(path, volume) => self.see_volume(path, volume),
             // Looked at when the batch is made; the guard knows the volume.
-            Effect::Unmounted(path) => watch.change(Change::new(path, Kinds::SUBTREE)),
+            Effect::Unmounted(path) => {
+                self.live.volumes.retain(|it| *it != path && !it.is_below(&path));
+                watch.change(Change::new(path, Kinds::SUBTREE));
+            }
             Effect::Complete => {
                 let directories = watch.table.len();
-                self.complete(directories);
+                self.complete(directories, ctx);
             }
-            Effect::Vanished(path, is_directory) => {
-                self.live.rescans.forget(&path);
-                watch.entries.remove_one();
-                watch.links.remove(&path);
-                watch.links.remove_below(&path);
-                watch.vanished(path, is_directory);
+            Effect::Vanished { path, is_directory, is_renamed } => {
+                if is_renamed {
+                    self.forget(&path);
+                } else {
+                    // What was in a directory that is gone can't be told by its name any more.
+                    self.went(&path, if is_directory { Size::Unknown } else { Size::File });
+                }
+                if let Some(watch) = &mut self.live.watch {
+                    watch.vanished(path, is_directory);
+                }
             }
             Effect::CameWhole(path) => self.look_through(path, false, ctx),
             Effect::Unreadable(path) => {
@@ -479,7 +548,7 @@ impl Shell for WatcherActor {
         self.open_next(ctx);
         self.scan_new(ctx);
         self.search_links(ctx);
-        self.count_anew(ctx);
+        self.count_units(ctx);
         self.tell_changes();
         self.answer_cookies();
     }
@@ -540,6 +609,18 @@ impl Handler<Explore> for WatcherActor {
             return self.look_through(message.path, true, ctx);
         }
         self.turn(ctx, |table, _| table.handle_remounted(&message.path));
+    }
+}
+
+impl Handler<NewPlan> for WatcherActor {
+    type Result = ();
+    fn handle(&mut self, message: NewPlan, ctx: &mut Self::Context) {
+        let Some(root) = message.plan.roots.get(&self.root.id) else { return };
+        if root.free_to_delete != self.root.free_to_delete {
+            self.root.free_to_delete.clone_from(&root.free_to_delete);
+            self.entries.set_free_to_delete(root.free_to_delete.clone());
+            self.turn(ctx, |_, _| ());
+        }
     }
 }
 

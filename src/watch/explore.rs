@@ -57,7 +57,7 @@ pub fn open(root: &SourceDir, path: &RelPath) -> Result<Opened, Errno> {
 pub struct Listing {
     /// Names of directories.
     pub directories: Vec<Arc<[u8]>>,
-    /// How many entries of any kind.
+    /// How many entries of any kind that are wanted.
     pub entries: u64,
     /// Files with more than one name: the name here, and which file.
     pub links: Vec<(Vec<u8>, Identity)>,
@@ -66,8 +66,12 @@ pub struct Listing {
 }
 
 /// Lists a directory that is watched already, so that what comes later raises an event. Facts are only
-/// gathered where they are wanted.
-pub fn list(directory: impl AsFd, wants_facts: bool) -> Result<Listing, Errno> {
+/// gathered where they are wanted. `counts` says of a name, and of whether it is a directory's, whether it is counted.
+pub fn list(
+    directory: impl AsFd,
+    wants_facts: bool,
+    counts: impl Fn(&[u8], bool) -> bool,
+) -> Result<Listing, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(directory, ".", flags, Mode::empty())?;
     let mut listing = Listing::default();
@@ -81,8 +85,8 @@ pub fn list(directory: impl AsFd, wants_facts: bool) -> Result<Listing, Errno> {
         if name == b"." || name == b".." {
             continue;
         }
-        listing.entries += 1;
         if entry.file_type() == FileType::Directory && !wants_facts {
+            listing.entries += u64::from(counts(name, true));
             listing.directories.push(name.into());
         } else {
             names.push(name.to_vec());
@@ -92,6 +96,7 @@ pub fn list(directory: impl AsFd, wants_facts: bool) -> Result<Listing, Errno> {
         // What has vanished meanwhile raises an event of its own.
         let Ok(stat) = statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
+        listing.entries += u64::from(counts(&name, kind.is_dir()));
         if kind.is_dir() {
             listing.directories.push(name.as_slice().into());
         } else if stat.st_nlink > 1 {

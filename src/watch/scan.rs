@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use rustix::io::Errno;
 
 use crate::watch::explore;
+use crate::watch::presence::{Found, Looker};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::snapshot::{Facts, Listing};
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
+use mirrorball_core::source::entry_count::Unit;
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -33,7 +35,8 @@ fn visit(
     let mut todo = vec![from.clone()];
     while let Some(directory) = todo.pop() {
         let opened = explore::open(root, &directory);
-        let listing = match opened.and_then(|it| explore::list(&it.fd, wants_facts)) {
+        let counts = |name: &[u8], is_directory| !excludes(&directory.join(name), is_directory);
+        let listing = match opened.and_then(|it| explore::list(&it.fd, wants_facts, counts)) {
             Ok(listing) => listing,
             Err(error) if is_its_own(error) => continue,
             Err(error) => return Err(error),
@@ -67,11 +70,45 @@ pub fn scan(
     Ok(scan)
 }
 
-/// How many entries there are below a Root, but for what is in excluded directories. Errors as for [`scan`].
-pub fn count(root: &SourceDir, excludes: impl Fn(&RelPath, bool) -> bool) -> Result<u64, Errno> {
-    let mut entries = 0;
-    visit(root, &RelPath::root(), false, excludes, |_, listing| entries += listing.entries)?;
-    Ok(entries)
+/// How many entries are directly in `from`, and in each directory below it, but for those that are excluded. What can't
+/// be looked into is not among them. Errors as for [`scan`].
+pub fn counts(
+    root: &SourceDir,
+    from: &RelPath,
+    excludes: impl Fn(&RelPath, bool) -> bool,
+) -> Result<Vec<(RelPath, u64)>, Errno> {
+    let mut counts = Vec::new();
+    visit(root, from, false, excludes, |directory, listing| {
+        counts.push((directory.clone(), listing.entries));
+    })?;
+    Ok(counts)
+}
+
+/// How many entries a unit holds that are not excluded: one that is not there holds none. `Rest` is not known by its
+/// name, and is counted as nothing. Errors as for [`scan`].
+pub fn count(
+    root: &SourceDir,
+    unit: &Unit,
+    excludes: impl Fn(&RelPath, bool) -> bool,
+) -> Result<u64, Errno> {
+    match unit {
+        Unit::Files => {
+            let opened = explore::open(root, &RelPath::root())?;
+            let counts = |name: &[u8], is_directory: bool| {
+                !is_directory && !excludes(&RelPath::root().join(name), is_directory)
+            };
+            Ok(explore::list(&opened.fd, false, counts)?.entries)
+        }
+        Unit::Directory(top) => {
+            let found = Looker::new(root).look(top);
+            if !matches!(found, Found::Present { is_directory: true, .. }) || excludes(top, true) {
+                return Ok(0);
+            }
+            let below = counts(root, top, excludes)?;
+            Ok(1 + below.iter().map(|(_, entries)| entries).sum::<u64>())
+        }
+        Unit::Rest => Ok(0),
+    }
 }
 
 /// All names below a Root of files with several names that are among `wanted`. The kernel doesn't tell the old
@@ -96,4 +133,31 @@ pub fn is_its_own(error: Errno) -> bool {
         error,
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::ACCESS | Errno::PERM
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::source;
+
+    #[test]
+    fn a_unit_is_counted_without_what_is_kept_out() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/out/x")).unwrap();
+        for name in ["f", "g", "f.out", "a/f", "a/b/f", "a/b/f.out", "a/out/f"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let root = source::open(dir.path()).unwrap();
+        let excludes = |path: &RelPath, _| path.name().ends_with(b"out");
+        let counted = |unit| count(&root, &unit, excludes).unwrap();
+        assert_eq!(counted(Unit::Files), 2);
+        assert_eq!(counted(Unit::Directory("a".into())), 5);
+        assert_eq!(counted(Unit::Directory("gone".into())), 0);
+        assert_eq!(counted(Unit::Directory("f".into())), 0);
+        let mut all = counts(&root, &RelPath::root(), excludes).unwrap();
+        all.sort();
+        let expected = [("", 3), ("a", 2), ("a/b", 2), ("a/b/c", 0)];
+        assert_eq!(all, expected.map(|(path, entries)| (RelPath::from(path), entries)));
+    }
 }

@@ -88,7 +88,10 @@ impl OverseerActor {
         let message = NewPlan { plan: plan.clone(), renewed, rules: rules.clone() };
         (self.kit.plan, self.filters, self.rules) = (plan, filters, rules);
         tell_actor(&self.board, message.clone());
-        self.roots.values().for_each(|root| tell_actor(&root.collator, message.clone()));
+        for root in self.roots.values() {
+            tell_actor(&root.collator, message.clone());
+            tell_actor(&root.watcher, message.clone());
+        }
         self.hosts.values().for_each(|host| tell_actor(&host.transfer, message.clone()));
         for id in changes.hosts.changed.iter().chain(&changes.hosts.started) {
             self.start(&Who::Host(id.clone()), ctx);

@@ -11,7 +11,15 @@ use mirrorball_core::data::limits::EARLY_WALK_MAX;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{WalkMode, WatchMode};
 use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::entry_count::Unit;
 use mirrorball_core::source::filter::Filter;
+
+/// What was counted.
+enum Found {
+    /// The entries directly in each directory.
+    Tree(Vec<(RelPath, u64)>),
+    Units(Vec<(Unit, u64)>),
+}
 
 impl WatcherActor {
     /// Does this work, and then that with what was found. What an earlier incarnation found says nothing.
@@ -87,19 +95,75 @@ impl WatcherActor {
     }
 
     /// Counts what is there, where events have told too little.
-    pub(super) fn count_anew(&mut self, ctx: &mut Context<Self>) {
-        let Some(watch) = self.live.watch.as_mut() else { return };
-        if !watch.entries.is_doubtful() || watch.table.is_exploring() {
+    pub(super) fn count_units(&mut self, ctx: &mut Context<Self>) {
+        if self.live.watch.is_none() || self.live.is_counting {
             return;
         }
-        watch.entries.begin();
-        let look = |source: &SourceDir, filter: &Filter| {
-            scan::count(source, |path: &RelPath, is_directory| {
-                filter.excludes_entry(path, is_directory)
-            })
+        let units = self.entries.needs_count();
+        if units.is_empty() {
+            return;
+        }
+        debug!(self.log, "Counting entries"; "units" => units.len());
+        self.live.is_counting = true;
+        let free = self.root.free_to_delete.clone();
+        let look = move |source: &SourceDir, filter: &Filter| {
+            let excludes = |path: &RelPath, is_dir| filter.excludes_entry(path, is_dir);
+            if units.contains(&Unit::Rest) {
+                return scan::counts(source, &RelPath::root(), excludes).map(Found::Tree);
+            }
+            let leaves_out = |path: &RelPath, is_dir| excludes(path, is_dir) || free.contains(path);
+            let count =
+                |unit| scan::count(source, &unit, leaves_out).map(|entries| (unit, entries));
+            units.into_iter().map(count).collect::<Result<_, _>>().map(Found::Units)
         };
-        self.look(ctx, look, |act, counted, _| {
-            act.live.watch.iter_mut().for_each(|watch| watch.entries.set(counted));
+        self.look(ctx, look, |act, found, ctx| {
+            act.once_told(ctx, |act| {
+                act.live.is_counting = false;
+                act.take_counts(found);
+            });
         });
+    }
+
+    fn take_counts(&mut self, found: Found) {
+        let unmounted: Vec<RelPath> =
+            self.volumes.difference(&self.live.volumes).cloned().collect();
+        match found {
+            Found::Tree(counts) => {
+                self.entries.set(counts, &unmounted);
+                self.entries.settled();
+            }
+            Found::Units(units) => {
+                for (unit, entries) in units {
+                    // What lies on a volume that is not mounted counts as it was last.
+                    let holds =
+                        |path| matches!(&unit, Unit::Directory(top) if top.is_related(path));
+                    let least =
+                        if unmounted.iter().any(holds) { self.entries.now(&unit) } else { 0 };
+                    self.entries.counted(unit, entries.max(least));
+                }
+            }
+        }
+    }
+
+    /// Does this when everything that changed before now has come through the kernel's queue.
+    pub(super) fn once_told(
+        &mut self,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self) + 'static,
+    ) {
+        let (cookie, life) = (self.leave_cookie(), self.next_life);
+        let told = async move {
+            match cookie {
+                Ok(cookie) => cookie.await.is_ok(),
+                // Then the counts may be wrong by what is still in the queue.
+                Err(_) => true,
+            }
+        };
+        ctx.spawn(told.into_actor(self).map(move |told, act, ctx| {
+            if told && act.next_life == life {
+                then(act);
+                act.turn(ctx, |_, _| ());
+            }
+        }));
     }
 }

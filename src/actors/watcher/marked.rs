@@ -7,8 +7,6 @@ use actix::prelude::*;
 use slog::info;
 
 use super::WatcherActor;
-use crate::actors::message::VolumeSeen;
-use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::actors::watched::Watch;
 use crate::watch::fanotify::{self, MarkSet};
@@ -99,13 +97,18 @@ impl WatcherActor {
         let Some(watch) = self.live.watch.as_mut() else { return };
         watch.scans -= 1;
         let Found { scan, volumes, silent } = found;
-        for (path, volume) in volumes {
-            tell(&self.collator.volume, VolumeSeen { path, volume });
-        }
         scan.links.into_iter().for_each(|(path, file)| watch.links.insert(path, file));
+        for (path, volume) in volumes {
+            self.see_volume(path, volume);
+        }
         let directories = scan.directories.len();
         let snapshot = Snapshot::new(scan.own.filter(|_| path.is_root()), scan.directories);
-        watch.entries.add(snapshot.len());
+        let Some(watch) = self.live.watch.as_mut() else { return };
+        if path.is_root() {
+            watch.listed = Some(snapshot.counts().collect());
+        } else {
+            self.entries.may_have_come(&path, snapshot.len() + 1);
+        }
         let job = watch.table.next_job();
         for path in silent {
             let opening = Opening { job, parent: None, name: [].as_slice().into(), path };
@@ -117,7 +120,7 @@ impl WatcherActor {
             {
                 watch.snapshot = Some(snapshot);
             }
-            self.complete(directories);
+            self.complete(directories, ctx);
         } else if let Some(watch) = self.live.watch.as_mut().filter(|_| is_unknown) {
             watch.change(Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
         }

@@ -14,10 +14,12 @@ use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::watch::inotify::watches_max;
 use crate::watch::scan::scan;
+use mirrorball_core::data::change::{Change, Kinds};
 use mirrorball_core::data::limits::RESCAN_INTERVAL;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::WatchMode;
 use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::source::entry_count::{EntryCount, Size};
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::snapshot::Snapshot;
 use mirrorball_core::source::watch_table::Opening;
@@ -48,8 +50,11 @@ impl Rescans {
         self.limit = self.limit.or_else(watches_max);
     }
 
-    pub(super) fn forget(&mut self, gone: &RelPath) {
+    /// Returns whether there was anything to forget.
+    pub(super) fn forget(&mut self, gone: &RelPath) -> bool {
+        let before = self.found.len();
         self.found.retain(|path, _| path != gone && !path.is_below(gone));
+        self.found.len() < before
     }
 
     /// What lies below a directory that was renamed lies elsewhere now; itself it is explored again.
@@ -67,6 +72,21 @@ impl Rescans {
 
     fn directories(&self) -> usize {
         self.found.values().map(Snapshot::directories).sum()
+    }
+}
+
+/// Counts what a change says of names, in a directory that was looked through again.
+fn note_names(entries: &mut EntryCount, change: &Change, old: &Snapshot, new: &Snapshot) {
+    let Change { path, kinds, .. } = change;
+    match (kinds.contains(Kinds::CAME), kinds.contains(Kinds::WENT), kinds.contains(Kinds::SUBTREE))
+    {
+        (true, _, false) => entries.came(path, false),
+        (true, _, true) => entries.arrived(path, Size::Directory(new.len_below(path))),
+        (_, true, false) => entries.went(path, Size::File),
+        (_, true, true) => entries.went(path, Size::Directory(old.len_below(path))),
+        // A directory became something else, or can be looked into now, or the other way round.
+        (_, _, true) => entries.lose(path),
+        (_, _, false) => (),
     }
 }
 
@@ -93,7 +113,11 @@ impl WatcherActor {
         self.scan(ctx, paths, move |act, found, ctx| {
             for (path, snapshot) in found {
                 let Some(watch) = act.live.watch.as_mut() else { return };
-                watch.entries.add(snapshot.len());
+                if let Some(listed) = &mut watch.listed {
+                    listed.extend(snapshot.counts());
+                } else {
+                    act.entries.may_have_come(&path, snapshot.len() + 1);
+                }
                 if let Some(whole) = &mut watch.snapshot {
                     whole.extend(&snapshot);
                 }
@@ -126,6 +150,9 @@ impl WatcherActor {
                     continue;
                 };
                 let changes = snapshot.changes_since(old);
+                for change in &changes {
+                    note_names(&mut act.entries, change, old, &snapshot);
+                }
                 changes.into_iter().for_each(|change| watch.change(change));
                 *old = snapshot;
             }

@@ -107,10 +107,6 @@ pub const LARGE_FILE_MIN: u64 = 16 << 20;
 /// not one of them is what the small ones wait for.
 pub const LARGE_FILES_MAX: usize = 1_000;
 
-/// Renames and deletions after which a Root's entries are counted anew, if they are also a quarter of them: no
-/// count drifts far, and the cost follows the changes.
-pub const COUNT_DOUBT_MIN: u64 = 1_000;
-
 /// Listed entries of a directory from which on it is looked whether that is all of it.
 pub const FOLD_CHILDREN_MIN: usize = 64;
 
@@ -136,7 +132,7 @@ pub const JOURNAL_PATHS_MAX: usize = 50_000;
 /// Paths that a Mirror may lack of a snapshot and still be recorded as its holder.
 pub const LACKS_MAX: usize = 10_000;
 
-/// Deletions of one push that are never held, where a root sets no budget: see `max_delete`.
+/// Entries that a root may lose without a question, where it sets no budget: see `max_delete`.
 pub const MAX_DELETE_MIN: u64 = 1000;
 
 /// Before a scan or a mark that failed is asked for again, for a checkpoint's sake.
