@@ -292,7 +292,11 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
+<<<<<<< HEAD
         let Changed { changes, exploring, entries, levels, events } = message;
+=======
+        let Changed { changes, exploring, entries, levels: _, events } = message;
+>>>>>>> counts
         self.events += events;
         self.entries_now = Some(entries);
         self.entries = self.entries.max(self.entries_now);
@@ -327,8 +331,12 @@ impl Handler<Begun> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
+<<<<<<< HEAD
         let Watching { source, directories, entries, levels, snapshot, unsure } = message;
         self.turn(ctx, |core, now| core.handle_levels(now, levels));
+=======
+        let Watching { source, directories, entries, levels: _, snapshot, unsure } = message;
+>>>>>>> counts
         if unsure {
             self.turn(ctx, Collator::handle_unsure);
         }
