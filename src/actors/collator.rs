@@ -292,11 +292,7 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-<<<<<<< HEAD
         let Changed { changes, exploring, entries, levels, events } = message;
-=======
-        let Changed { changes, exploring, entries, levels: _, events } = message;
->>>>>>> counts
         self.events += events;
         self.entries_now = Some(entries);
         self.entries = self.entries.max(self.entries_now);
@@ -331,12 +327,8 @@ impl Handler<Begun> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-<<<<<<< HEAD
         let Watching { source, directories, entries, levels, snapshot, unsure } = message;
         self.turn(ctx, |core, now| core.handle_levels(now, levels));
-=======
-        let Watching { source, directories, entries, levels: _, snapshot, unsure } = message;
->>>>>>> counts
         if unsure {
             self.turn(ctx, Collator::handle_unsure);
         }
@@ -445,11 +437,7 @@ impl Handler<Ended> for CollatorActor {
             // What was deleted since the last time is deleted everywhere.
             self.entries = self.entries_now.or(self.entries);
         }
-        let held = self.core.held_deletions(&mirror);
-        if held > 0 && held_before == 0 && self.kit.mode == Mode::Live {
-            warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
-                "mirror" => %mirror, "deletions" => held);
-        }
+        self.warn_of_held(&mirror, held_before);
     }
 }
 

@@ -129,7 +129,7 @@ fn after_kill_9_too_and_what_was_handed_out_is_pushed_once_more() {
     change_while_down(&daemon.source());
     daemon.start_again();
     for host in ["local", "web"] {
-        assert_eq!(in_sync(&daemon, host)["walks"], 0, "{}", daemon.log_tail());
+        assert_eq!(in_sync(&daemon, host)["walks"], 0, "{}", daemon.log());
     }
     assert_equal(&daemon, &server);
     assert!(!server.path("site/gone").exists());
@@ -144,7 +144,7 @@ fn a_damaged_foreign_or_older_checkpoint_means_walk_and_never_an_error() {
         |directory| {
             let path = directory.join("current.json");
             let text = fs::read_to_string(&path).unwrap();
-            fs::write(path, text.replace("\"format\":1", "\"format\":0")).unwrap();
+            fs::write(path, text.replace("\"format\":2", "\"format\":1")).unwrap();
         },
         |directory| fs::write(directory.join("current.json"), "{").unwrap(),
     ];

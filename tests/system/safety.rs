@@ -127,7 +127,7 @@ fn an_empty_source_at_the_start_empties_no_mirror() {
     fs::rename(&files, daemon.path("away")).unwrap();
     daemon.start_again();
     let status = daemon.wait_for_mirror("local", "held", |m| m["state"] == "halted");
-    assert_eq!(status["held_deletions"], 1, "{status:#}");
+    assert_eq!(status["held_deletions"], 2, "{status:#}");
     assert!(daemon.path("local/files/f").exists());
     fs::rename(daemon.path("away"), &files).unwrap();
     daemon.wait_for_mirror("local", "in sync by itself", |m| m["state"] == "in-sync");

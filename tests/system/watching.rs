@@ -158,6 +158,7 @@ fn hard_case_11_excluded_files_on_the_mirror_are_left_alone() {
     fs::create_dir_all(daemon.source().join("d/e")).unwrap();
     fs::write(daemon.source().join("d/e/f"), "f").unwrap();
     fs::write(daemon.source().join("mine.keep"), "not sent").unwrap();
+    fs::write(daemon.source().join("stays"), "the source is not emptied").unwrap();
     let daemon = daemon.start();
     daemon.flush("");
     assert!(!daemon.path("local/mine.keep").exists());

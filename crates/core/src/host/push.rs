@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::data::batch::Batch;
 use crate::data::limits::{DIFFERENCES_MAX, EXTRAS_MAX, SURPRISES_MAX};
-use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::data::step::{Basis, Deletions, Differences, Exit, Step, StepEnd, StepKind};
@@ -289,6 +288,7 @@ mod tests {
     use crate::data::batch::{Present, Rename};
     use crate::data::change::{AssignmentId, Lane};
     use crate::data::ids::MirrorId;
+    use crate::data::need::Need;
     use crate::data::plan::DeleteMode;
     use crate::host::mirror::PushId;
     use crate::host::rsync_output::judge;

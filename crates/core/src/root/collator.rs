@@ -206,7 +206,7 @@ impl Collator {
 
     /// How many deletions of a Mirror wait for a person, as far as they were counted.
     pub fn held_deletions(&self, id: &MirrorId) -> u64 {
-        self.ledger.standing(id, 0).map_or(0, |standing| standing.held_deletions)
+        self.report_mirror(id).map_or(0, |(_, standing, _)| standing.held_deletions)
     }
 
     /// Why the Root is halted; none if it is not.

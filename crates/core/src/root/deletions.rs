@@ -368,6 +368,23 @@ impl DeletionAccount {
         self.exceeded.map_or(limit, |exceeded| limit.min(exceeded.limit))
     }
 
+    /// The entries of what one mirror alone holds that go without a question. Nothing goes before the source was counted,
+    /// and while it is empty.
+    pub fn extras_limit(&self) -> u64 {
+        let is_empty = self.totals.now == 0 && !self.terms.may_be_empty;
+        if !self.is_counted || is_empty || self.is_emptied {
+            return 0;
+        }
+        self.terms.max_delete.unwrap_or(MAX_DELETE_MIN.max(self.totals.marks / 2))
+    }
+
+    /// What the units that hold these waiting names lost together.
+    pub fn waiting_loss<'a>(&self, paths: impl Iterator<Item = &'a RelPath>) -> u64 {
+        let units = paths.filter_map(|path| units_of(&self.units, path));
+        let units: BTreeSet<Unit> = units.flatten().flatten().collect();
+        units.iter().filter(|it| self.waits(it)).map(|it| self.units[it].loss()).sum()
+    }
+
     fn waits(&self, unit: &Unit) -> bool {
         let is_losing = |it: &Entries| self.exceeded.is_some() && it.loss() > 0;
         !self.is_counted || self.units.get(unit).is_some_and(|it| it.is_unknown || is_losing(it))

@@ -24,15 +24,20 @@ impl ExtrasAccount {
     /// Takes this number of entries out of the account, if they fit into it. `limit` counts for what is deleted within
     /// `window`.
     pub fn spend(&mut self, now: Moment, entries: u64, limit: u64, window: Duration) -> bool {
-        while self.spent.front().is_some_and(|(at, _)| *at + window < now) {
-            self.spent.pop_front();
-        }
-        let spent: u64 = self.spent.iter().map(|(_, entries)| entries).sum();
-        let fits = spent.saturating_add(entries) <= limit;
+        let fits = self.fits(now, entries, limit, window);
         if fits && entries > 0 {
             self.spent.push_back((now, entries));
         }
         fits
+    }
+
+    /// Whether so many entries fit into the account now.
+    pub fn fits(&mut self, now: Moment, entries: u64, limit: u64, window: Duration) -> bool {
+        while self.spent.front().is_some_and(|(at, _)| *at + window < now) {
+            self.spent.pop_front();
+        }
+        let spent: u64 = self.spent.iter().map(|(_, entries)| entries).sum();
+        spent.saturating_add(entries) <= limit
     }
 
     /// Whether a person approved the deletion of this name, that was found when the log stood at this epoch.

@@ -61,12 +61,9 @@ pub struct EntryCount {
     units: BTreeMap<Unit, Counted>,
     /// Units that changed since the changes were taken, and what renames moved into them.
     changed: BTreeMap<Unit, i64>,
-<<<<<<< HEAD
-=======
     /// Units between which directories of unknown size were renamed, at most [`UNITS_MAX`] pairs, and what the first held
     /// before and the second. Both stay unknown until both are counted.
     moving: BTreeMap<(Unit, Unit), (u64, u64)>,
->>>>>>> counts
     /// What is known is from a whole scan, and what was told since.
     is_scanned: bool,
     /// All units are being counted.
@@ -111,10 +108,7 @@ impl EntryCount {
             free_to_delete,
             units: BTreeMap::new(),
             changed: BTreeMap::new(),
-<<<<<<< HEAD
-=======
             moving: BTreeMap::new(),
->>>>>>> counts
             is_scanned: false,
             is_scanning: true,
             is_settling: false,
@@ -257,13 +251,10 @@ impl EntryCount {
             self.subtract(source, entries);
             self.change(target, |it| it.now += entries);
         } else {
-<<<<<<< HEAD
-=======
             if self.is_scanned && self.moving.len() < UNITS_MAX {
                 let held = (self.now(&source), self.now(&target));
                 self.moving.entry((source.clone(), target.clone())).or_insert(held);
             }
->>>>>>> counts
             if is_taken {
                 self.lose_count(source);
             } else {
@@ -333,10 +324,7 @@ impl EntryCount {
             self.units.insert(unit, it);
         }
         (self.is_scanned, self.is_scanning, self.is_settling) = (true, false, true);
-<<<<<<< HEAD
-=======
         self.end_moving();
->>>>>>> counts
     }
 
     /// All that changed before the last scan was over has been told.
@@ -369,10 +357,7 @@ impl EntryCount {
         if let Some(it) = self.units.get_mut(&unit).filter(|it| it.is_counting) {
             it.finish(entries);
             self.changed.entry(unit).or_default();
-<<<<<<< HEAD
-=======
             self.end_moving();
->>>>>>> counts
         }
     }
 
@@ -384,13 +369,9 @@ impl EntryCount {
         }
         let units = std::mem::take(&mut self.changed);
         let changes = units.into_iter().map(|(unit, moved)| {
-<<<<<<< HEAD
-            let now = self.is_known(&unit).then(|| self.now(&unit));
-=======
             let is_moving = self.moving.keys().any(|(from, to)| *from == unit || *to == unit);
             let is_told = self.is_known(&unit) && !is_moving;
             let now = is_told.then(|| self.now(&unit));
->>>>>>> counts
             let is_over = |it: &Counted| it.is_empty() && it.doubtful == 0 && !it.is_counting;
             if !self.is_scanning && self.units.get(&unit).is_some_and(is_over) {
                 self.units.remove(&unit);
@@ -458,8 +439,6 @@ impl EntryCount {
         }
     }
 
-<<<<<<< HEAD
-=======
     /// What one unit lacks and the other has more, now that both are counted, was renamed from one to the other.
     fn end_moving(&mut self) {
         let moving = std::mem::take(&mut self.moving);
@@ -476,7 +455,6 @@ impl EntryCount {
         }
     }
 
->>>>>>> counts
     fn begin_all(&mut self) {
         self.is_scanning = true;
         for it in self.units.values_mut() {
@@ -622,8 +600,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
-=======
     fn a_directory_of_unknown_size_takes_its_mark_along_when_both_units_are_counted() {
         let mut count = scanned(&[("", 2), ("a", 1), ("a/d", 20), ("b", 0)]);
         count.moved(&path("a/d"), &path("b/d"), Size::Unknown);
@@ -639,7 +615,6 @@ mod tests {
     }
 
     #[test]
->>>>>>> counts
     fn two_units_that_are_exchanged_are_counted_again() {
         let mut count = scanned(&[("", 2), ("a", 10), ("b", 3)]);
         count.moved(&path("a"), &path("b"), Size::Unknown);

@@ -112,7 +112,7 @@ impl Collator {
         if batch.extras.is_empty() {
             return Vec::new();
         }
-        let (limit, window) = (self.account.limit(), self.account.window());
+        let (limit, window) = (self.account.extras_limit(), self.account.window());
         let epoch = self.ledger.log().head();
         let account = self.extras.entry(id.clone()).or_default();
         let not_approved: Vec<RelPath> = batch
@@ -137,16 +137,20 @@ impl Collator {
 
     /// What waits is judged again: entries came back, a person approved, or the source was counted.
     pub(super) fn judge_deletions(&mut self, now: Moment) {
-        let (account, extras) = (&self.account, &self.extras);
+        let (limit, window) = (self.account.extras_limit(), self.account.window());
+        let (account, extras) = (&self.account, &mut self.extras);
         let log = self.ledger.log();
         let epoch = |it: &Obligation| log.last_change(&it.path).map_or(it.mark, |(epoch, _)| epoch);
         let mut may_go = Vec::new();
         for id in self.ledger.ids() {
             let Some(mirror) = self.ledger.mirror(id) else { continue };
-            let awaiting = mirror.awaiting_approval();
-            may_go.extend(awaiting.filter_map(|(obligation, it)| {
-                let may = if let Cause::Extra = it.cause {
-                    extras.get(id).is_some_and(|account| account.is_approved(&it.path, Epoch(1)))
+            let extras = extras.entry(id.clone()).or_default();
+            let is_extra = |it: &Obligation| matches!(it.cause, Cause::Extra);
+            let awaiting = mirror.awaiting_approval().filter(|(_, it)| is_extra(it));
+            let fit = extras.fits(now, awaiting.map(|(_, it)| it.lost.max(1)).sum(), limit, window);
+            may_go.extend(mirror.awaiting_approval().filter_map(|(obligation, it)| {
+                let may = if is_extra(it) {
+                    fit || extras.is_approved(&it.path, Epoch(1))
                 } else {
                     account.may_delete(&it.path, epoch(it)) != Permission::Waits
                 };
