@@ -4,6 +4,7 @@
 mod lab;
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use mirrorball_core::data::batch::Depth;
 use mirrorball_core::host::target_state::TargetState;
@@ -144,6 +145,10 @@ fn hard_case_43_a_large_file_waits_for_the_push_that_makes_its_directory() {
         .take_slow()
         .expect_sent(SLOW, &["d/big"])
         .done_slow()
+        .take_fresh()
+        .expect_sent(FRESH, &["d"])
+        .expect_need(FRESH, "d", Need::ATTRIBUTES)
+        .done_fresh()
         .expect_in_sync();
 }
 
@@ -250,7 +255,8 @@ fn hard_case_64_a_walk_that_is_cut_off_owes_no_contents_but_of_what_changed_sinc
         .late_writes_land()
         .wait(LIFE)
         .take_fresh()
-        .expect_sent(FRESH, &["new"])
+        .expect_sent(FRESH, &[".", "new"])
+        .expect_need(FRESH, ".", Need::ATTRIBUTES)
         .done_fresh()
         .expect_in_sync();
 }
@@ -284,7 +290,7 @@ fn hard_case_66_a_walk_that_wakes_up_may_undo_what_was_pushed_since_it_began() {
     for name in &names {
         lab = lab.change(name);
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let names: Vec<&str> = iter::once(".").chain(names.iter().map(String::as_str)).collect();
     lab.seal()
         .take_fresh()
         .done_fresh()
@@ -293,6 +299,7 @@ fn hard_case_66_a_walk_that_wakes_up_may_undo_what_was_pushed_since_it_began() {
         .wait(LIFE)
         .take_fresh()
         .expect_sent(FRESH, &names)
+        .expect_need(FRESH, ".", Need::ATTRIBUTES)
         .done_fresh()
         .expect_in_sync();
 }
@@ -477,6 +484,7 @@ fn a_flush_waits_for_a_large_file_that_changed_before_and_after_it() {
         .expect_flushed(false)
         .take_slow()
         .done_slow()
+        .settle()
         .expect_flushed(true);
 }
 

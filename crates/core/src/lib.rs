@@ -1,7 +1,7 @@
 //! Every decision of mirrorball: what is mirrored where, when, how, and what the end of it means.
 //!
 //! No I/O, no clock, no threads: time is an argument, the world's answers are inputs. Machines have one
-//! shape, [`machine::Machine`]. The map is in `docs/architecture.md`.
+//! shape, [`machine::Rule`]. The map is in `docs/architecture.md`.
 
 pub mod backoff;
 pub mod data;

@@ -317,8 +317,9 @@ impl Lab {
 
     pub fn expect_need(self, lane: Lane, path: &str, need: Need) -> Self {
         let Work::Push(items) = &self.runs[&lane].assignment.work else { panic!("it compares") };
-        let own = items.iter().find(|(own, _)| *own == path.into());
-        assert_eq!(own, Some(&(path.into(), need)));
+        let path = if path == "." { RelPath::root() } else { path.into() };
+        let own = items.iter().find(|(own, _)| *own == path);
+        assert_eq!(own, Some(&(path, need)));
         self
     }
 
