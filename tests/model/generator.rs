@@ -174,6 +174,11 @@ impl Generator {
         self.temporaries
     }
 
+    /// A directory is new, although it is there by now.
+    pub fn has_made(&mut self, directory: RelPath) {
+        self.created.insert(directory);
+    }
+
     /// Whether nothing in this directory is worked on, because it is not there.
     pub fn is_missing(&self, directory: &RelPath) -> bool {
         self.missing.contains(directory)

@@ -9,7 +9,7 @@ use super::fs::{Body, Errno, Fs};
 use super::generator::{Bench, Generator, Request, Role};
 use super::listing::{Entry, FileList, Lister, within};
 use super::options::RunOptions;
-use super::record::{MIRROR, Record, Who};
+use super::record::{MIRROR, Record, SOURCE, Who};
 
 /// Whether a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,8 +223,8 @@ impl Run {
             Ok(inode) if inode.is_directory() => Progress::Working,
             found => {
                 let errno = found.err().unwrap_or(Errno::NotDirectory);
-                let line = Who::Sender.failed("change_dir %s failed", top, &RelPath::root(), errno);
-                self.fatal(3, &line.replace("/.\"", "\""))
+                let call = format!("rsync: [sender] change_dir \"{SOURCE}/./{top}/\" failed");
+                self.fatal(3, &format!("{call}: {}", errno.text()))
             }
         }
     }
@@ -241,7 +241,7 @@ impl Run {
             Ok(true) => Progress::Working,
             Err(Errno::NoEntry) if self.options.makes_target => {
                 mirror.make_root();
-                self.record.itemize("cd+++++++++ ./".into());
+                self.generator.has_made(RelPath::root());
                 Progress::Working
             }
             found => {

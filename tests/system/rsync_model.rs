@@ -116,7 +116,7 @@ impl Case {
         let mut source = Fs::absent();
         source.user = user;
         source.make_root();
-        (0..20 + random.below(40)).for_each(|_| work(&mut source, random));
+        (0..20 + random.below(120)).for_each(|_| work(&mut source, random));
         let mut mirror = if one_in(random, 8) { Fs::new() } else { source.clone() };
         mirror.user = user;
         (0..random.below(30)).for_each(|_| work(&mut source, random));
@@ -159,7 +159,7 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
             paths.retain(|path| source.lookup(path).is_none());
         }
         StepKind::Renamed => {
-            renamed = Some(rename(random));
+            renamed = Some(rename(random, source));
             paths = renamed.iter().flat_map(|it: &Renamed| it.rename.targets()).collect();
         }
         _ => (),
@@ -176,11 +176,20 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     Step { kind, paths: paths.into_iter().collect(), held, deletions, delete_first, renamed }
 }
 
-fn rename(random: &mut Random) -> Renamed {
-    let files: BTreeSet<RelPath> = (0..1 + random.below(4)).map(|_| path(random)).collect();
+fn rename(random: &mut Random, source: &Fs) -> Renamed {
+    let mut files: BTreeSet<RelPath> = (0..1 + random.below(4)).map(|_| path(random)).collect();
+    let directories: Vec<&RelPath> =
+        source.names().filter(|(_, it)| it.is_directory()).map(|(path, _)| path).collect();
+    let mut to = path(random);
+    if !one_in(random, 8) {
+        to = directories[random.below(directories.len())].clone();
+        let inside = source.below(&to);
+        files.extend(inside.iter().filter_map(|path| path.rebased(&to, &RelPath::root())));
+    }
+    let from = if one_in(random, 4) { path(random) } else { directories[random.below(directories.len())].clone() };
     let rename = Rename {
-        from: path(random),
-        to: path(random),
+        from,
+        to,
         files: files.into_iter().collect(),
         files_alone: one_in(random, 2),
         other_names: one_in(random, 2),
