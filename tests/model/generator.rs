@@ -53,7 +53,11 @@ pub struct Generator {
     /// Something could not be read, here or by the sender: nothing is deleted any more.
     pub has_failed: bool,
     has_warned: bool,
-    temporaries: u64,
+    /// Where else files are looked for.
+    pub basis: Option<RelPath>,
+    /// The directory of the entry before.
+    last_parent: Option<RelPath>,
+    last_directory: Option<RelPath>,
 }
 
 /// What the generator works with.
@@ -78,7 +82,8 @@ impl Bench<'_> {
 
     /// Itemizes what is made or compared here.
     fn itemize(&mut self, item: Item, entry: &Entry, there: Option<&Inode>) {
-        let (line, is_significant) = item.line(entry, there, self.is_root(), !self.options.is_daemon);
+        let (line, is_significant) =
+            item.line(entry, there, self.is_root(), !self.options.is_daemon);
         if is_significant || self.options.itemizes_all {
             self.record.itemize(line);
         }
@@ -116,11 +121,10 @@ impl Bench<'_> {
         &mut self,
         who: Who,
         entry: &Entry,
-        number: u64,
         content: u64,
         size: u64,
     ) -> Result<RelPath, Option<Errno>> {
-        let temporary = temporary_name(&entry.path, number);
+        let temporary = self.unused_name(&entry.path);
         let at = self.at(&temporary);
         let body = Body::File { content: 0, size: 0 };
         if let Err(errno) = self.mirror.create(&at, body, entry.mode & 0o700 | 0o200) {
@@ -134,6 +138,17 @@ impl Bench<'_> {
             return Err(Some(errno));
         }
         Ok(temporary)
+    }
+
+    /// `.name.XXXXXX`, of which nothing is there; a dot at the begin of the name is not doubled.
+    fn unused_name(&self, path: &RelPath) -> RelPath {
+        let name = path.name();
+        let plain = name.strip_prefix(b".").unwrap_or(name);
+        let parent = path.parent().expect("a file lies in a directory");
+        let named =
+            |number: u64| parent.join(&[b".", plain, format!(".{number:06}").as_bytes()].concat());
+        let is_unused = |path: &RelPath| self.mirror.lookup(&self.at(path)).is_none();
+        (1..).map(named).find(is_unused).expect("no directory holds all numbers")
     }
 
     /// Gives the temporary file its attributes, and its name.
@@ -154,26 +169,11 @@ impl Bench<'_> {
     }
 }
 
-/// `.name.XXXXXX`; a dot at the begin of the name is not doubled.
-pub fn temporary_name(path: &RelPath, number: u64) -> RelPath {
-    let name = path.name();
-    let plain = name.strip_prefix(b".").unwrap_or(name);
-    let parent = path.parent().expect("a file lies in a directory");
-    let temporary = [b".", plain, format!(".{number:06}").as_bytes()].concat();
-    parent.join(&temporary)
-}
-
 fn depth(path: &RelPath) -> usize {
     path.ancestors().count()
 }
 
 impl Generator {
-    /// A number for the next temporary name.
-    pub fn next_temporary(&mut self) -> u64 {
-        self.temporaries += 1;
-        self.temporaries
-    }
-
     /// A directory is new, although it is there by now.
     pub fn has_made(&mut self, directory: RelPath) {
         self.created.insert(directory);
@@ -185,7 +185,13 @@ impl Generator {
     }
 
     /// Looks at one entry; returns what the sender is to be asked for.
-    pub fn consider(&mut self, entry: &Entry, role: Role, bench: &mut Bench) -> Option<Request> {
+    pub fn consider(
+        &mut self,
+        entry: &Entry,
+        role: Role,
+        list: &FileList,
+        bench: &mut Bench,
+    ) -> Option<Request> {
         let Entry { path, .. } = entry;
         let options = bench.options;
         let is_directory = entry.is_directory();
@@ -199,8 +205,11 @@ impl Generator {
             self.skips_below = None;
         }
         let is_below_missing = self.missing_below.is_some_and(|missing| depth(path) > missing);
-        if !is_below_missing {
+        if is_below_missing {
+            self.last_parent = None;
+        } else {
             self.missing_below = None;
+            self.expect_parent(entry, list, bench)?;
         }
         let at = bench.at(path);
         let found = match bench.mirror.lstat(&at) {
@@ -243,6 +252,34 @@ impl Generator {
             Kind::File { .. } => self.compare(entry, found, bench),
             Kind::Missing => None,
         }
+    }
+
+    /// A list as a whole must hold the directory of each entry; the run is ended otherwise. Only what is to be deleted
+    /// need not have one.
+    fn expect_parent(&mut self, entry: &Entry, list: &FileList, bench: &mut Bench) -> Option<()> {
+        let parent = entry.path.parent().unwrap_or_else(RelPath::root);
+        let is_known = self.last_parent.as_ref() == Some(&parent)
+            || self.last_directory.as_ref() == Some(&parent)
+            || parent.is_root()
+            || bench.options.is_incremental();
+        if !is_known {
+            match list.get(&parent).map(|it| &it.kind) {
+                Some(Kind::Directory) => (),
+                Some(Kind::Missing) if entry.kind == Kind::Missing => (),
+                None if entry.kind == Kind::Missing => {
+                    let line = format!("WARNING: parent dir is absent in the file list: {parent}");
+                    bench.record.warn(&line);
+                }
+                _ => {
+                    let line = format!("ABORTING due to invalid path from sender: {}", entry.path);
+                    bench.record.warn(&line);
+                    bench.record.fatal = Some(2);
+                    return None;
+                }
+            }
+        }
+        self.last_parent = Some(parent);
+        Some(())
     }
 
     /// Made while the directory above it is worked on, so that its time can be set; the rest comes later.
@@ -308,6 +345,7 @@ impl Generator {
                 bench.failed(Who::Generator, call, path, errno);
             }
         }
+        self.last_directory = Some(path.clone());
     }
 
     fn skip_contents(&mut self, path: &RelPath, bench: &mut Bench) {
@@ -378,8 +416,7 @@ impl Generator {
             return true;
         }
         let is_atomic = there.is_some_and(|it| !it.is_directory());
-        let name =
-            if is_atomic { temporary_name(path, self.next_temporary()) } else { path.clone() };
+        let name = if is_atomic { bench.unused_name(path) } else { path.clone() };
         let at = bench.at(&name);
         let call = match &body {
             Body::Link { target } => {
@@ -392,7 +429,8 @@ impl Generator {
             return false;
         }
         if is_atomic && let Err(errno) = bench.mirror.rename(&at, &bench.at(path)) {
-            let call = format!("rename %s -> {} failed", Who::Generator.quoted(&bench.options.top, path));
+            let call =
+                format!("rename %s -> {} failed", Who::Generator.quoted(&bench.options.top, path));
             bench.failed(Who::Generator, &call, &name, errno);
             bench.remove_temporary(&name);
             return false;
@@ -433,7 +471,8 @@ impl Generator {
             && let Some((basis, level)) = self.basis(entry, bench)
         {
             let is_there = there.is_some();
-            if level == 3 && *alt_dest == AltDest::Link && self.take_linked(entry, is_there, bench) {
+            if level == 3 && *alt_dest == AltDest::Link && self.take_linked(entry, is_there, bench)
+            {
                 return None;
             }
             if !is_there && level >= 2 {
@@ -464,8 +503,7 @@ impl Generator {
 
     /// What the other directory has of this name and type, and how equal it is: 2 in content, 3 in all.
     fn basis(&self, entry: &Entry, bench: &Bench) -> Option<(Inode, u8)> {
-        let (_, from) = bench.options.alt_dest.as_ref()?;
-        let inode = bench.mirror.lstat(&within(from, &entry.path)).ok()?;
+        let inode = bench.mirror.lstat(&within(self.basis.as_ref()?, &entry.path)).ok()?;
         let is_same_kind = matches!(
             (&entry.kind, &inode.body),
             (Kind::Directory, Body::Directory)
@@ -485,7 +523,7 @@ impl Generator {
     }
 
     fn link_to_basis(&self, path: &RelPath, bench: &mut Bench) -> bool {
-        let Some((_, from)) = &bench.options.alt_dest else { return false };
+        let Some(from) = &self.basis else { return false };
         let (from, to) = (within(from, path), bench.at(path));
         bench.options.dry_run || bench.mirror.link(&from, &to).is_ok()
     }
@@ -494,7 +532,7 @@ impl Generator {
     fn take_linked(&self, entry: &Entry, is_there: bool, bench: &mut Bench) -> bool {
         let Entry { path, .. } = entry;
         let at = bench.at(path);
-        let Some((_, from)) = &bench.options.alt_dest else { return false };
+        let Some(from) = &self.basis else { return false };
         let from = bench.mirror.resolve(&within(from, path), false);
         if is_there {
             let number = bench.mirror.resolve(&at, false).map(|it| bench.mirror.inode_number(&it));
@@ -520,12 +558,11 @@ impl Generator {
         if bench.options.dry_run {
             return true;
         }
-        let Some((_, from)) = &bench.options.alt_dest else { return false };
+        let Some(from) = &self.basis else { return false };
         let Ok((content, size)) = bench.mirror.read(&within(from, &entry.path)) else {
             return false;
         };
-        let number = self.next_temporary();
-        let made = bench.make_temporary(Who::Generator, entry, number, content, size);
+        let made = bench.make_temporary(Who::Generator, entry, content, size);
         made.is_ok_and(|temporary| bench.finish(Who::Generator, entry, &temporary))
     }
 
@@ -667,7 +704,8 @@ impl Generator {
             Err(errno) => {
                 let call = if is_directory { "rmdir" } else { "unlink" };
                 let who = Who::Generator.name();
-                let line = format!("rsync: [{who}] delete_file: {call}({path}) failed: {}", errno.text());
+                let line =
+                    format!("rsync: [{who}] delete_file: {call}({path}) failed: {}", errno.text());
                 bench.record.fail(&line);
                 Deleted::Failed
             }

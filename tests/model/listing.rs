@@ -145,8 +145,7 @@ pub struct Lister {
 impl Lister {
     pub fn new(options: &RunOptions) -> Self {
         let whole = Listed { path: RelPath::root(), with_contents: true };
-        let names: VecDeque<Listed> =
-            options.list.clone().unwrap_or_else(|| vec![whole]).into();
+        let names: VecDeque<Listed> = options.list.clone().unwrap_or_else(|| vec![whole]).into();
         Self {
             names_top: options.list.is_none(),
             names,
@@ -165,7 +164,12 @@ impl Lister {
     }
 
     /// Takes the next name or directory; returns a list when one is complete.
-    pub fn advance(&mut self, options: &RunOptions, source: &Fs, record: &mut Record) -> Option<FileList> {
+    pub fn advance(
+        &mut self,
+        options: &RunOptions,
+        source: &Fs,
+        record: &mut Record,
+    ) -> Option<FileList> {
         if self.is_first {
             if let Some(directory) = self.scans.pop() {
                 self.scan(&directory, options, source, record);
@@ -212,8 +216,7 @@ impl Lister {
             self.add_found(&RelPath::root(), false, options, source, record);
         }
         let full = within(&options.top, path);
-        let found = if *with_contents { source.stat(&full) } else { source.lstat(&full) };
-        let found = match found {
+        let found = match look(source, &full, *with_contents) {
             Ok(inode) => Some(inode.clone()),
             Err(errno) if errno != Errno::NoEntry || options.missing == Missing::Fails => {
                 self.has_failed |= errno != Errno::NoEntry;
@@ -294,7 +297,13 @@ impl Lister {
     }
 
     /// All directories above a listed name, but for those that the name before it has in common with it.
-    fn imply_all(&mut self, path: &RelPath, options: &RunOptions, source: &Fs, record: &mut Record) {
+    fn imply_all(
+        &mut self,
+        path: &RelPath,
+        options: &RunOptions,
+        source: &Fs,
+        record: &mut Record,
+    ) {
         let mut above: Vec<RelPath> = path.ancestors().filter(|it| !it.is_root()).collect();
         above.reverse();
         let last = self.last_implied.take();
@@ -306,32 +315,29 @@ impl Lister {
         self.last_implied = above.last().cloned().filter(|it| !is_common(it)).or(last);
     }
 
-    /// An implied directory: no rule hides it, and links are followed.
+    /// An implied directory: no rule hides it, and a link to a directory is followed. A link to nowhere is sent as
+    /// it is, and what is listed below it is left out without a word.
     fn imply(&mut self, path: &RelPath, options: &RunOptions, source: &Fs, record: &mut Record) {
-        let full = within(&options.top, path);
-        let is_link = source.lstat(&full).is_ok_and(|it| matches!(it.body, Body::Link { .. }));
-        match source.stat(&full) {
+        match look(source, &within(&options.top, path), true) {
             Ok(inode) => self.list.add(Entry::new(path.clone(), inode, false)),
-            Err(Errno::NoEntry) if is_link => {
-                self.has_failed = true;
-                let name = Who::Sender.quoted(&options.top, path);
-                record.fail(&format!("symlink has no referent: {name}"));
-            }
             Err(errno) => self.not_found(path, errno, options, record),
         }
     }
 
-    fn not_found(&mut self, path: &RelPath, errno: Errno, options: &RunOptions, record: &mut Record) {
+    fn not_found(
+        &mut self,
+        path: &RelPath,
+        errno: Errno,
+        options: &RunOptions,
+        record: &mut Record,
+    ) {
         if errno == Errno::NoEntry {
             let name = Who::Sender.quoted(&options.top, path);
             return record.vanished(&format!("file has vanished: {name}"));
         }
         self.has_failed = true;
         let full = Who::Sender.quoted(&options.top, path);
-        record.fail(&format!(
-            "rsync: [sender] readlink_stat({full}) failed: {}",
-            errno.text()
-        ));
+        record.fail(&format!("rsync: [sender] readlink_stat({full}) failed: {}", errno.text()));
     }
 
     /// An entry that somebody says is there.
@@ -344,8 +350,7 @@ impl Lister {
         record: &mut Record,
     ) {
         let full = within(&options.top, path);
-        let found = if follows { source.stat(&full) } else { source.lstat(&full) };
-        match found {
+        match look(source, &full, follows) {
             Ok(inode) if options.hides(path, inode.is_directory()) => (),
             Ok(inode) => {
                 let has_contents = options.recursive && !path.is_root();
@@ -393,6 +398,13 @@ impl Lister {
             self.scans.extend(inside);
         }
     }
+}
+
+/// What is at a path; a link to a directory is that directory if links are followed, any other link is itself.
+fn look<'a>(source: &'a Fs, path: &RelPath, follows: bool) -> Result<&'a Inode, Errno> {
+    let found = source.lstat(path)?;
+    let target = source.stat(path).ok().filter(|it| follows && it.is_directory());
+    Ok(target.unwrap_or(found))
 }
 
 /// Where a name of the transfer is in the tree.

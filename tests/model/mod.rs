@@ -9,6 +9,6 @@
 pub mod fs;
 pub mod generator;
 pub mod listing;
-pub mod record;
 pub mod options;
+pub mod record;
 pub mod rsync;

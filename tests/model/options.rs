@@ -184,8 +184,7 @@ fn listed(step: &Step) -> Vec<Listed> {
         None => &step.paths,
     };
     let root = Listed { path: RelPath::root(), with_contents: true };
-    let names_root =
-        step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root);
+    let names_root = step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root);
     let with_contents = step.kind == StepKind::Leftovers;
     let rest = paths.iter().filter(|path| !path.is_root());
     let rest = rest.map(|path| Listed { path: path.clone(), with_contents });

@@ -24,6 +24,8 @@ pub struct Record {
     is_partial: bool,
     has_vanished: bool,
     has_skipped: bool,
+    /// It can't go on, and ends with this code.
+    pub fatal: Option<i32>,
     /// Entries that a look found.
     pub entries_found: u64,
 }
@@ -90,7 +92,8 @@ impl Record {
                 differences.first.push(item.clone());
             }
             let name = item[12..].trim_end_matches('/');
-            let is_counted = item.starts_with("cd") || !(name.contains('/') || item.starts_with('h'));
+            let is_counted =
+                item.starts_with("cd") || !(name.contains('/') || item.starts_with('h'));
             if is_new && is_counted && created_directories.len() < SURPRISES_MAX * 64 {
                 let path: RelPath = if name == "." { RelPath::root() } else { name.into() };
                 created_directories.extend(path.rebased(&RelPath::root(), top));
@@ -138,7 +141,11 @@ impl Who {
     /// The full name in double quotes.
     pub fn quoted(self, top: &RelPath, path: &RelPath) -> String {
         let above = if self == Self::Sender { SOURCE } else { MIRROR };
-        if top.is_root() { format!("\"{above}/{path}\"") } else { format!("\"{above}/{top}/{path}\"") }
+        if top.is_root() {
+            format!("\"{above}/{path}\"")
+        } else {
+            format!("\"{above}/{top}/{path}\"")
+        }
     }
 }
 

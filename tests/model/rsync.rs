@@ -8,7 +8,7 @@ use mirrorball_core::data::step::{Exit, StepEnd};
 use super::fs::{Body, Errno, Fs};
 use super::generator::{Bench, Generator, Request, Role};
 use super::listing::{Entry, FileList, Lister, within};
-use super::options::RunOptions;
+use super::options::{AltDest, RunOptions};
 use super::record::{MIRROR, Record, SOURCE, Who};
 
 /// Whether a run goes on.
@@ -238,7 +238,10 @@ impl Run {
             return Progress::Done;
         }
         match found {
-            Ok(true) => Progress::Working,
+            Ok(true) => {
+                self.find_basis(mirror);
+                Progress::Working
+            }
             Err(Errno::NoEntry) if self.options.makes_target => {
                 mirror.make_root();
                 self.generator.has_made(RelPath::root());
@@ -259,6 +262,32 @@ impl Run {
                 self.fatal(code, &format!("{line}: {}", errno.text()))
             }
         }
+    }
+
+    /// The other directory, relative to the one that is filled. Without it everything is sent.
+    fn find_basis(&mut self, mirror: &Fs) {
+        let top = &self.options.top;
+        let Some((alt_dest, from)) = &self.options.alt_dest else { return };
+        let Ok(real) = mirror.resolve(top, true) else { return };
+        let depth = top.ancestors().count();
+        let above = std::iter::once(real.clone()).chain(real.ancestors()).nth(depth);
+        let directory = above.map(|above| within(&above, from));
+        let option = match alt_dest {
+            AltDest::Link => "--link-dest",
+            AltDest::Copy => "--copy-dest",
+        };
+        let slash = if top.is_root() { "" } else { "/" };
+        let up = vec![".."; depth].join("/");
+        let path = format!(
+            "{MIRROR}/{}{slash}{up}/{from}",
+            if slash.is_empty() { String::new() } else { top.to_string() }
+        );
+        match directory.as_ref().map(|it| mirror.stat(it)) {
+            Some(Ok(inode)) if inode.is_directory() => (),
+            Some(Ok(_)) => self.record.warn(&format!("{option} arg is not a dir: {path}")),
+            _ => self.record.warn(&format!("{option} arg does not exist: {path}")),
+        }
+        self.generator.basis = directory;
     }
 
     /// One step of the generator; false if it has to wait, or has come to the end.
@@ -295,8 +324,7 @@ impl Run {
         let mut tasks = VecDeque::new();
         let RunOptions { delete, delete_before, .. } = self.options;
         let sorted = list.sorted();
-        let has_contents =
-            |path: &&RelPath| list.get(path).is_some_and(|entry| entry.has_contents);
+        let has_contents = |path: &&RelPath| list.get(path).is_some_and(|entry| entry.has_contents);
         if delete_before {
             let listed = sorted.iter().filter(has_contents);
             tasks.extend(listed.map(|path| Task::DeleteFirst(path.clone())));
@@ -329,11 +357,11 @@ impl Run {
         let request = match task {
             Task::Consider(path, role) => {
                 let entry = list.get(path).expect("the tasks are made of the list");
-                generator.consider(entry, *role, &mut bench)
+                generator.consider(entry, *role, list, &mut bench)
             }
             Task::ConsiderParent => {
                 let parent = list.parent.as_ref().expect("the task was made of it");
-                generator.consider(parent, Role::Entry, &mut bench)
+                generator.consider(parent, Role::Entry, list, &mut bench)
             }
             Task::DeleteIn(path) => {
                 if !generator.is_missing(path) {
@@ -349,6 +377,7 @@ impl Run {
                 None
             }
         };
+        self.end = self.record.fatal.map(Exit::Code);
         if let Some(request) = request {
             if self.options.dry_run {
                 self.record.itemize(request.item);
@@ -379,13 +408,7 @@ impl Run {
     }
 
     /// The sender reads a file, and the receiver writes it.
-    fn send(
-        &mut self,
-        number: usize,
-        request: &Request,
-        source: &Fs,
-        mirror: &mut Fs,
-    ) -> Progress {
+    fn send(&mut self, number: usize, request: &Request, source: &Fs, mirror: &mut Fs) -> Progress {
         let Request { entry, item } = request;
         let Entry { path, .. } = entry;
         let top = self.options.top.clone();
@@ -399,7 +422,8 @@ impl Run {
             Err(Errno::IsDirectory) => {
                 let call = "read errors mapping %s";
                 self.record.fail(&Who::Sender.failed(call, &top, path, Errno::IsDirectory));
-                self.record.fail(&format!("ERROR: {path} failed verification -- update discarded."));
+                self.record
+                    .fail(&format!("ERROR: {path} failed verification -- update discarded."));
                 return Progress::Working;
             }
             Err(errno) => {
@@ -409,14 +433,13 @@ impl Run {
             }
         };
         self.record.itemize(item.clone());
-        let (mut bench, generator) = self.bench(mirror);
-        let temporary_number = generator.next_temporary();
+        let (mut bench, _) = self.bench(mirror);
         if bench.mirror.lstat(&bench.at(path)).is_ok_and(|it| it.body == Body::Directory) {
             let name = Who::Receiver.quoted(&top, path);
             bench.record.fail(&format!("recv_files: {name} is a directory"));
             return Progress::Working;
         }
-        match bench.make_temporary(Who::Receiver, entry, temporary_number, content, size) {
+        match bench.make_temporary(Who::Receiver, entry, content, size) {
             Ok(temporary) => {
                 self.writing = Some(Writing { entry: entry.clone(), temporary, number });
                 Progress::Working

@@ -186,7 +186,11 @@ fn rename(random: &mut Random, source: &Fs) -> Renamed {
         let inside = source.below(&to);
         files.extend(inside.iter().filter_map(|path| path.rebased(&to, &RelPath::root())));
     }
-    let from = if one_in(random, 4) { path(random) } else { directories[random.below(directories.len())].clone() };
+    let from = if one_in(random, 4) {
+        path(random)
+    } else {
+        directories[random.below(directories.len())].clone()
+    };
     let rename = Rename {
         from,
         to,
@@ -349,7 +353,8 @@ impl Ended {
                 text.split(['(', ' ']).next().unwrap_or_default().into()
             }
         };
-        let mut items: Vec<String> = end.differences.first.iter().map(|it| plain(it, end)).collect();
+        let mut items: Vec<String> =
+            end.differences.first.iter().map(|it| plain(it, end)).collect();
         items.sort();
         let says = |line: &&[u8]| {
             !["rsync error:", "rsync warning:", "(Server)", "(Client)"]
@@ -378,7 +383,9 @@ fn plain(line: &str, end: &StepEnd) -> String {
     let mut line = line.trim_end().replace(" (in m)", "");
     for prefix in &end.prefixes {
         let prefix = prefix.to_str().unwrap();
-        line = line.replace(&format!("\"{prefix}/"), "\"/").replace(&format!("\"{prefix}\""), "\"/\"");
+        line =
+            line.replace(&format!("\"{prefix}/"), "\"/").replace(&format!("\"{prefix}\""), "\"/\"");
+        line = line.replace(&format!(": {prefix}/"), ": /");
     }
     let words = line.split('"').map(|word| {
         let name = word.rsplit('/').next().unwrap_or(word);
@@ -526,7 +533,14 @@ fn explain(case: &Case, real: (&Ended, &Seen), modelled: (&Ended, &Seen)) -> Str
         }
     }
     if real.0 != modelled.0 {
-        text += &format!("  real     {:#?}\n  modelled {:#?}\n", real.0, modelled.0);
+        let lines =
+            |ended: &Ended| format!("{ended:#?}").lines().map(String::from).collect::<Vec<_>>();
+        let (there, here) = (lines(real.0), lines(modelled.0));
+        let only = |some: &[String], other: &[String]| {
+            some.iter().filter(|line| !other.contains(line)).cloned().collect::<Vec<_>>().join("\n")
+        };
+        text += &format!("  real:\n{}\n", only(&there, &here));
+        text += &format!("  modelled:\n{}\n", only(&here, &there));
     }
     let names: BTreeSet<&String> = real.1.keys().chain(modelled.1.keys()).collect();
     for name in names {
