@@ -211,6 +211,16 @@ impl Fs {
         Ok(self.below(&real).iter().filter(|it| is_in(it)).map(|it| it.name().to_vec()).collect())
     }
 
+    /// `chdir`: the real path of a directory that may be searched.
+    pub fn enter(&self, path: &RelPath) -> Result<RelPath, Errno> {
+        let real = self.resolve(path, true)?;
+        if !self.is_directory(&real) {
+            return Err(Errno::NotDirectory);
+        }
+        self.permit(&real, Right::Search)?;
+        Ok(real)
+    }
+
     /// Content and size of a regular file, read now; the last component is not followed.
     pub fn read(&self, path: &RelPath) -> Result<(u64, u64), Errno> {
         let real = self.resolve(path, false)?;

@@ -53,6 +53,8 @@ pub struct Generator {
     /// Something could not be read, here or by the sender: nothing is deleted any more.
     pub has_failed: bool,
     has_warned: bool,
+    /// A dry run found no target directory: nothing is there.
+    pub has_no_target: bool,
     /// Where else files are looked for.
     pub basis: Option<RelPath>,
     /// The directory of the entry before.
@@ -146,7 +148,7 @@ impl Bench<'_> {
         let plain = name.strip_prefix(b".").unwrap_or(name);
         let parent = path.parent().expect("a file lies in a directory");
         let named =
-            |number: u64| parent.join(&[b".", plain, format!(".{number:06}").as_bytes()].concat());
+            |number: u64| parent.join(&[b".", plain, format!(".t{number:05}").as_bytes()].concat());
         let is_unused = |path: &RelPath| self.mirror.lookup(&self.at(path)).is_none();
         (1..).map(named).find(is_unused).expect("no directory holds all numbers")
     }
@@ -204,7 +206,8 @@ impl Generator {
             }
             self.skips_below = None;
         }
-        let is_below_missing = self.missing_below.is_some_and(|missing| depth(path) > missing);
+        let is_below_missing =
+            self.has_no_target || self.missing_below.is_some_and(|missing| depth(path) > missing);
         if is_below_missing {
             self.last_parent = None;
         } else {
@@ -570,6 +573,9 @@ impl Generator {
 
     /// Deletes what is in a directory of the mirror and not in the list.
     pub fn delete_in(&mut self, directory: &RelPath, list: &FileList, bench: &mut Bench) {
+        if self.has_no_target {
+            return;
+        }
         if self.has_failed {
             if !self.has_warned {
                 bench.record.info("IO error encountered -- skipping file deletion");
@@ -604,7 +610,19 @@ impl Generator {
         let mut has_protected = false;
         for name in names {
             let path = directory.join(&name);
-            let Ok(inode) = bench.mirror.lstat(&bench.at(&path)).cloned() else { continue };
+            let inode = match bench.mirror.lstat(&bench.at(&path)).cloned() {
+                Ok(inode) => inode,
+                Err(_) if [false, true].iter().any(|it| bench.options.protects(&path, *it)) => {
+                    continue;
+                }
+                Err(errno) => {
+                    self.has_failed = true;
+                    let name = Who::Generator.quoted(&bench.options.top, &path);
+                    let call = format!("rsync: [generator] readlink_stat({name}) failed");
+                    bench.record.fail(&format!("{call}: {}", errno.text()));
+                    continue;
+                }
+            };
             if bench.options.protects(&path, inode.is_directory()) {
                 has_protected = true;
             } else {

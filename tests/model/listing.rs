@@ -369,7 +369,9 @@ impl Lister {
         source: &Fs,
         record: &mut Record,
     ) -> Vec<RelPath> {
-        let names = match source.read_directory(&within(&options.top, path)) {
+        // The sender opens the directory, and looks at its entries through that: it needs both rights for any.
+        let at = within(&options.top, path);
+        let names = match source.enter(&at).and_then(|at| source.read_directory(&at)) {
             Ok(names) => names,
             Err(Errno::NoEntry) => {
                 let name = Who::Sender.quoted(&options.top, path);

@@ -219,10 +219,9 @@ impl Run {
 
     fn enter_source(&mut self, source: &Fs) -> Progress {
         let top = &self.options.top;
-        match source.stat(top) {
-            Ok(inode) if inode.is_directory() => Progress::Working,
-            found => {
-                let errno = found.err().unwrap_or(Errno::NotDirectory);
+        match source.enter(top) {
+            Ok(_) => Progress::Working,
+            Err(errno) => {
                 let call = format!("rsync: [sender] change_dir \"{SOURCE}/./{top}/\" failed");
                 self.fatal(3, &format!("{call}: {}", errno.text()))
             }
@@ -232,13 +231,13 @@ impl Run {
     fn enter_target(&mut self, mirror: &mut Fs) -> Progress {
         self.is_in_target = true;
         let top = self.options.top.clone();
-        let found = mirror.stat(&top).map(|inode| inode.is_directory());
+        let found = mirror.enter(&top);
         let files: usize = self.lists.iter().map(FileList::len).sum();
         if files == 0 {
             return Progress::Done;
         }
         match found {
-            Ok(true) => {
+            Ok(_) => {
                 self.find_basis(mirror);
                 Progress::Working
             }
@@ -247,8 +246,12 @@ impl Run {
                 self.generator.has_made(RelPath::root());
                 Progress::Working
             }
-            found => {
-                let errno = found.err().unwrap_or(Errno::NotDirectory);
+            // It only says that it would make the directory.
+            Err(Errno::NoEntry) if self.options.dry_run && files > 1 => {
+                self.generator.has_no_target = true;
+                Progress::Working
+            }
+            Err(errno) => {
                 let name = Who::Receiver.quoted(&top, &RelPath::root());
                 let is_missing = errno == Errno::NoEntry;
                 let (code, line) = match files {
@@ -276,12 +279,8 @@ impl Run {
             AltDest::Link => "--link-dest",
             AltDest::Copy => "--copy-dest",
         };
-        let slash = if top.is_root() { "" } else { "/" };
-        let up = vec![".."; depth].join("/");
-        let path = format!(
-            "{MIRROR}/{}{slash}{up}/{from}",
-            if slash.is_empty() { String::new() } else { top.to_string() }
-        );
+        let top = if top.is_root() { String::new() } else { format!("{top}/") };
+        let path = format!("{MIRROR}/{top}{}{from}", "../".repeat(depth));
         match directory.as_ref().map(|it| mirror.stat(it)) {
             Some(Ok(inode)) if inode.is_directory() => (),
             Some(Ok(_)) => self.record.warn(&format!("{option} arg is not a dir: {path}")),

@@ -387,9 +387,9 @@ fn plain(line: &str, end: &StepEnd) -> String {
             line.replace(&format!("\"{prefix}/"), "\"/").replace(&format!("\"{prefix}\""), "\"/\"");
         line = line.replace(&format!(": {prefix}/"), ": /");
     }
-    let words = line.split('"').map(|word| {
+    let words = line.split('"').enumerate().map(|(index, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        let is_made = is_temporary(name.as_bytes()) && name != ".a.000001";
+        let is_made = index % 2 == 1 && is_temporary(name.as_bytes()) && !name.ends_with(".000001");
         if is_made { format!("{}XXXXXX", &word[..word.len() - 6]) } else { word.to_string() }
     });
     words.collect::<Vec<_>>().join("\"")
