@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use mirrorball_core::data::path::RelPath;
 
 use super::fs::{Body, Errno, Fs, Inode, ROOT_USER};
-use super::listing::{Entry, FileList, Kind, sort_key, within};
+use super::listing::{Entry, FileList, Kind, NO_CHECKSUM, sort_key, within};
 use super::options::{AltDest, Missing, RunOptions};
 use super::record::{Item, Record, Who};
 
@@ -76,6 +76,18 @@ impl Bench<'_> {
 
     pub fn failed(&mut self, who: Who, call: &str, path: &RelPath, errno: Errno) {
         self.record.fail(&who.failed(call, &self.options.top, path, errno));
+    }
+
+    /// What is there. With checksums, two files that neither end can read are equal.
+    fn look(&self, at: &RelPath) -> Result<Inode, Errno> {
+        let mut inode = self.mirror.lstat(at)?.clone();
+        if let Body::File { content, .. } = &mut inode.body
+            && self.options.checksum
+            && self.mirror.read(at).is_err()
+        {
+            *content = NO_CHECKSUM;
+        }
+        Ok(inode)
     }
 
     fn is_root(&self) -> bool {
@@ -215,9 +227,9 @@ impl Generator {
             self.expect_parent(entry, list, bench)?;
         }
         let at = bench.at(path);
-        let found = match bench.mirror.lstat(&at) {
-            _ if is_below_missing => Err(Errno::NoEntry),
-            found => found.cloned(),
+        let found = match is_below_missing {
+            true => Err(Errno::NoEntry),
+            false => bench.look(&at),
         };
         if options.missing == Missing::Deleted && entry.kind == Kind::Missing {
             if let Ok(there) = &found
@@ -506,7 +518,7 @@ impl Generator {
 
     /// What the other directory has of this name and type, and how equal it is: 2 in content, 3 in all.
     fn basis(&self, entry: &Entry, bench: &Bench) -> Option<(Inode, u8)> {
-        let inode = bench.mirror.lstat(&within(self.basis.as_ref()?, &entry.path)).ok()?;
+        let inode = bench.look(&within(self.basis.as_ref()?, &entry.path)).ok()?;
         let is_same_kind = matches!(
             (&entry.kind, &inode.body),
             (Kind::Directory, Body::Directory)
@@ -517,12 +529,12 @@ impl Generator {
         if !is_same_kind {
             return None;
         }
-        let level = match is_same(entry, inode, bench.options) {
+        let level = match is_same(entry, &inode, bench.options) {
             false => 1,
-            true if has_same_attributes(entry, inode, bench.is_root()) => 3,
+            true if has_same_attributes(entry, &inode, bench.is_root()) => 3,
             true => 2,
         };
-        Some((inode.clone(), level))
+        Some((inode, level))
     }
 
     fn link_to_basis(&self, path: &RelPath, bench: &mut Bench) -> bool {

@@ -8,6 +8,9 @@ use super::fs::{Body, Errno, Fs, Inode};
 use super::options::{Listed, Missing, RunOptions};
 use super::record::{Record, Who};
 
+/// The content of a file that could not be read.
+pub const NO_CHECKSUM: u64 = u64::MAX;
+
 /// What an entry was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -48,6 +51,13 @@ impl Entry {
         let has_contents = has_contents && kind == Kind::Directory;
         let Inode { mode, owner, mtime, .. } = *inode;
         Self { path, kind, mode, owner, mtime, has_contents }
+    }
+
+    /// What can't be read has no checksum, and is equal to what can't be read either.
+    fn forget_content(&mut self) {
+        if let Kind::File { content, .. } = &mut self.kind {
+            *content = NO_CHECKSUM;
+        }
     }
 
     fn missing(path: RelPath) -> Self {
@@ -354,7 +364,11 @@ impl Lister {
             Ok(inode) if options.hides(path, inode.is_directory()) => (),
             Ok(inode) => {
                 let has_contents = options.recursive && !path.is_root();
-                self.list.add(Entry::new(path.clone(), inode, has_contents));
+                let mut entry = Entry::new(path.clone(), inode, has_contents);
+                if options.checksum && source.read(&full).is_err() {
+                    entry.forget_content();
+                }
+                self.list.add(entry);
             }
             Err(_) if options.hides(path, false) || options.hides(path, true) => (),
             Err(errno) => self.not_found(path, errno, options, record),
@@ -369,9 +383,10 @@ impl Lister {
         source: &Fs,
         record: &mut Record,
     ) -> Vec<RelPath> {
-        // The sender opens the directory, and looks at its entries through that: it needs both rights for any.
         let at = within(&options.top, path);
-        let names = match source.enter(&at).and_then(|at| source.read_directory(&at)) {
+        // Without a list the directory can't be opened either, where nothing in it may be looked at.
+        let at = if options.list.is_none() { source.enter(&at) } else { Ok(at) };
+        let names = match at.and_then(|at| source.read_directory(&at)) {
             Ok(names) => names,
             Err(Errno::NoEntry) => {
                 let name = Who::Sender.quoted(&options.top, path);

@@ -12,6 +12,9 @@
 )]
 
 mod change_log;
+#[path = "../model/mod.rs"]
+mod model;
+mod model_runs;
 mod simulation;
 mod tidy;
 mod watch_table;
