@@ -95,7 +95,8 @@ impl Output {
                 self.messages_cut = true;
             }
         } else if is_listed(line) {
-            self.entries_found += u64::from(!line.ends_with(b" ."));
+            // The directory itself is no entry; a link to it is.
+            self.entries_found += u64::from(!(line.starts_with(b"d") && line.ends_with(b" .")));
         } else if let Some(percent) = progress(line) {
             self.progress = Some(percent);
         }
@@ -144,7 +145,7 @@ mod tests {
         let text =
             b"(Client) Protocol versions: remote=32, negotiated=31\n.d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
             0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\ncannot delete non-empty \
-            directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\n\nsent 5123 bytes  received 35 bytes  \
+            directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\nlrwxrwxrwx  1 2026/11/21 07:46:55 l -> .\n\nsent 5123 bytes  received 35 bytes  \
             10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
         let mut output = Output::default();
         text.chunks(7).for_each(|piece| output.take(piece));
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(output.taken_over, 1);
         let Differences { total, created, deleted, .. } = output.differences;
         assert_eq!((total, created, deleted), (4, 2, 1));
-        assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
+        assert_eq!((output.bytes_sent, output.entries_found), (5123, 2));
         assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));
     }
 }
