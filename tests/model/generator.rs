@@ -113,20 +113,22 @@ impl Bench<'_> {
             Ok(inode) => inode.clone(),
             Err(errno) => return self.failed(who, "stat %s failed", path, errno),
         };
-        if self.is_root() && there.owner != entry.owner {
-            if let Err(errno) = self.mirror.set_owner(&at, entry.owner) {
-                return self.failed(who, "chown %s failed", path, errno);
-            }
+        if self.is_root()
+            && there.owner != entry.owner
+            && let Err(errno) = self.mirror.set_owner(&at, entry.owner)
+        {
+            return self.failed(who, "chown %s failed", path, errno);
         }
-        if there.mtime != entry.mtime {
-            if let Err(errno) = self.mirror.set_mtime(&at, entry.mtime) {
-                return self.failed(who, "failed to set times on %s", path, errno);
-            }
+        if there.mtime != entry.mtime
+            && let Err(errno) = self.mirror.set_mtime(&at, entry.mtime)
+        {
+            return self.failed(who, "failed to set times on %s", path, errno);
         }
-        if there.mode != entry.mode && !matches!(there.body, Body::Link { .. }) {
-            if let Err(errno) = self.mirror.set_mode(&at, entry.mode) {
-                self.failed(who, "failed to set permissions on %s", path, errno);
-            }
+        if there.mode != entry.mode
+            && !matches!(there.body, Body::Link { .. })
+            && let Err(errno) = self.mirror.set_mode(&at, entry.mode)
+        {
+            self.failed(who, "failed to set permissions on %s", path, errno);
         }
     }
 
@@ -193,9 +195,11 @@ impl Generator {
         self.created.insert(directory);
     }
 
-    /// Whether nothing in this directory is worked on, because it is not there.
-    pub fn is_missing(&self, directory: &RelPath) -> bool {
-        self.missing.contains(directory)
+    /// Whether what is too much in a directory is deleted: not where it could not be made. A list as a whole asks for
+    /// it where the directory was compared, and not where it was passed over.
+    pub fn may_delete_in(&self, directory: &RelPath, options: &RunOptions) -> bool {
+        let is_compared = self.last_directory.as_ref() == Some(directory);
+        !self.missing.contains(directory) && (options.is_incremental() || is_compared)
     }
 
     /// Looks at one entry; returns what the sender is to be asked for.
@@ -745,7 +749,7 @@ impl Generator {
     /// Dates a directory once more, after all that was done in it.
     pub fn touch_up(&self, entry: &Entry, bench: &mut Bench) {
         let Entry { path, .. } = entry;
-        if bench.options.dry_run || self.is_missing(path) {
+        if bench.options.dry_run || self.missing.contains(path) {
             return;
         }
         let at = bench.at(path);

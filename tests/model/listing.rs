@@ -420,8 +420,12 @@ impl Lister {
 /// What is at a path; a link to a directory is that directory if links are followed, any other link is itself.
 fn look<'a>(source: &'a Fs, path: &RelPath, follows: bool) -> Result<&'a Inode, Errno> {
     let found = source.lstat(path)?;
-    let target = source.stat(path).ok().filter(|it| follows && it.is_directory());
-    Ok(target.unwrap_or(found))
+    match source.stat(path) {
+        _ if !follows => Ok(found),
+        Ok(target) if target.is_directory() => Ok(target),
+        Ok(_) | Err(Errno::NoEntry) => Ok(found),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Where a name of the transfer is in the tree.

@@ -363,7 +363,7 @@ impl Run {
                 generator.consider(parent, Role::Entry, list, &mut bench)
             }
             Task::DeleteIn(path) => {
-                if !generator.is_missing(path) {
+                if generator.may_delete_in(path, bench.options) {
                     generator.delete_in(path, list, &mut bench);
                 }
                 None

@@ -500,7 +500,9 @@ impl Bench {
             let mut mirror = case.mirror.clone();
             let end = Run::new(options).complete(&case.source, &mut mirror);
             let (modelled, tree) = (Ended::new(&case.step, &end), seen_modelled(&mirror));
-            if modelled == real && tree == real_tree {
+            // How far a run came that ended itself in the middle is a matter of time.
+            let is_broken = real.exit == "Code(2)" && modelled.exit == real.exit;
+            if is_broken || (modelled == real && tree == real_tree) {
                 return None;
             }
             if why.is_empty() {
@@ -516,14 +518,14 @@ impl Bench {
         };
         let first = number("SEED").unwrap_or(1);
         let count = number("CASES").unwrap_or(if number("SEED").is_some() { 1 } else { default });
-        let mut failed = Vec::new();
-        for seed in first..first + count {
-            if let Some(why) = self.compare(seed) {
-                println!("SEED={seed}: {why}");
-                failed.push(seed);
-            }
-        }
-        assert!(failed.is_empty(), "{} of {count} cases differ: SEED={failed:?}", failed.len());
+        let differs = |seed| self.compare(seed).map(|why| format!("SEED={seed}: {why}"));
+        let failed: Vec<String> = (first..first + count).filter_map(differs).collect();
+        assert!(
+            failed.is_empty(),
+            "{}\n{} of {count} cases differ",
+            failed.join("\n"),
+            failed.len()
+        );
     }
 }
 
