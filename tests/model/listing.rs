@@ -54,10 +54,14 @@ impl Entry {
     }
 
     /// What can't be read has no checksum, and is equal to what can't be read either.
-    fn forget_content(&mut self) {
-        if let Kind::File { content, .. } = &mut self.kind {
+    fn as_read(mut self, options: &RunOptions, source: &Fs) -> Self {
+        if let Kind::File { content, .. } = &mut self.kind
+            && options.checksum
+            && source.read(&within(&options.top, &self.path)).is_err()
+        {
             *content = NO_CHECKSUM;
         }
+        self
     }
 
     fn missing(path: RelPath) -> Self {
@@ -259,7 +263,7 @@ impl Lister {
                 self.scans.push(path.clone());
             }
         }
-        self.list.add(entry);
+        self.list.add(entry.as_read(options, source));
     }
 
     /// A name below a directory that is listed one by one.
@@ -364,11 +368,8 @@ impl Lister {
             Ok(inode) if options.hides(path, inode.is_directory()) => (),
             Ok(inode) => {
                 let has_contents = options.recursive && !path.is_root();
-                let mut entry = Entry::new(path.clone(), inode, has_contents);
-                if options.checksum && source.read(&full).is_err() {
-                    entry.forget_content();
-                }
-                self.list.add(entry);
+                let entry = Entry::new(path.clone(), inode, has_contents);
+                self.list.add(entry.as_read(options, source));
             }
             Err(_) if options.hides(path, false) || options.hides(path, true) => (),
             Err(errno) => self.not_found(path, errno, options, record),
