@@ -59,6 +59,13 @@ impl Output {
     }
 
     fn take_line(&mut self, line: &[u8]) {
+        let line = match progress_end(line) {
+            Some(end) if end < line.len() => {
+                self.progress = progress(&line[..end]).or(self.progress);
+                &line[end..]
+            }
+            _ => line,
+        };
         if is_itemized(line) {
             self.differences.total += 1;
             self.differences.deleted += u64::from(line.starts_with(b"*deleting"));
@@ -136,9 +143,28 @@ fn progress(line: &[u8]) -> Option<f32> {
     percent.map(|percent| checked.unwrap_or(0.0).max(percent).clamp(0.0, 1.0))
 }
 
+/// Where progress ends in a line that begins with it. rsync ends that line only with the next progress, so that after
+/// a file that could not be sent other output follows in it.
+fn progress_end(line: &[u8]) -> Option<usize> {
+    let at = line.find(b"-chk=").filter(|_| line.starts_with(b" "))?;
+    Some(at + line[at..].find_byte(b')')? + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_progress_in_the_same_line_is_read_too() {
+        let mut output = Output::default();
+        output.take(
+            b"\r  3  25%    0.00kB/s    0:00:00 (xfr#1, to-chk=2/5)cd+++++++++ c/\n\r  3  25%    0.00kB/s    \
+              0:00:00 (xfr#1, ir-chk=1/5)IO error encountered -- skipping file deletion\n",
+        );
+        assert_eq!(output.created_directories, ["c".into()]);
+        assert_eq!(output.messages, b"IO error encountered -- skipping file deletion\n");
+        assert_eq!(output.progress, Some(0.8));
+    }
 
     #[test]
     fn created_directories_bytes_and_progress_are_read_from_pieces() {
