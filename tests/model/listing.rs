@@ -54,7 +54,7 @@ impl Entry {
     }
 
     /// What can't be read has no checksum, and is equal to what can't be read either.
-    fn as_read(mut self, options: &RunOptions, source: &Fs) -> Self {
+    fn with_checksum(mut self, options: &RunOptions, source: &Fs) -> Self {
         if let Kind::File { content, .. } = &mut self.kind
             && options.checksum
             && source.read(&within(&options.top, &self.path)).is_err()
@@ -263,7 +263,7 @@ impl Lister {
                 self.scans.push(path.clone());
             }
         }
-        self.list.add(entry.as_read(options, source));
+        self.list.add(entry.with_checksum(options, source));
     }
 
     /// A name below a directory that is listed one by one.
@@ -369,7 +369,7 @@ impl Lister {
             Ok(inode) => {
                 let has_contents = options.recursive && !path.is_root();
                 let entry = Entry::new(path.clone(), inode, has_contents);
-                self.list.add(entry.as_read(options, source));
+                self.list.add(entry.with_checksum(options, source));
             }
             Err(_) if options.hides(path, false) || options.hides(path, true) => (),
             Err(errno) => self.not_found(path, errno, options, record),
@@ -424,8 +424,9 @@ fn look<'a>(source: &'a Fs, path: &RelPath, follows: bool) -> Result<&'a Inode, 
     match source.stat(path) {
         _ if !follows => Ok(found),
         Ok(target) if target.is_directory() => Ok(target),
-        Ok(_) | Err(Errno::NoEntry) => Ok(found),
-        Err(errno) => Err(errno),
+        // Links in a circle can't be sent; any other link can.
+        Err(Errno::Loop) => Err(Errno::Loop),
+        Ok(_) | Err(_) => Ok(found),
     }
 }
 
