@@ -88,6 +88,13 @@ impl Output {
     }
 
     fn take_line(&mut self, line: &[u8]) {
+        let line = match progress_end(line) {
+            Some(end) if end < line.len() => {
+                self.progress = progress(&line[..end]).or(self.progress);
+                &line[end..]
+            }
+            _ => line,
+        };
         if let Some(itemized) = Itemized::parse(line) {
             self.take_itemized(&itemized);
         } else if let Some(rest) = line.strip_prefix(b"sent ") {
@@ -104,7 +111,8 @@ impl Output {
                 self.messages_cut = true;
             }
         } else if is_listed(line) {
-            let is_entry = !line.ends_with(b" .");
+            // The directory itself is no entry; a link to it is.
+            let is_entry = !(line.starts_with(b"d") && line.ends_with(b" ."));
             self.entries_found = self.entries_found.saturating_add(is_entry.into());
         } else if let Some(percent) = progress(line) {
             self.progress = Some(percent);
@@ -214,6 +222,13 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.to_str().ok()?.parse().ok()
 }
 
+/// Where progress ends in a line that begins with it. rsync ends that line only with the next progress, so that after
+/// a file that could not be sent other output follows in it.
+fn progress_end(line: &[u8]) -> Option<usize> {
+    let at = line.find(b"-chk=").filter(|_| line.starts_with(b" "))?;
+    Some(at + line[at..].find_byte(b')')? + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -222,11 +237,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_follows_progress_in_the_same_line_is_read_too() {
+        let mut output = Output::default();
+        output.take(
+            b"\r  3  25%    0.00kB/s    0:00:00 (xfr#1, to-chk=2/5)cd+++++++++ c/\n\r  3  25%    0.00kB/s    \
+              0:00:00 (xfr#1, ir-chk=1/5)IO error encountered -- skipping file deletion\n",
+        );
+        assert_eq!(output.created_directories, ["c".into()]);
+        assert_eq!(output.messages, b"IO error encountered -- skipping file deletion\n");
+        assert_eq!(output.progress, Some(0.8));
+    }
+
+    #[test]
     fn created_directories_bytes_and_progress_are_read_from_pieces() {
         let text =
             b"(Client) Protocol versions: remote=32, negotiated=31\n.d..t...... ./\ncd+++++++++ a\\#012b/\n<f+++++++++ a/x\n\r  1,234  42%  1.20MB/s \
             0:00:01 (xfr#5, to-chk=50/100)\r\n*deleting   gone\ncannot delete non-empty \
-            directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\n\nsent 5123 bytes  received 35 bytes  \
+            directory: d\ndrwxr-xr-x  4,096 2026/11/21 07:46:55 .\n-rw-r--r--  1 2026/11/21 07:46:55 f\nlrwxrwxrwx  1 2026/11/21 07:46:55 l -> .\n\nsent 5123 bytes  received 35 bytes  \
             10316.00 bytes/sec\ntotal size is 4  speedup is 0.00\n";
         let mut output = Output::default();
         text.chunks(7).for_each(|piece| output.take(piece));
@@ -235,7 +262,7 @@ mod tests {
         assert_eq!(output.taken_over, 1);
         let Differences { total, created, deleted, .. } = output.differences;
         assert_eq!((total, created, deleted), (4, 2, 1));
-        assert_eq!((output.bytes_sent, output.entries_found), (5123, 1));
+        assert_eq!((output.bytes_sent, output.entries_found), (5123, 2));
         assert_eq!((output.progress, output.protocol), (Some(0.5), Some(31)));
     }
 

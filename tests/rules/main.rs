@@ -16,6 +16,9 @@ mod explore;
 // A line of a story holds several steps.
 #[rustfmt::skip]
 mod ledger;
+#[path = "../model/mod.rs"]
+mod model;
+mod model_runs;
 mod simulation;
 mod tidy;
 mod watch_table;

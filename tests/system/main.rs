@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+#[path = "../model/mod.rs"]
+mod model;
 mod support;
 
 mod actix_contract;
@@ -32,6 +34,7 @@ mod refusals;
 mod renames;
 mod rescans;
 mod restart;
+mod rsync_model;
 mod safety;
 mod shells;
 mod steer;
