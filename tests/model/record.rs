@@ -106,6 +106,8 @@ impl Record {
             created_directories,
             differences,
             entries_found: self.entries_found,
+            extras: Vec::new(),
+            extras_cut: false,
             taken_over,
             bytes_sent: 0,
             protocol: has_spoken.then_some(32),

@@ -354,7 +354,7 @@ impl Ended {
         let outcome = match &verdict.outcome {
             Outcome::Partly(failed) => {
                 let failed: BTreeSet<String> =
-                    failed.iter().map(|it| format!("{} {:?}", it.path, it.kinds)).collect();
+                    failed.iter().map(|it| format!("{} {:?}", it.path, it.need)).collect();
                 format!("Partly {failed:?}")
             }
             other => {
