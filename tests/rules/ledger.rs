@@ -256,7 +256,7 @@ fn hard_case_64_a_walk_that_is_cut_off_owes_no_contents_but_of_what_changed_sinc
         .wait(LIFE)
         .take_fresh()
         .expect_sent(FRESH, &[".", "new"])
-        .expect_need(FRESH, ".", Need::ATTRIBUTES)
+        .expect_need(FRESH, ".", Need::LEFTOVERS)
         .done_fresh()
         .expect_in_sync();
 }
@@ -299,7 +299,7 @@ fn hard_case_66_a_walk_that_wakes_up_may_undo_what_was_pushed_since_it_began() {
         .wait(LIFE)
         .take_fresh()
         .expect_sent(FRESH, &names)
-        .expect_need(FRESH, ".", Need::ATTRIBUTES)
+        .expect_need(FRESH, ".", Need::LEFTOVERS)
         .done_fresh()
         .expect_in_sync();
 }

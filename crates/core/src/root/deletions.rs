@@ -382,7 +382,8 @@ impl DeletionAccount {
     pub fn waiting_loss<'a>(&self, paths: impl Iterator<Item = &'a RelPath>) -> u64 {
         let units = paths.filter_map(|path| units_of(&self.units, path));
         let units: BTreeSet<Unit> = units.flatten().flatten().collect();
-        units.iter().filter(|it| self.waits(it)).map(|it| self.units[it].loss()).sum()
+        let waiting = units.iter().filter(|it| self.waits(it));
+        waiting.filter_map(|it| self.units.get(it)).map(Entries::loss).sum()
     }
 
     fn waits(&self, unit: &Unit) -> bool {
