@@ -1,5 +1,5 @@
 //! The rules of `core`, wired together as the actors do it, in virtual time, with faults drawn from a
-//! seed: `SIMULATE=SEED cargo test --test rules simulation` repeats one run, `SCHEDULES=N` makes more of them.
+//! seed: `SIMULATE=SEED cargo test -p mirrorball-core --test rules simulation` repeats one run, `SCHEDULES=N` makes more of them.
 
 mod disk;
 mod mirror;

@@ -1,6 +1,6 @@
 //! The ledger: what each mirror of a root owes, and how that is settled. `docs/ledger.md` is its specification.
 //!
-//! Rule 1, discharge, is [`Ledger::ended`]. Rule 2, interference, is [`Ledger::gone`]. Nothing else removes an
+//! Rule 1, discharge, is [`Ledger::ended`]. Rule 2, interference, is `Ledger::gone`. Nothing else removes an
 //! obligation or makes one because of a run.
 
 mod assign;
