@@ -378,12 +378,12 @@ impl DeletionAccount {
         self.terms.max_delete.unwrap_or(MAX_DELETE_MIN.max(self.totals.marks / 2))
     }
 
-    /// What the units that hold these waiting names lost together.
-    pub fn waiting_loss<'a>(&self, paths: impl Iterator<Item = &'a RelPath>) -> u64 {
-        let units = paths.filter_map(|path| units_of(&self.units, path));
-        let units: BTreeSet<Unit> = units.flatten().flatten().collect();
-        let waiting = units.iter().filter(|it| self.waits(it));
-        waiting.filter_map(|it| self.units.get(it)).map(Entries::loss).sum()
+    /// The entries that go with this waiting name. `lost` is what events told of them: of a directory that was moved away
+    /// they tell nothing, so one directly in the root counts for what its unit lost.
+    pub fn entries_of(&self, path: &RelPath, lost: u64) -> u64 {
+        let unit = self.units.get(&Unit::Directory(path.clone()));
+        let whole = unit.filter(|it| lost <= 1 && it.now == 0).map_or(0, Entries::loss);
+        lost.max(whole).max(1)
     }
 
     fn waits(&self, unit: &Unit) -> bool {

@@ -6,7 +6,7 @@ use crate::data::ids::MirrorId;
 use crate::data::limits::{STUCK_LISTED_MAX, STUCK_SHOWN_MAX};
 use crate::data::path::RelPath;
 use crate::data::status::RootState;
-use crate::root::backlog::Cause;
+use crate::root::backlog::{Cause, Obligation};
 use crate::root::ledger::Standing;
 
 /// How a Root and its Mirrors stand.
@@ -78,10 +78,12 @@ impl Collator {
             && standing.is_settled;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
-        // A directory that went away was not counted when its name was found missing.
-        let awaiting = self.ledger.mirror(id)?.awaiting_approval().map(|(_, it)| it);
-        let lost = awaiting.filter(|it| !matches!(it.cause, Cause::Extra)).map(|it| &it.path);
-        standing.held_deletions = standing.held_deletions.max(self.account.waiting_loss(lost));
+        let awaiting = self.ledger.mirror(id)?.awaiting_approval();
+        let entries = |it: &Obligation| match it.cause {
+            Cause::Extra => it.lost.max(1),
+            _ => self.account.entries_of(&it.path, it.lost),
+        };
+        standing.held_deletions = awaiting.map(|(_, it)| entries(it)).sum();
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
         standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
         Some((id.clone(), standing, settled))
