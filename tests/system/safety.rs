@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, NOBODY, is_root};
+use crate::support::{Daemon, NOBODY, is_root, wait_for};
 
 #[test]
 fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
@@ -112,6 +113,51 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     fs::write(daemon.source().join("after"), "a").unwrap();
     daemon.flush("");
     assert_eq!(daemon.mirror_status("local")["walks"], walks);
+}
+
+/// So many files in a new directory.
+fn fill(directory: &Path, files: usize) {
+    fs::create_dir_all(directory).unwrap();
+    (0..files).for_each(|file| fs::write(directory.join(file.to_string()), "x").unwrap());
+}
+
+#[test]
+fn hard_case_38_a_directory_in_the_way_goes_only_within_the_budget() {
+    let server = Rsyncd::start();
+    let daemon = Daemon::new().root_options("max_delete: 5,").local("local");
+    let daemon = daemon.mirror("web", &server.ron(), "m/site", "");
+    let mirrors = [daemon.path("local"), server.path("site")];
+    fs::write(daemon.source().join("here"), "a file").unwrap();
+    fill(&daemon.source().join("lost"), 20);
+    fill(&daemon.source().join("stays"), 20);
+    mirrors.iter().for_each(|mirror| fill(&mirror.join("here"), 20));
+    let daemon = daemon.start();
+    let is_held = |mirror: &Value| mirror["held_deletions"].as_u64() > Some(5);
+    let is_kept = |name: &str| {
+        mirrors.iter().all(|it| fs::read_dir(it.join(name)).is_ok_and(|it| it.count() == 20))
+    };
+    for host in ["local", "web"] {
+        daemon.wait_for_mirror(host, "what a walk found there is held", is_held);
+    }
+    assert!(is_kept("here") && is_kept("lost"));
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    daemon.flush("");
+    // Everything in it is lost, and its name is a file's now.
+    fs::remove_dir_all(daemon.source().join("lost")).unwrap();
+    fs::write(daemon.source().join("lost"), "a file").unwrap();
+    fs::write(daemon.source().join("new"), "goes on").unwrap();
+    for (host, mirror) in ["local", "web"].iter().zip(&mirrors) {
+        daemon.wait_for_mirror(host, "what the source lost is held", is_held);
+        wait_for("creations to go on", || mirror.join("new").exists().then_some(()));
+    }
+    assert!(is_kept("lost"));
+    assert!(daemon.verb(&["approve", "site"]).status.success());
+    for host in ["local", "web"] {
+        daemon.wait_for_mirror(host, "in sync", |mirror| mirror["state"] == "in-sync");
+    }
+    for mirror in &mirrors {
+        assert_same(&daemon.source(), mirror, "approved");
+    }
 }
 
 #[test]

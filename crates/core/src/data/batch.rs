@@ -37,8 +37,8 @@ pub struct Batch {
     pub missing_directories: bool,
     /// How many entries go with each of these and of `extras`, as far as is known; where nothing is known, one.
     pub lost: BTreeMap<RelPath, u64>,
-    /// How many may go from directories that are in the way of an existing path.
-    pub lost_in_the_way: u64,
+    /// How many entries may go with a directory that is in the way of one of these existing paths.
+    pub in_the_way: BTreeMap<RelPath, u64>,
     /// Topmost names on the mirror that a comparison found and that do not exist here either, sorted.
     pub extras: Vec<RelPath>,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
@@ -123,6 +123,11 @@ impl Batch {
     pub fn lost_in_all(&self) -> u64 {
         let own = |path: &RelPath| self.lost.get(path).copied().unwrap_or(1);
         self.missing.iter().chain(&self.extras).map(own).fold(0, u64::saturating_add)
+    }
+
+    /// How many entries may go with a directory that is in the way of this path.
+    pub fn lost_in_the_way(&self, path: &RelPath) -> u64 {
+        self.in_the_way.get(path).copied().unwrap_or_default()
     }
 
     /// Whether all of the root is compared.

@@ -103,7 +103,7 @@ impl RunningPush {
                 kind @ (StepKind::Missing | StepKind::MissingByFilter) if listed <= most => {
                     (Deletions::AtMost(most), kind)
                 }
-                StepKind::Replace if count <= self.push.batch.lost_in_the_way => {
+                StepKind::Replace if count <= self.may_replace(&step.paths) => {
                     (Deletions::AtMost(count), StepKind::Replace)
                 }
                 StepKind::Replace => {
@@ -132,6 +132,10 @@ impl RunningPush {
         // What is named is what all deletions have left.
         next.sort_by_key(|step| step.kind == StepKind::Extras);
         next.into_iter().rev().for_each(|step| self.steps.push_front(step));
+    }
+
+    fn may_replace(&self, paths: &[RelPath]) -> u64 {
+        paths.iter().map(|path| self.push.batch.lost_in_the_way(path)).sum()
     }
 
     /// Takes the end of a step. Returns the assignment's end if that settles it.

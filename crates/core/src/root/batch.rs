@@ -244,15 +244,29 @@ impl<'a> Maker<'a> {
         wanted.map(with_old).collect()
     }
 
+    /// The name that is not a directory here, and may be one on the mirror: this, or one above it.
+    fn blocker(&self, path: &RelPath) -> Option<RelPath> {
+        let at = self.looked.entries.binary_search_by(|(it, _)| it.cmp(path)).ok()?;
+        match &self.looked.found[at] {
+            Presence::Below { blocker } => Some(blocker.clone()),
+            Presence::Present { is_directory: false } => Some(path.clone()),
+            Presence::Present { is_directory: true } | Presence::Missing { .. } => None,
+        }
+    }
+
     fn finish(self, to: Epoch, renames: Vec<Rename>) -> Made {
         let renames = self.wanted_renames(renames);
         let mut lost: BTreeMap<RelPath, u64> = BTreeMap::new();
-        let mut lost_in_the_way: u64 = 0;
+        let mut in_the_way: BTreeMap<RelPath, u64> = BTreeMap::new();
         for (path, count) in self.looked.lost {
             let mut names = std::iter::once(path.clone()).chain(path.ancestors());
             match names.find(|name| self.missing.contains(name)) {
                 Some(top) => *lost.entry(top).or_default() += count,
-                None => lost_in_the_way += count,
+                None => {
+                    if let Some(blocker) = self.blocker(path) {
+                        *in_the_way.entry(blocker).or_default() += count;
+                    }
+                }
             }
         }
         let listed = |map: BTreeMap<RelPath, bool>| {
@@ -269,7 +283,7 @@ impl<'a> Maker<'a> {
             missing,
             missing_directories: self.missing_directories,
             lost,
-            lost_in_the_way,
+            in_the_way,
             extras,
             held: self.looked.unmounted.to_vec(),
             ..Batch::default()

@@ -263,7 +263,9 @@ impl Collator {
         made: &Made,
     ) -> Option<Arc<Batch>> {
         let mut left_out: Vec<LeftOut> = made.left_out.clone();
-        let batch = self.without_waiting_deletions(now, id, made.batch.clone(), &mut left_out);
+        let found = self.ledger.mirror(id).map(|it| it.found_by(assignment)).unwrap_or_default();
+        let batch = made.batch.clone();
+        let batch = self.without_waiting_deletions(now, id, batch, &found, &mut left_out);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if batch.is_empty() {
             // Nothing is run, so nothing is learned of the mirror.

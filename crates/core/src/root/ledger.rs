@@ -336,10 +336,8 @@ impl Ledger {
             owed.push(mirror.owed(now, path, need, Cause::Interference, mark));
         }
         for Extra { path, entries } in &end.extras {
-            // What a push finds in a directory that changed was lost with that change.
-            let cause = if assigned.compares.is_some() { Cause::Extra } else { Cause::Deletion };
             let need = Need::GONE | Need::WITHIN;
-            let mut extra = mirror.owed(now, path.clone(), need, cause, mark);
+            let mut extra = mirror.owed(now, path.clone(), need, Cause::Extra, mark);
             extra.lost = *entries;
             // A live writer's temporary file is not for us to delete.
             let is_written = |it: RelPath| mirror.writers.touch(&it, assigned.id);

@@ -1,6 +1,7 @@
 //! Deletions: each is judged when the work that makes it is handed out, and what waits is judged again whenever the
 //! account says something else.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Collator, Effect};
@@ -63,76 +64,96 @@ impl Collator {
         log.last_change(path).map_or_else(|| log.head(), |(epoch, _)| epoch)
     }
 
-    /// Takes the deletions that await approval out of a batch.
+    /// Takes the deletions that await approval out of a batch. `extras` are the names that were found on the mirror alone,
+    /// or in the way there.
     pub(super) fn without_waiting_deletions(
         &mut self,
         now: Moment,
         id: &MirrorId,
         batch: Arc<Batch>,
+        extras: &BTreeSet<RelPath>,
         left_out: &mut Vec<LeftOut>,
     ) -> Arc<Batch> {
-        let mut waiting: Vec<(RelPath, LeftOutWhy)> = Vec::new();
+        let mut waiting: BTreeMap<RelPath, LeftOut> = BTreeMap::new();
         for path in &batch.missing {
             let epoch = self.lost_in(path);
             if self.account.may_delete(path, epoch) == Permission::Waits {
-                self.account.hold(path, epoch, batch.lost.get(path).copied().unwrap_or(1));
-                waiting.push((path.clone(), LeftOutWhy::AwaitsApproval));
+                let lost = batch.lost.get(path).copied().unwrap_or(1);
+                self.account.hold(path, epoch, lost);
+                let need = Need::GONE | Need::WITHIN;
+                let why = LeftOutWhy::AwaitsApproval;
+                waiting.insert(path.clone(), LeftOut { path: path.clone(), need, lost, why });
             }
         }
-        waiting.extend(self.waiting_extras(now, id, &batch));
-        if waiting.is_empty() {
+        let found: Vec<LeftOut> = Self::found_on_mirror(&batch, extras).collect();
+        waiting.extend(self.waiting_extras(now, id, found).map(|it| (it.path.clone(), it)));
+        // What the source lost where something else is now goes as its other losses do.
+        let may_go = |path: &RelPath| {
+            extras.contains(path)
+                || self.account.may_delete(path, self.lost_in(path)) != Permission::Waits
+        };
+        let in_the_way: BTreeMap<RelPath, u64> =
+            batch.in_the_way.iter().filter(|(path, _)| may_go(path)).map(owned).collect();
+        if waiting.is_empty() && in_the_way.len() == batch.in_the_way.len() {
             return batch;
         }
-        let mut batch = Arc::unwrap_or_clone(batch);
-        let is_waiting = |path: &RelPath| waiting.iter().any(|(it, _)| it == path);
-        batch.missing.retain(|path| !is_waiting(path));
-        batch.extras.retain(|path| !is_waiting(path));
+        let mut batch = Batch { in_the_way, ..Arc::unwrap_or_clone(batch) };
+        batch.missing.retain(|path| !waiting.contains_key(path));
+        batch.extras.retain(|path| !waiting.contains_key(path));
+        batch.present.retain(|it| !waiting.contains_key(&it.path));
+        batch.subtrees.retain(|it| !waiting.contains_key(&it.path));
+        batch.in_the_way.retain(|path, _| !waiting.contains_key(path));
+        batch.lost.retain(|path, _| !waiting.contains_key(path));
         for rename in &mut batch.renames {
-            let is_kept = waiting.iter().any(|(path, _)| path.is_related(&rename.from));
-            if rename.is_gone && is_kept {
+            let is_kept = || waiting.keys().any(|path| path.is_related(&rename.from));
+            if rename.is_gone && is_kept() {
                 *rename = Arc::new(Rename { is_gone: false, ..(**rename).clone() });
             }
         }
-        left_out.extend(waiting.into_iter().map(|(path, why)| LeftOut {
-            need: Need::GONE | Need::WITHIN,
-            lost: batch.lost.remove(&path).unwrap_or(1),
-            path,
-            why,
-        }));
+        left_out.extend(waiting.into_values());
         Arc::new(batch)
     }
 
-    /// Extras go if all of them fit into the mirror's account, or each that a person approved.
+    /// What this batch deletes that was found on the mirror, by itself or in the way of something.
+    fn found_on_mirror(batch: &Batch, extras: &BTreeSet<RelPath>) -> impl Iterator<Item = LeftOut> {
+        let lost = |path: &RelPath| batch.lost.get(path).copied().unwrap_or(1);
+        let why = LeftOutWhy::ExtraAwaitsApproval;
+        let alone =
+            batch.extras.iter().map(move |path| (path, Need::GONE | Need::WITHIN, lost(path)));
+        let is_found = |it: &(&RelPath, &u64)| extras.contains(it.0);
+        let in_the_way = batch.in_the_way.iter().filter(is_found);
+        let in_the_way = in_the_way.map(|(path, lost)| (path, Need::TREE | Need::ANEW, *lost));
+        alone.chain(in_the_way).map(move |(path, need, lost)| LeftOut {
+            path: path.clone(),
+            need,
+            lost,
+            why: why.clone(),
+        })
+    }
+
+    /// Of what was found on a mirror this waits: all of it goes if it fits into the mirror's account, and else what a
+    /// person approved. Where the source lost too much, nothing goes without a person either.
     fn waiting_extras(
         &mut self,
         now: Moment,
         id: &MirrorId,
-        batch: &Batch,
-    ) -> Vec<(RelPath, LeftOutWhy)> {
-        if batch.extras.is_empty() {
-            return Vec::new();
-        }
+        found: Vec<LeftOut>,
+    ) -> impl Iterator<Item = LeftOut> + use<> {
         let (limit, window) = (self.account.extras_limit(), self.account.window());
-        let epoch = self.ledger.log().head();
-        let account = self.extras.entry(id.clone()).or_default();
-        let not_approved: Vec<RelPath> = batch
-            .extras
-            .iter()
-            .filter(|path| !account.is_approved(path, Epoch(1)))
-            .cloned()
-            .collect();
-        let lost = |path: &RelPath| batch.lost.get(path).copied().unwrap_or(1);
-        let entries = not_approved.iter().map(lost).sum();
-        if account.spend(now, entries, limit, window) {
-            return Vec::new();
-        }
-        not_approved
+        let head = self.ledger.log().head();
+        let extras = self.extras.entry(id.clone()).or_default();
+        let mut found = found;
+        found.retain(|it| !extras.is_approved(&it.path));
+        let (mut waiting, rest): (Vec<LeftOut>, Vec<LeftOut>) = found
             .into_iter()
-            .map(|path| {
-                account.hold(&path, epoch, lost(&path));
-                (path, LeftOutWhy::ExtraAwaitsApproval)
-            })
-            .collect()
+            .partition(|it| self.account.may_delete(&it.path, head) == Permission::Waits);
+        if !extras.spend(now, rest.iter().map(|it| it.lost).sum(), limit, window) {
+            waiting.extend(rest);
+        }
+        for it in &waiting {
+            extras.hold(&it.path, head, it.lost);
+        }
+        waiting.into_iter()
     }
 
     /// What waits is judged again: entries came back, a person approved, or the source was counted.
@@ -149,10 +170,11 @@ impl Collator {
             let awaiting = mirror.awaiting_approval().filter(|(_, it)| is_extra(it));
             let fit = extras.fits(now, awaiting.map(|(_, it)| it.lost.max(1)).sum(), limit, window);
             may_go.extend(mirror.awaiting_approval().filter_map(|(obligation, it)| {
+                let is_free = account.may_delete(&it.path, epoch(it)) != Permission::Waits;
                 let may = if is_extra(it) {
-                    fit || extras.is_approved(&it.path, Epoch(1))
+                    (fit && is_free) || extras.is_approved(&it.path)
                 } else {
-                    account.may_delete(&it.path, epoch(it)) != Permission::Waits
+                    is_free
                 };
                 may.then(|| (id.clone(), obligation))
             }));
@@ -227,4 +249,8 @@ impl Collator {
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
+}
+
+fn owned((path, entries): (&RelPath, &u64)) -> (RelPath, u64) {
+    (path.clone(), *entries)
 }
