@@ -58,10 +58,6 @@ pub struct CollatorActor {
     /// What the next run will know of the Root.
     remembered: Remembered,
     directories: usize,
-    /// The most entries that were known in the Root since all mirrors were equal; none where nobody counts.
-    entries: Option<u64>,
-    /// As many as there are now, or more.
-    entries_now: Option<u64>,
     shared: SharedBatch,
     memory: Memory,
     keeper: Option<Keeper>,
@@ -141,8 +137,6 @@ impl CollatorActor {
             guard: Guard::new(&remembered),
             remembered,
             directories: 0,
-            entries: None,
-            entries_now: None,
             shared: SharedBatch::default(),
             live: Live::default(),
             given_up: BTreeMap::new(),
@@ -237,6 +231,12 @@ impl Shell for CollatorActor {
                 warn!(self.log, "Something was missing on the mirror; it will be walked";
                     "mirror" => %mirror, "path" => %path);
             }
+            Effect::Held(mirror, deletions) => {
+                if self.kit.mode == Mode::Live {
+                    warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
+                        "mirror" => %mirror, "deletions" => deletions);
+                }
+            }
             Effect::Report => self.live.report = true,
         }
     }
@@ -292,10 +292,8 @@ impl StreamHandler<Mounted> for CollatorActor {
 impl Handler<Changed> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Changed, ctx: &mut Self::Context) {
-        let Changed { changes, exploring, entries, levels, events } = message;
+        let Changed { changes, exploring, levels, events } = message;
         self.events += events;
-        self.entries_now = Some(entries);
-        self.entries = self.entries.max(self.entries_now);
         self.turn(ctx, |core, now| {
             if !levels.is_empty() {
                 core.handle_levels(now, levels);
@@ -316,8 +314,6 @@ impl Handler<Begun> for CollatorActor {
         if self.guard.handle_watching(message.source.identity(), lasting) {
             self.remember_root();
             self.source = Some(message.source);
-            // How much may be deleted depends on what has been counted: nothing yet.
-            self.entries = Some(0);
             self.turn(ctx, Collator::handle_begun);
             self.look_again(ctx);
         }
@@ -327,12 +323,11 @@ impl Handler<Begun> for CollatorActor {
 impl Handler<Watching> for CollatorActor {
     type Result = ();
     fn handle(&mut self, message: Watching, ctx: &mut Self::Context) {
-        let Watching { source, directories, entries, levels, snapshot, unsure } = message;
+        let Watching { source, directories, levels, snapshot, unsure } = message;
         self.turn(ctx, |core, now| core.handle_levels(now, levels));
         if unsure {
             self.turn(ctx, Collator::handle_unsure);
         }
-        self.entries = self.entries.max(entries);
         let lasting = source::lasting(&source).ok();
         let is_root = self.guard.handle_watching(source.identity(), lasting);
         self.remember_root();
@@ -431,13 +426,7 @@ impl Handler<Ended> for CollatorActor {
             // A retry looks at the disk anew.
             self.forget_shared(ctx);
         }
-        let held_before = self.core.held_deletions(&mirror);
         self.turn(ctx, |core, now| core.handle_ended(now, &mirror, assignment, &end));
-        if self.entries_now < self.entries && self.core.is_settled() {
-            // What was deleted since the last time is deleted everywhere.
-            self.entries = self.entries_now.or(self.entries);
-        }
-        self.warn_of_held(&mirror, held_before);
     }
 }
 

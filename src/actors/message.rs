@@ -38,8 +38,6 @@ pub struct Changed {
     pub changes: Vec<Change>,
     /// Whether new directories are still being watched.
     pub exploring: bool,
-    /// Entries in the Root, at most, as far as known.
-    pub entries: u64,
     /// What became of the number of entries, unit by unit.
     pub levels: Vec<UnitChange>,
     /// Events that the kernel raised since this was told last.
@@ -63,8 +61,6 @@ pub struct Watching {
     pub source: SourceDir,
     /// How many directories.
     pub directories: usize,
-    /// Entries in the Root; none where nobody counted.
-    pub entries: Option<u64>,
     /// The Root as it was found; none where nobody wants it.
     pub snapshot: Option<Snapshot>,
     /// How many entries were found, unit by unit.

@@ -253,9 +253,8 @@ impl WatcherActor {
 
     fn tell_watching(&mut self, source: SourceDir, directories: usize, snapshot: Option<Snapshot>) {
         let levels = self.entries.take_changes().expect("everything was counted before");
-        let entries = Some(self.entries.total());
         let unsure = !self.live.rescans.is_empty();
-        let watching = Watching { source, directories, entries, snapshot, levels, unsure };
+        let watching = Watching { source, directories, snapshot, levels, unsure };
         tell(&self.collator.watching, watching);
     }
 
@@ -448,9 +447,9 @@ impl WatcherActor {
             return;
         }
         watch.told_exploring = exploring;
-        let (changes, entries) = (std::mem::take(&mut watch.changes), self.entries.total());
+        let changes = std::mem::take(&mut watch.changes);
         let events = std::mem::take(&mut watch.events);
-        tell(&self.collator.changed, Changed { changes, exploring, entries, levels, events });
+        tell(&self.collator.changed, Changed { changes, exploring, levels, events });
     }
 }
 

@@ -128,7 +128,6 @@ impl CollatorActor {
             keeper.scanned = None;
         }
         self.note_failure(kept);
-        self.entries = self.entries.max(Some(loaded.snapshot.len()));
         info!(self.log, "Going on from the last run's checkpoint"; "mirrors" => loaded.holders.len(),
             "changed_meanwhile" => changes.len(), "handed_out" => loaded.journal.len(),
             "good_end" => is_clean);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{debug, error, warn};
+use slog::{debug, error};
 
 use super::CollatorActor;
 use super::guard::sight;
 use super::renames;
-use crate::actors::kit::Mode;
 use crate::actors::message;
 use crate::actors::shell::Shell;
 use crate::watch::presence::{Found, Looker};
@@ -52,7 +51,7 @@ impl CollatorActor {
         }
         let (root, filter) = (self.root.clone(), self.filter.clone());
         let guard = self.guard.clone();
-        let entries = self.entries_now.unwrap_or_default();
+        let entries = self.core.entries();
         let task = tokio::task::spawn_blocking(move || {
             let judgement = guard.judge(&sight(&root, &guard));
             let unmounted = match &judgement {
@@ -131,9 +130,7 @@ impl CollatorActor {
         made: &Made,
     ) {
         let mut batch = None;
-        let held_before = self.core.held_deletions(&mirror);
         self.turn(ctx, |core, now| batch = core.handle_made(now, &mirror, assignment, made));
-        self.warn_of_held(&mirror, held_before);
         // None: all of it is covered by something else, or owed for later.
         let work = batch.zip(self.source.clone()).map(|(batch, source)| {
             debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
@@ -143,15 +140,6 @@ impl CollatorActor {
             message::Work { assignment, batch, target, trusts_renames, source }
         });
         self.answer(mirror, lane, work);
-    }
-
-    /// The first deletions that are held on a mirror are told.
-    pub(super) fn warn_of_held(&self, mirror: &MirrorId, held_before: u64) {
-        let held = self.core.held_deletions(mirror);
-        if held > 0 && held_before == 0 && self.kit.mode == Mode::Live {
-            warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
-                "mirror" => %mirror, "deletions" => held);
-        }
     }
 
     pub(super) fn forget_shared(&mut self, ctx: &mut Context<Self>) {

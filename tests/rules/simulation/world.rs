@@ -424,6 +424,7 @@ impl World {
             collator::Effect::Checkpoint(effect) => self.keep(effect),
             collator::Effect::KeepAccount(kept, _) => self.kept_account = Some(kept),
             collator::Effect::Checked(..)
+            | collator::Effect::Held(..)
             | collator::Effect::Surprise(..)
             | collator::Effect::Report => (),
         }

@@ -87,6 +87,8 @@ pub enum Effect {
     Checkpoint(checkpoint::Effect),
     /// Keep the deletion account for the next start, before anything else is done.
     KeepAccount(KeptAccount, Durability),
+    /// Deletions of so many entries wait for a person on a mirror on which none did: say so in the log.
+    Held(MirrorId, u64),
     /// The report has changed.
     Report,
     /// A directory appeared on a mirror that should have been there: say so in the log.
@@ -204,9 +206,9 @@ impl Collator {
         matches!(self.phase, Phase::Watching)
     }
 
-    /// How many deletions of a Mirror wait for a person, as far as they were counted.
-    pub fn held_deletions(&self, id: &MirrorId) -> u64 {
-        self.report_mirror(id).map_or(0, |(_, standing, _)| standing.held_deletions)
+    /// How many entries the source holds, as far as they were counted.
+    pub fn entries(&self) -> u64 {
+        self.account.totals().now
     }
 
     /// Why the Root is halted; none if it is not.
@@ -266,7 +268,11 @@ impl Collator {
         let found = self.ledger.mirror(id).map(|it| it.found_by(assignment)).unwrap_or_default();
         let batch = made.batch.clone();
         let batch = self.without_waiting_deletions(now, id, batch, &found, &mut left_out);
+        let held_before = self.holds_deletions(id);
         self.ledger.made(now, id, assignment, &batch, &left_out);
+        if !held_before && self.holds_deletions(id) {
+            self.effects.push_back(Effect::Held(id.clone(), self.held_entries(id)));
+        }
         if batch.is_empty() {
             // Nothing is run, so nothing is learned of the mirror.
             self.ledger.ended(now, id, assignment, &AssignmentEnd::new(Outcome::Done));

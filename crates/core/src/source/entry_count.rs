@@ -386,11 +386,6 @@ impl EntryCount {
         self.units.get(unit).map_or(0, |it| it.now)
     }
 
-    /// Entries that the root holds at least, what is free to delete not counted.
-    pub fn total(&self) -> u64 {
-        self.units.values().map(|it| it.now).sum()
-    }
-
     fn is_known(&self, unit: &Unit) -> bool {
         self.units.get(unit).is_none_or(|it| !it.is_unknown)
     }

@@ -8,6 +8,7 @@ use crate::data::path::RelPath;
 use crate::data::status::RootState;
 use crate::root::backlog::{Cause, Obligation};
 use crate::root::ledger::Standing;
+use crate::root::mirror::Mirror;
 
 /// How a Root and its Mirrors stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,14 +79,24 @@ impl Collator {
             && standing.is_settled;
         standing.pending += self.open.len() + self.open.held_len();
         let unmounted = self.unmounted.as_ref().map(|(since, _)| *since);
-        let awaiting = self.ledger.mirror(id)?.awaiting_approval();
+        standing.held_deletions = self.held_entries(id);
+        let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
+        standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
+        Some((id.clone(), standing, settled))
+    }
+
+    /// Entries whose deletion waits for a person on this mirror.
+    pub(super) fn held_entries(&self, id: &MirrorId) -> u64 {
+        let awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
         let entries = |it: &Obligation| match it.cause {
             Cause::Extra => it.lost.max(1),
             _ => self.account.entries_of(&it.path, it.lost),
         };
-        standing.held_deletions = awaiting.map(|(_, it)| entries(it)).sum();
-        let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
-        standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
-        Some((id.clone(), standing, settled))
+        awaiting.map(|(_, it)| entries(it)).sum()
+    }
+
+    /// Whether any deletion waits for a person there.
+    pub(super) fn holds_deletions(&self, id: &MirrorId) -> bool {
+        self.ledger.mirror(id).is_some_and(|it| it.awaiting_approval().next().is_some())
     }
 }

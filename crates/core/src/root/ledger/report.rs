@@ -26,7 +26,7 @@ pub struct Standing {
     pub stuck_total: usize,
     /// Paths that are brought once more, and large files.
     pub repeated: usize,
-    /// Entries whose deletion waits for a person.
+    /// Entries whose deletion waits for a person; 0 where the ledger alone is asked, which does not count them.
     pub held_deletions: u64,
     /// A writer may change what is there.
     pub may_change: bool,
@@ -49,8 +49,6 @@ impl Ledger {
             Cause::Failed { reason, .. } => Some((it.path.clone(), reason.clone())),
             _ => None,
         });
-        let awaiting = mirror.backlog.iter().filter(|(_, it)| it.gates.awaits_approval);
-        let awaiting = awaiting.map(|(_, it)| it.lost.max(1)).sum();
         let backlog = count(|it| !it.cause.is_scheduled() && !matches!(it.cause, Cause::Walk));
         Some(Standing {
             epoch: self.flushed_to(mirror),
@@ -69,7 +67,7 @@ impl Ledger {
                         | Cause::Leftovers
                 )
             }),
-            held_deletions: awaiting,
+            held_deletions: 0,
             may_change: mirror.writers.endanger(None),
             repeats_at: mirror.writers.next_expiry(mirror.terms.receiver_life),
             is_settled: self.is_settled(mirror),
