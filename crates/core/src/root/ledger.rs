@@ -475,6 +475,18 @@ impl Ledger {
         }
     }
 
+    /// These names changed: the deletions that wait at, above or below one of them are to be judged again.
+    pub fn judge_again_around(&mut self, paths: &[RelPath]) {
+        let is_waiting = |it: &&mut Mirror| it.awaiting_approval().next().is_some();
+        for mirror in self.mirrors.values_mut().filter(is_waiting) {
+            for obligation in
+                paths.iter().flat_map(|path| mirror.backlog.around(path)).collect::<BTreeSet<_>>()
+            {
+                mirror.backlog.open_gate_of(obligation, |gates| gates.awaits_approval = false);
+            }
+        }
+    }
+
     /// The deletion that an obligation is about waits no more: it may go now, or is to be judged again.
     pub fn judge_again(&mut self, id: &MirrorId, obligation: ObligationId) {
         if let Some(mirror) = self.mirrors.get_mut(id) {

@@ -40,16 +40,7 @@ impl Collator {
 
     /// They were sealed: what was approved of them before is void, and what waits there is judged again.
     pub(super) fn note_changed(&mut self, paths: &[RelPath], epoch: Epoch) {
-        let is_changed = |it: &Obligation| paths.iter().any(|path| path.is_related(&it.path));
-        let mut changed = Vec::new();
-        for id in self.ledger.ids() {
-            let awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
-            let awaiting = awaiting.filter(|(_, it)| is_changed(it));
-            changed.extend(awaiting.map(|(obligation, _)| (id.clone(), obligation)));
-        }
-        for (id, obligation) in changed {
-            self.ledger.judge_again(&id, obligation);
-        }
+        self.ledger.judge_again_around(paths);
         for path in paths {
             self.account.note_changed(path, epoch);
             for extras in self.extras.values_mut() {
@@ -105,7 +96,11 @@ impl Collator {
         batch.in_the_way.retain(|path, _| !waiting.contains_key(path));
         batch.lost.retain(|path, _| !waiting.contains_key(path));
         for rename in &mut batch.renames {
-            let is_kept = || waiting.keys().any(|path| path.is_related(&rename.from));
+            let from = &rename.from;
+            let is_around =
+                || from.ancestors().chain([from.clone()]).any(|it| waiting.contains_key(&it));
+            let below = || from.below().map(|(start, end)| waiting.range(start..end));
+            let is_kept = || is_around() || below().is_some_and(|mut it| it.next().is_some());
             if rename.is_gone && is_kept() {
                 *rename = Arc::new(Rename { is_gone: false, ..(**rename).clone() });
             }
