@@ -72,7 +72,7 @@ impl CollatorActor {
                         found: &found,
                         bytes: if assignment.may_leave_large { &bytes } else { &[] },
                         lost: &assignment.lost,
-                        extras: &assignment.extras,
+                        found_extra: &assignment.found_extra,
                         unmounted,
                     };
                     let mut made = batch::make(assignment.to, looked, &filter, renames);

@@ -548,7 +548,7 @@ impl World {
                     found: &found,
                     bytes: if assignment.may_leave_large { &bytes } else { &[] },
                     lost: &assignment.lost,
-                    extras: &assignment.extras,
+                    found_extra: &assignment.found_extra,
                     unmounted: &[],
                 };
                 batch::make(to, looked, &self.filter, renames)

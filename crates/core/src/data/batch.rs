@@ -35,12 +35,17 @@ pub struct Batch {
     pub missing: Vec<RelPath>,
     /// Whether any of these may be a directory on the mirror, so that nobody knows how much is in it.
     pub missing_directories: bool,
-    /// How many entries go with each of these and of `extras`, as far as is known; where nothing is known, one.
+    /// How many entries the source lost at each of these and of `extras`, as far as is known; where nothing is known of a
+    /// missing path, one.
     pub lost: BTreeMap<RelPath, u64>,
-    /// How many entries may go with a directory that is in the way of one of these existing paths.
+    /// How many entries the source lost at one of these existing paths: so many may go with a directory that is in its
+    /// way on the mirror.
     pub in_the_way: BTreeMap<RelPath, u64>,
-    /// Topmost names on the mirror that a comparison found and that do not exist here either, sorted.
-    pub extras: Vec<RelPath>,
+    /// Topmost names on the mirror that a comparison found and that do not exist here either, each with the entries that
+    /// were found at and below it.
+    pub extras: BTreeMap<RelPath, u64>,
+    /// Existing paths with a directory in their way on the mirror, each with the entries that were found in it.
+    pub obstacles: BTreeMap<RelPath, u64>,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub held: Vec<RelPath>,
 }
@@ -121,13 +126,16 @@ impl Batch {
 
     /// How many entries may go with the names that are deleted.
     pub fn lost_in_all(&self) -> u64 {
-        let own = |path: &RelPath| self.lost.get(path).copied().unwrap_or(1);
-        self.missing.iter().chain(&self.extras).map(own).fold(0, u64::saturating_add)
+        let lost = |path: &RelPath| self.lost.get(path).copied();
+        let missing = self.missing.iter().map(|path| lost(path).unwrap_or(1));
+        let extras = self.extras.iter().map(|(path, found)| found + lost(path).unwrap_or(0));
+        missing.chain(extras).fold(0, u64::saturating_add)
     }
 
     /// How many entries may go with a directory that is in the way of this path.
     pub fn lost_in_the_way(&self, path: &RelPath) -> u64 {
-        self.in_the_way.get(path).copied().unwrap_or_default()
+        let lost = self.in_the_way.get(path).copied().unwrap_or_default();
+        lost.saturating_add(self.obstacles.get(path).copied().unwrap_or_default())
     }
 
     /// Whether all of the root is compared.

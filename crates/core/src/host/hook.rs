@@ -25,7 +25,7 @@ impl Pushed {
     pub fn by(batch: &Batch) -> Self {
         let present = batch.present.iter().chain(&batch.subtrees).map(|it| &it.path);
         let renamed = batch.renames.iter().flat_map(|it| [&it.from, &it.to]);
-        let gone = batch.missing.iter().chain(&batch.extras);
+        let gone = batch.missing.iter().chain(batch.extras.keys());
         let paths = present.chain(gone).chain(renamed).cloned().collect();
         Self { whole: batch.compares.is_some(), paths, epoch: batch.to }.bounded()
     }

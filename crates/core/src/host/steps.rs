@@ -70,7 +70,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
     }
     let wanted = |wanted: bool, paths: &[RelPath]| if wanted { paths.to_vec() } else { Vec::new() };
     let mut missing = wanted(delete.on_push(), &batch.missing);
-    missing.extend(wanted(delete.on_walk(), &batch.extras));
+    missing.extend(batch.extras.keys().filter(|_| delete.on_walk()).cloned());
     missing.sort_unstable();
     let missing_deletions = match () {
         // Files alone: their number is known.
@@ -295,8 +295,11 @@ mod tests {
 
     #[test]
     fn extras_go_where_walks_may_delete() {
-        let batch =
-            Batch { extras: vec!["x".into()], missing: vec!["m".into()], ..Batch::default() };
+        let batch = Batch {
+            extras: [("x".into(), 1)].into(),
+            missing: vec!["m".into()],
+            ..Batch::default()
+        };
         let paths = |mode| plan(&batch, mode, TERMS).pop().map(|step| step.paths);
         assert_eq!(paths(DeleteMode::Always), Some(vec!["m".into(), "x".into()]));
         assert_eq!(paths(DeleteMode::OnWalk), Some(vec!["x".into()]));

@@ -33,7 +33,8 @@ pub struct Obligation {
     pub since: Moment,
     /// The oldest epoch that it concerns: a flush to an older one does not wait for it.
     pub mark: Epoch,
-    /// How many entries the source lost there, as far as events told: no more may be deleted.
+    /// How many entries may be deleted there: what the source lost, as far as events told, and of [`Cause::Extra`] what
+    /// was found on the mirror.
     pub lost: u64,
 }
 

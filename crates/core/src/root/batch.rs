@@ -51,8 +51,8 @@ pub struct Looked<'a> {
     pub bytes: &'a [u64],
     /// How many entries the source lost at some of them.
     pub lost: &'a BTreeMap<RelPath, u64>,
-    /// Which of them a comparison found on the mirror alone.
-    pub extras: &'a BTreeSet<RelPath>,
+    /// How many entries a run found at some of them that are on the mirror alone.
+    pub found_extra: &'a BTreeMap<RelPath, u64>,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub unmounted: &'a [RelPath],
 }
@@ -254,37 +254,45 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn finish(self, to: Epoch, renames: Vec<Rename>) -> Made {
-        let renames = self.wanted_renames(renames);
-        let mut lost: BTreeMap<RelPath, u64> = BTreeMap::new();
-        let mut in_the_way: BTreeMap<RelPath, u64> = BTreeMap::new();
-        for (path, count) in self.looked.lost {
+    /// Numbers of entries, by the missing name or the existing path that they go with.
+    fn sort_counts(
+        &self,
+        counts: &BTreeMap<RelPath, u64>,
+    ) -> (BTreeMap<RelPath, u64>, BTreeMap<RelPath, u64>) {
+        let (mut missing, mut existing) = (BTreeMap::new(), BTreeMap::new());
+        for (path, count) in counts {
             let mut names = std::iter::once(path.clone()).chain(path.ancestors());
             match names.find(|name| self.missing.contains(name)) {
-                Some(top) => *lost.entry(top).or_default() += count,
+                Some(top) => *missing.entry(top).or_default() += count,
                 None => {
                     if let Some(blocker) = self.blocker(path) {
-                        *in_the_way.entry(blocker).or_default() += count;
+                        *existing.entry(blocker).or_default() += count;
                     }
                 }
             }
         }
+        (missing, existing)
+    }
+
+    fn finish(self, to: Epoch, renames: Vec<Rename>) -> Made {
+        let renames = self.wanted_renames(renames);
+        let (lost, in_the_way) = self.sort_counts(self.looked.lost);
+        let (extras, obstacles) = self.sort_counts(self.looked.found_extra);
         let listed = |map: BTreeMap<RelPath, bool>| {
             map.into_iter().map(|(path, content)| Present { path, content }).collect()
         };
-        let is_extra = |path: &RelPath| self.looked.extras.contains(path);
-        let (extras, missing) = self.missing.into_iter().partition(is_extra);
         let batch = Batch {
             to,
             present: listed(self.present),
             subtrees: listed(self.subtrees),
             renames,
             leftovers: self.leftovers.into_iter().collect(),
-            missing,
+            missing: self.missing.into_iter().filter(|it| !extras.contains_key(it)).collect(),
             missing_directories: self.missing_directories,
             lost,
             in_the_way,
             extras,
+            obstacles,
             held: self.looked.unmounted.to_vec(),
             ..Batch::default()
         };
@@ -375,7 +383,7 @@ mod tests {
             found: &found,
             bytes: &[],
             lost: &BTreeMap::new(),
-            extras: &BTreeSet::new(),
+            found_extra: &BTreeMap::new(),
             unmounted: &unmounted,
         };
         make(Epoch(1), looked, &filter, renames)

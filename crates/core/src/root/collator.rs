@@ -5,6 +5,8 @@ mod early;
 mod keep;
 mod report;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -265,9 +267,8 @@ impl Collator {
         made: &Made,
     ) -> Option<Arc<Batch>> {
         let mut left_out: Vec<LeftOut> = made.left_out.clone();
-        let found = self.ledger.mirror(id).map(|it| it.found_by(assignment)).unwrap_or_default();
         let batch = made.batch.clone();
-        let batch = self.without_waiting_deletions(now, id, batch, &found, &mut left_out);
+        let batch = self.without_waiting_deletions(now, id, batch, &mut left_out);
         let held_before = self.holds_deletions(id);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if !held_before && self.holds_deletions(id) {
@@ -304,6 +305,7 @@ impl Collator {
             self.ledger.mirror(id).and_then(|it| it.start_of(assignment)).unwrap_or_default();
         let is_whole = assigned.compares.is_some() && assigned.paths.iter().any(RelPath::is_root);
         let is_check = assigned.compares == Some(crate::data::batch::Depth::Contents);
+        self.note_found(now, id, &assigned.paths, &assigned.lost, end);
         self.ledger.ended(now, id, assignment, end);
         let known = self.ledger.target(id);
         match &end.outcome {
@@ -463,177 +465,5 @@ impl Phase {
             Self::Opening { since, .. } | Self::Halted { since, .. } => Some(*since),
             Self::Watching => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::data::plan::RetryPlan;
-    use crate::data::status::RootState;
-    use crate::root::deletions::DeletionTerms;
-    use crate::root::ledger::Work;
-
-    const TERMS: Terms = Terms {
-        retry: RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) },
-        receiver_life: Duration::from_secs(120),
-        is_durable: false,
-    };
-    const WAITS: Waits = Waits {
-        settle: Duration::from_millis(50),
-        max_age: Duration::from_secs(1),
-        open_quiet: Duration::from_secs(2),
-        open_max: Duration::from_secs(60),
-    };
-
-    fn at(ms: u64) -> Moment {
-        Moment::after_start(Duration::from_millis(ms))
-    }
-
-    fn mirror() -> MirrorId {
-        MirrorId::new(&"site".into(), &"web".into())
-    }
-
-    fn account() -> DeletionAccount {
-        let terms = DeletionTerms {
-            max_delete: None,
-            window: Duration::from_secs(3600),
-            may_be_empty: false,
-            free_to_delete: Vec::new(),
-        };
-        DeletionAccount::new(terms, at(0))
-    }
-
-    fn collator() -> Collator {
-        let mut collator = Collator::new(at(0), 1, WAITS, account(), [(mirror(), TERMS)]);
-        collator.handle_watching(at(0));
-        collator
-    }
-
-    fn change(path: &str) -> Vec<Change> {
-        vec![Change::new(path.into(), Kinds::CONTENT)]
-    }
-
-    fn drain(collator: &mut Collator) -> Vec<Effect> {
-        let effects = std::iter::from_fn(|| collator.poll_effect());
-        effects.filter(|e| !matches!(e, Effect::Report | Effect::Remember(..))).collect()
-    }
-
-    fn take(collator: &mut Collator, ms: u64, lane: Lane) -> Option<Assignment> {
-        drain(collator);
-        collator.handle_take(at(ms), &mirror(), lane);
-        match drain(collator).pop() {
-            Some(Effect::Make(_, assignment)) => Some(assignment),
-            _ => None,
-        }
-    }
-
-    fn end(outcome: Outcome) -> AssignmentEnd {
-        AssignmentEnd::new(outcome)
-    }
-
-    fn settled(collator: &Collator) -> bool {
-        collator.report().mirrors[0].2
-    }
-
-    fn walk(collator: &mut Collator, ms: u64) {
-        let assignment = take(collator, ms, Lane::Slow).expect("a walk is owed");
-        collator.handle_ended(at(ms), &mirror(), assignment.id, &end(Outcome::Done));
-    }
-
-    #[test]
-    fn a_mirror_is_settled_only_when_nothing_is_open_sealed_or_owed() {
-        let mut collator = collator();
-        assert!(!settled(&collator), "it owes its first walk");
-        walk(&mut collator, 1);
-        assert!(settled(&collator));
-        collator.handle_changed(at(10), change("a"), false);
-        assert!(!settled(&collator), "a change is open");
-        collator.handle_timeout(at(60));
-        assert!(!settled(&collator), "an epoch is sealed");
-        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
-        assert!(!settled(&collator), "a push is under way");
-        collator.handle_ended(at(70), &mirror(), assignment.id, &end(Outcome::Done));
-        assert!(settled(&collator));
-        collator.handle_changed(at(80), vec![], true);
-        assert!(!settled(&collator), "a new directory is being watched");
-    }
-
-    #[test]
-    fn hard_case_6_an_open_file_is_pending_and_a_mark_releases_it() {
-        let mut collator = collator();
-        walk(&mut collator, 1);
-        let open = Change::new("log".into(), Kinds::OPEN | Kinds::CONTENT);
-        collator.handle_changed(at(1000), vec![open], false);
-        let (_, standing, settled) = &collator.report().mirrors[0];
-        assert!(!settled);
-        assert_eq!((standing.pending, standing.behind_since), (1, Some(at(1000))));
-        let epoch = collator.handle_mark(at(1500));
-        let assignment = take(&mut collator, 1500, Lane::Fresh).expect("the mark released it");
-        assert_eq!(assignment.to, epoch);
-        assert!(matches!(assignment.work, Work::Push(entries) if entries.len() == 1));
-    }
-
-    #[test]
-    fn hard_case_15_a_directory_that_should_have_been_there_means_a_walk() {
-        let mut collator = collator();
-        walk(&mut collator, 1);
-        collator.handle_changed(at(10), change("a/b/c"), false);
-        collator.handle_timeout(at(60));
-        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
-        let surprised = AssignmentEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
-        collator.handle_ended(at(70), &mirror(), assignment.id, &surprised);
-        assert!(drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Slow)));
-    }
-
-    #[test]
-    fn a_directory_that_is_dirty_anyway_surprises_nobody() {
-        let mut collator = collator();
-        walk(&mut collator, 1);
-        collator.handle_changed(at(10), change("a/b/c"), false);
-        collator.handle_timeout(at(60));
-        let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
-        let came = Change::new("a".into(), Kinds::CAME | Kinds::SUBTREE);
-        collator.handle_changed(at(65), vec![came], false);
-        let surprised = AssignmentEnd { surprises: vec!["a/b".into()], ..end(Outcome::Done) };
-        collator.handle_ended(at(70), &mirror(), assignment.id, &surprised);
-        assert!(!drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Slow)));
-    }
-
-    #[test]
-    fn hard_case_4_lost_events_mean_a_walk_that_starts_when_everything_is_watched_again() {
-        let mut collator = collator();
-        walk(&mut collator, 1);
-        collator.handle_watch_lost(at(2));
-        assert_eq!(take(&mut collator, 3, Lane::Fresh), None, "not before it is watched again");
-        collator.handle_watching(at(4));
-        assert_eq!(take(&mut collator, 5, Lane::Fresh), None, "it is nothing for the fresh lane");
-        assert!(!settled(&collator));
-        walk(&mut collator, 6);
-        assert!(settled(&collator));
-    }
-
-    #[test]
-    fn what_came_while_a_walk_was_under_way_is_deleted_when_it_goes() {
-        let mut collator = collator();
-        let assignment = take(&mut collator, 1, Lane::Slow).expect("the first walk");
-        let created = Change::new("t".into(), Kinds::CAME | Kinds::OPEN | Kinds::CONTENT);
-        collator.handle_changed(at(2), vec![created], false);
-        collator.handle_ended(at(3), &mirror(), assignment.id, &end(Outcome::Done));
-        collator.handle_changed(at(4), vec![Change::new("t".into(), Kinds::WENT)], false);
-        collator.handle_timeout(at(60));
-        let assignment = take(&mut collator, 61, Lane::Fresh).expect("the walk may have sent it");
-        let Work::Push(entries) = assignment.work else { panic!("it is a push") };
-        assert!(entries.iter().any(|(path, _)| *path == "t".into()));
-    }
-
-    #[test]
-    fn a_halted_root_hands_out_nothing() {
-        let mut collator = collator();
-        collator.handle_halt(at(1), "gone".into());
-        assert_eq!(take(&mut collator, 2, Lane::Slow), None);
-        assert_eq!(collator.report().state, RootState::Halted);
     }
 }

@@ -1,6 +1,6 @@
 //! The account of what one mirror holds beyond its source: kept apart from what the source lost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::data::change::Epoch;
@@ -10,34 +10,102 @@ use crate::root::deletions::approval_list::{ApprovalList, ApproveError, ShownLis
 use crate::root::deletions::approvals::Approvals;
 
 /// Names that a comparison found on one mirror and not in the source. So many of their entries go without a question as
-/// the source itself may lose; of more, all wait.
+/// the source itself may lose; of more, all wait. What the source is known to have lost under such a name is not counted:
+/// it went through the account of the source.
 #[derive(Debug, Default)]
 pub struct ExtrasAccount {
     list: ApprovalList,
     shown: Option<Approvals>,
     approvals: Approvals,
-    /// Entries whose deletion was handed out, and when: a retry has no fresh budget.
-    spent: VecDeque<(Moment, u64)>,
+    /// What was taken out of the account, oldest first.
+    spent: VecDeque<Spent>,
+    /// Names whose deletion is not settled, and how many of their entries are accounted for already.
+    paid: BTreeMap<RelPath, Paid>,
+}
+
+#[derive(Debug)]
+struct Spent {
+    at: Moment,
+    entries: u64,
+    names: Vec<RelPath>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Paid {
+    at: Moment,
+    entries: u64,
 }
 
 impl ExtrasAccount {
-    /// Takes this number of entries out of the account, if they fit into it. `limit` counts for what is deleted within
-    /// `window`.
-    pub fn spend(&mut self, now: Moment, entries: u64, limit: u64, window: Duration) -> bool {
-        let fits = self.fits(now, entries, limit, window);
-        if fits && entries > 0 {
-            self.spent.push_back((now, entries));
+    /// Takes the entries of these names out of the account, if all of them fit into it. `limit` counts for what is deleted
+    /// within `window`. A name whose deletion was paid for and is not settled is tried again: only what it has more than
+    /// before is counted.
+    pub fn spend(
+        &mut self,
+        now: Moment,
+        names: &[(&RelPath, u64)],
+        limit: u64,
+        window: Duration,
+    ) -> bool {
+        let fits = self.fits(now, names.iter().copied(), limit, window);
+        if fits {
+            let entries = names.iter().map(|(path, entries)| self.price(path, *entries)).sum();
+            self.pay(now, entries, names);
         }
         fits
     }
 
-    /// Whether so many entries fit into the account now.
-    pub fn fits(&mut self, now: Moment, entries: u64, limit: u64, window: Duration) -> bool {
-        while self.spent.front().is_some_and(|(at, _)| *at + window < now) {
-            self.spent.pop_front();
+    /// Whether the entries of these names fit into the account now.
+    pub fn fits<'a>(
+        &mut self,
+        now: Moment,
+        names: impl Iterator<Item = (&'a RelPath, u64)>,
+        limit: u64,
+        window: Duration,
+    ) -> bool {
+        self.expire(now, window);
+        let spent: u64 = self.spent.iter().map(|it| it.entries).sum();
+        names.fold(spent, |sum, (path, entries)| sum.saturating_add(self.price(path, entries)))
+            <= limit
+    }
+
+    /// The source is known to have lost so many entries under these names.
+    pub fn note_lost(&mut self, now: Moment, names: &[(&RelPath, u64)]) {
+        self.pay(now, 0, names);
+    }
+
+    /// The deletion of this name has ended: what is found there from now on is something else.
+    pub fn settle(&mut self, path: &RelPath) {
+        self.paid.remove(path);
+    }
+
+    fn price(&self, path: &RelPath, entries: u64) -> u64 {
+        entries.saturating_sub(self.paid.get(path).map_or(0, |paid| paid.entries))
+    }
+
+    fn pay(&mut self, now: Moment, entries: u64, names: &[(&RelPath, u64)]) {
+        let mut new = Vec::new();
+        for (path, entries) in names {
+            let paid = self.paid.entry((*path).clone()).or_insert_with(|| {
+                new.push((*path).clone());
+                Paid { at: now, entries: 0 }
+            });
+            paid.entries = paid.entries.max(*entries);
         }
-        let spent: u64 = self.spent.iter().map(|(_, entries)| entries).sum();
-        spent.saturating_add(entries) <= limit
+        if entries > 0 || !new.is_empty() {
+            self.spent.push_back(Spent { at: now, entries, names: new });
+        }
+    }
+
+    fn expire(&mut self, now: Moment, window: Duration) {
+        while self.spent.front().is_some_and(|it| it.at + window < now) {
+            let old = self.spent.pop_front().expect("it was there just now");
+            for path in old.names {
+                if self.paid.get(&path).is_some_and(|paid| paid.at == old.at) {
+                    self.paid.remove(&path);
+                }
+            }
+        }
     }
 
     /// Whether a person approved the deletion of this name. The log's newer entries of it make that void, see
@@ -87,13 +155,38 @@ mod tests {
         Moment::after_start(Duration::from_secs(seconds))
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn spend(account: &mut ExtrasAccount, seconds: u64, path: &str, entries: u64) -> bool {
+        account.spend(at(seconds), &[(&path.into(), entries)], 5, HOUR)
+    }
+
     #[test]
-    fn hard_case_38_a_retry_has_no_fresh_budget() {
+    fn hard_case_38_what_was_deleted_counts_for_the_whole_window() {
         let mut account = ExtrasAccount::default();
-        let hour = Duration::from_secs(3600);
-        assert!(account.spend(at(0), 4, 5, hour));
-        assert!(!account.spend(at(1), 4, 5, hour));
-        assert!(account.spend(at(3700), 4, 5, hour));
+        assert!(spend(&mut account, 0, "a", 4));
+        account.settle(&"a".into());
+        assert!(!spend(&mut account, 1, "a", 4), "they came again");
+        assert!(spend(&mut account, 3700, "a", 4));
+    }
+
+    #[test]
+    fn a_deletion_that_is_tried_again_is_paid_for_once() {
+        let mut account = ExtrasAccount::default();
+        assert!(spend(&mut account, 0, "a", 4));
+        assert!(spend(&mut account, 1, "a", 4), "it did not succeed");
+        assert!(spend(&mut account, 2, "a", 5));
+        assert!(!spend(&mut account, 3, "b", 1));
+        assert!(spend(&mut account, 3700, "b", 5));
+        assert!(!spend(&mut account, 3701, "a", 4), "it is as old as the first try");
+    }
+
+    #[test]
+    fn what_the_source_has_lost_is_not_paid_for_again() {
+        let mut account = ExtrasAccount::default();
+        account.note_lost(at(0), &[(&"a".into(), 100)]);
+        assert!(spend(&mut account, 1, "a", 103));
+        assert!(!spend(&mut account, 1, "b", 3));
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub struct Assignment {
     pub work: Work,
     /// How many entries the source lost at these paths.
     pub lost: BTreeMap<RelPath, u64>,
-    /// Which of them a comparison found on the mirror alone.
-    pub extras: BTreeSet<RelPath>,
+    /// How many entries a run found at these paths that are on the mirror alone.
+    pub found_extra: BTreeMap<RelPath, u64>,
     /// Where the mirror may hold some of what is to be brought to it.
     pub renames: Vec<Move>,
     /// It is the range of the log and nothing else, so that other mirrors at this cursor need exactly this.
@@ -84,7 +84,7 @@ pub struct LeftOut {
     pub path: RelPath,
     /// What is left to do there.
     pub need: Need,
-    /// How many entries the source lost there, of a deletion.
+    /// How many entries go with a deletion, as [`Obligation::lost`].
     pub lost: u64,
     /// Why it is not run.
     pub why: LeftOutWhy,
@@ -329,7 +329,8 @@ impl Ledger {
             let cause = Cause::Failed { reason: reason.clone(), backoff };
             let failed = mirror.owed(now, path.clone(), need, cause, mark);
             let gates = Gates { not_before, ..Gates::default() };
-            owed.push(Obligation { gates, since, ..failed });
+            let lost = lost_around(&assigned.lost, path);
+            owed.push(Obligation { gates, since, lost, ..failed });
         }
         for path in around {
             let need = Need::ATTRIBUTES;
@@ -623,4 +624,11 @@ impl Ledger {
             self.owe(id, Obligation { since, ..owed });
         }
     }
+}
+
+/// What the source lost at, above or below a path.
+fn lost_around(lost: &BTreeMap<RelPath, u64>, path: &RelPath) -> u64 {
+    let own = path.ancestors().chain([path.clone()]).filter_map(|name| lost.get(&name).copied());
+    let below = path.below().map(|(start, end)| lost.range(start..end));
+    own.chain(below.into_iter().flatten().map(|(_, count)| *count)).fold(0, u64::saturating_add)
 }

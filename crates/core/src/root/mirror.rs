@@ -1,6 +1,6 @@
 //! What a root knows of one of its mirrors: cursor, ceiling, obligations, writers, target state. Nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
@@ -69,6 +69,8 @@ pub struct Assigned {
     pub renames: Vec<ObligationId>,
     /// Paths that it names.
     pub paths: Vec<RelPath>,
+    /// How many entries the source lost at some of them.
+    pub lost: BTreeMap<RelPath, u64>,
     /// What it compares, if it compares a piece of the root; whether a scheduled check is named.
     pub compares: Option<Depth>,
 }
@@ -201,14 +203,6 @@ impl Mirror {
     /// The obligations that await a person's approval.
     pub fn awaiting_approval(&self) -> impl Iterator<Item = (ObligationId, &Obligation)> {
         self.backlog.iter().filter(|(_, it)| it.gates.awaits_approval)
-    }
-
-    /// What this assignment is to delete that a run found on the mirror, and not in the source.
-    pub fn found_by(&self, assignment: AssignmentId) -> BTreeSet<RelPath> {
-        let assigned = self.lane_of(assignment).and_then(|lane| self.assigned(lane));
-        let named = assigned.into_iter().flat_map(|it| &it.named);
-        let named = named.filter_map(|id| self.backlog.get(*id));
-        named.filter(|it| matches!(it.cause, Cause::Extra)).map(|it| it.path.clone()).collect()
     }
 
     /// The newest epoch that it holds completely, its backlog aside.

@@ -60,7 +60,7 @@ impl Scope {
     pub fn of_batch(batch: &Batch) -> Self {
         let present = batch.present.iter().map(|entry| (entry.path.clone(), false));
         let subtrees = batch.subtrees.iter().map(|entry| (entry.path.clone(), true));
-        let missing = batch.missing.iter().chain(&batch.extras);
+        let missing = batch.missing.iter().chain(batch.extras.keys());
         let missing = missing.map(|path| (path.clone(), true));
         let leftovers = batch.leftovers.iter().map(|path| (path.clone(), false));
         // An old name is linked to or read; a new one is filled.

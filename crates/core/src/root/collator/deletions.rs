@@ -10,6 +10,7 @@ use crate::data::change::Epoch;
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
+use crate::data::outcome::{AssignmentEnd, Outcome};
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation};
 use crate::root::deletions::approval_list::{ApproveError, ShownList};
@@ -55,14 +56,12 @@ impl Collator {
         log.last_change(path).map_or_else(|| log.head(), |(epoch, _)| epoch)
     }
 
-    /// Takes the deletions that await approval out of a batch. `extras` are the names that were found on the mirror alone,
-    /// or in the way there.
+    /// Takes the deletions that await approval out of a batch.
     pub(super) fn without_waiting_deletions(
         &mut self,
         now: Moment,
         id: &MirrorId,
         batch: Arc<Batch>,
-        extras: &BTreeSet<RelPath>,
         left_out: &mut Vec<LeftOut>,
     ) -> Arc<Batch> {
         let mut waiting: BTreeMap<RelPath, LeftOut> = BTreeMap::new();
@@ -76,13 +75,11 @@ impl Collator {
                 waiting.insert(path.clone(), LeftOut { path: path.clone(), need, lost, why });
             }
         }
-        let found: Vec<LeftOut> = Self::found_on_mirror(&batch, extras).collect();
+        let found: Vec<LeftOut> = found_on_mirror(&batch).collect();
         waiting.extend(self.waiting_extras(now, id, found).map(|it| (it.path.clone(), it)));
         // What the source lost where something else is now goes as its other losses do.
-        let may_go = |path: &RelPath| {
-            extras.contains(path)
-                || self.account.may_delete(path, self.lost_in(path)) != Permission::Waits
-        };
+        let may_go =
+            |path: &RelPath| self.account.may_delete(path, self.lost_in(path)) != Permission::Waits;
         let in_the_way: BTreeMap<RelPath, u64> =
             batch.in_the_way.iter().filter(|(path, _)| may_go(path)).map(owned).collect();
         if waiting.is_empty() && in_the_way.len() == batch.in_the_way.len() {
@@ -90,10 +87,10 @@ impl Collator {
         }
         let mut batch = Batch { in_the_way, ..Arc::unwrap_or_clone(batch) };
         batch.missing.retain(|path| !waiting.contains_key(path));
-        batch.extras.retain(|path| !waiting.contains_key(path));
+        batch.extras.retain(|path, _| !waiting.contains_key(path));
+        batch.obstacles.retain(|path, _| !waiting.contains_key(path));
         batch.present.retain(|it| !waiting.contains_key(&it.path));
         batch.subtrees.retain(|it| !waiting.contains_key(&it.path));
-        batch.in_the_way.retain(|path, _| !waiting.contains_key(path));
         batch.lost.retain(|path, _| !waiting.contains_key(path));
         for rename in &mut batch.renames {
             let from = &rename.from;
@@ -107,23 +104,6 @@ impl Collator {
         }
         left_out.extend(waiting.into_values());
         Arc::new(batch)
-    }
-
-    /// What this batch deletes that was found on the mirror, by itself or in the way of something.
-    fn found_on_mirror(batch: &Batch, extras: &BTreeSet<RelPath>) -> impl Iterator<Item = LeftOut> {
-        let lost = |path: &RelPath| batch.lost.get(path).copied().unwrap_or(1);
-        let why = LeftOutWhy::ExtraAwaitsApproval;
-        let alone =
-            batch.extras.iter().map(move |path| (path, Need::GONE | Need::WITHIN, lost(path)));
-        let is_found = |it: &(&RelPath, &u64)| extras.contains(it.0);
-        let in_the_way = batch.in_the_way.iter().filter(is_found);
-        let in_the_way = in_the_way.map(|(path, lost)| (path, Need::TREE | Need::ANEW, *lost));
-        alone.chain(in_the_way).map(move |(path, need, lost)| LeftOut {
-            path: path.clone(),
-            need,
-            lost,
-            why: why.clone(),
-        })
     }
 
     /// Of what was found on a mirror this waits: all of it goes if it fits into the mirror's account, and else what a
@@ -142,13 +122,40 @@ impl Collator {
         let (mut waiting, rest): (Vec<LeftOut>, Vec<LeftOut>) = found
             .into_iter()
             .partition(|it| self.account.may_delete(&it.path, head) == Permission::Waits);
-        if !extras.spend(now, rest.iter().map(|it| it.lost).sum(), limit, window) {
+        let names: Vec<_> = rest.iter().map(|it| (&it.path, it.lost)).collect();
+        if !extras.spend(now, &names, limit, window) {
             waiting.extend(rest);
         }
         for it in &waiting {
             extras.hold(&it.path, head, it.lost);
         }
         waiting.into_iter()
+    }
+
+    /// Work has ended. What it found on the mirror and the source is known to have lost went through the account of the
+    /// source; what it was to delete of that, and nothing speaks of any more, is settled.
+    pub(super) fn note_found(
+        &mut self,
+        now: Moment,
+        id: &MirrorId,
+        named: &[RelPath],
+        lost: &BTreeMap<RelPath, u64>,
+        end: &AssignmentEnd,
+    ) {
+        if !matches!(end.outcome, Outcome::Done | Outcome::Partly(_)) {
+            return;
+        }
+        let extras = self.extras.entry(id.clone()).or_default();
+        let failed: BTreeSet<&RelPath> = end.outcome.unproved().iter().map(|it| &it.path).collect();
+        let found = || end.extras.iter().chain(&end.obstacles);
+        let is_found: BTreeSet<&RelPath> = found().map(|it| &it.path).collect();
+        for path in named.iter().filter(|it| !failed.contains(it) && !is_found.contains(it)) {
+            extras.settle(path);
+        }
+        let mut lost = lost.clone();
+        let covered = found().map(|it| (&it.path, take_around(&mut lost, &it.path, it.entries)));
+        let covered: Vec<_> = covered.filter(|(_, entries)| *entries > 0).collect();
+        extras.note_lost(now, &covered);
     }
 
     /// What waits is judged again: entries came back, a person approved, or the source was counted.
@@ -163,7 +170,8 @@ impl Collator {
             let extras = extras.entry(id.clone()).or_default();
             let is_extra = |it: &Obligation| matches!(it.cause, Cause::Extra);
             let awaiting = mirror.awaiting_approval().filter(|(_, it)| is_extra(it));
-            let fit = extras.fits(now, awaiting.map(|(_, it)| it.lost.max(1)).sum(), limit, window);
+            let awaiting = awaiting.map(|(_, it)| (&it.path, it.lost.max(1)));
+            let fit = extras.fits(now, awaiting, limit, window);
             may_go.extend(mirror.awaiting_approval().filter_map(|(obligation, it)| {
                 let is_free = account.may_delete(&it.path, epoch(it)) != Permission::Waits;
                 let may = if is_extra(it) {
@@ -244,6 +252,39 @@ impl Collator {
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
+}
+
+/// What this batch deletes that was found on the mirror, by itself or in the way of something.
+fn found_on_mirror(batch: &Batch) -> impl Iterator<Item = LeftOut> {
+    let all = |found: &BTreeMap<RelPath, u64>, need: Need| {
+        let why = LeftOutWhy::ExtraAwaitsApproval;
+        let left_out = |(path, lost): (&RelPath, &u64)| LeftOut {
+            path: path.clone(),
+            need,
+            lost: *lost,
+            why: why.clone(),
+        };
+        found.iter().map(left_out).collect::<Vec<_>>()
+    };
+    let alone = all(&batch.extras, Need::GONE | Need::WITHIN);
+    alone.into_iter().chain(all(&batch.obstacles, Need::TREE | Need::ANEW))
+}
+
+/// Takes at most so many entries from what was lost at, above or below a path. Returns how many there were.
+fn take_around(lost: &mut BTreeMap<RelPath, u64>, path: &RelPath, most: u64) -> u64 {
+    let mut taken = 0;
+    let mut take = |count: &mut u64| {
+        let part = (*count).min(most - taken);
+        *count -= part;
+        taken += part;
+    };
+    for name in path.ancestors().chain([path.clone()]) {
+        lost.get_mut(&name).into_iter().for_each(&mut take);
+    }
+    if let Some((start, end)) = path.below() {
+        lost.range_mut(start..end).for_each(|(_, count)| take(count));
+    }
+    taken
 }
 
 fn owned((path, entries): (&RelPath, &u64)) -> (RelPath, u64) {

@@ -1,6 +1,6 @@
 //! Handing out work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Assignment, Ledger, Work};
 use crate::data::batch::{Compare, Depth};
@@ -23,7 +23,7 @@ struct Gathered {
     items: BTreeMap<RelPath, Need>,
     /// How many entries the source lost there.
     lost: BTreeMap<RelPath, u64>,
-    extras: BTreeSet<RelPath>,
+    found_extra: BTreeMap<RelPath, u64>,
     named: Vec<ObligationId>,
     /// Owed instead of being run.
     left_out: Vec<Obligation>,
@@ -94,9 +94,11 @@ impl Ledger {
         }
         for it in gathered.named.clone().into_iter().filter_map(|id| mirror.backlog.get(id)) {
             it.items().for_each(|(path, need)| gathered.add(path, need, 0));
-            gathered.add(&it.path, it.need, it.lost);
             if let Cause::Extra = it.cause {
-                gathered.extras.insert(it.path.clone());
+                let found = gathered.found_extra.entry(it.path.clone()).or_default();
+                *found = it.lost.max(*found);
+            } else {
+                gathered.add(&it.path, it.need, it.lost);
             }
         }
         gathered
@@ -114,7 +116,7 @@ impl Ledger {
         }
         let (head, from) = (self.log.head(), mirror.cursor);
         let gathered = self.gather(now, mirror);
-        let Gathered { to, items, lost, extras, mut named, left_out, tries_failed } = gathered;
+        let Gathered { to, items, lost, found_extra, mut named, left_out, tries_failed } = gathered;
         let is_shared = !tries_failed && named.is_empty() && left_out.is_empty();
         let since = self.log.first_change_above(from).unwrap_or(now).min(now);
         for it in left_out {
@@ -147,10 +149,16 @@ impl Ledger {
         let mirror = self.mirrors.get_mut(id)?;
         let scope = items.iter().map(|(path, need)| (path.clone(), need.is_within()));
         mirror.writers.begin(assignment, head, Scope::of_paths(scope));
-        let paths = items.keys().cloned().collect();
-        let assigned =
-            Assigned { id: assignment, from, to, named, renames: pairs, paths, compares: None };
-        mirror.fresh = Some(assigned);
+        mirror.fresh = Some(Assigned {
+            id: assignment,
+            from,
+            to,
+            named,
+            renames: pairs,
+            paths: items.keys().cloned().collect(),
+            lost: lost.clone(),
+            compares: None,
+        });
         Some(Assignment {
             id: assignment,
             lane: Lane::Fresh,
@@ -158,7 +166,7 @@ impl Ledger {
             to,
             work: Work::Push(items.into_iter().collect()),
             lost,
-            extras,
+            found_extra,
             renames,
             is_shared,
             may_leave_large: !tries_failed,
@@ -207,6 +215,7 @@ impl Ledger {
             Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
             None => Work::Push(vec![(path.clone(), need)]),
         };
+        let lost = self.lost_above_cursor(mirror, &path);
         let mirror = self.mirrors.get_mut(id)?;
         let from = mirror.cursor;
         let scope = Scope::of_paths([(path.clone(), need.is_within())]);
@@ -218,6 +227,7 @@ impl Ledger {
             named: vec![named],
             renames: Vec::new(),
             paths: vec![path],
+            lost: lost.clone(),
             compares,
         });
         Some(Assignment {
@@ -226,13 +236,22 @@ impl Ledger {
             from,
             to: from,
             work,
-            lost: BTreeMap::new(),
-            extras: BTreeSet::new(),
+            lost,
+            found_extra: BTreeMap::new(),
             renames: Vec::new(),
             is_shared: false,
             may_leave_large: false,
             is_suspicious: mirror.is_suspicious,
         })
+    }
+
+    /// What the source lost at or below this path and the mirror was not told yet: a comparison finds that, too.
+    fn lost_above_cursor(&self, mirror: &Mirror, path: &RelPath) -> BTreeMap<RelPath, u64> {
+        let range = self.log.range(mirror.cursor, self.log.head());
+        let is_lost = |(own, entry): &(&RelPath, &Entry)| {
+            entry.lost > 0 && (*own == path || own.is_below(path))
+        };
+        range.filter(is_lost).map(|(own, entry)| (own.clone(), entry.lost)).collect()
     }
 
     /// Renames whose new names are among the items. What may share a file with an old name is not filled from elsewhere
