@@ -196,6 +196,7 @@ impl BoardActor {
             retry_in_seconds: host.retry_at.map(|at| (at - now).as_secs_f64()),
             last_success: host.last_success.map(|at| self.clock.date(at)),
             progress: host.progress,
+            walk: standing.and_then(|s| s.walk),
             pushes: host.pushes,
             walks: host.walks,
             failures: host.failures,

@@ -32,6 +32,7 @@ use crate::watch::{mounts, source};
 use mirrorball_core::data::change::{Epoch, Lane};
 use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::limits::JOURNAL_PATHS_MAX;
+use mirrorball_core::data::limits::PIECE_ENTRIES;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::Outcome;
 use mirrorball_core::data::plan::{HostPlan, MirrorPlan, RootPlan};
@@ -212,6 +213,7 @@ impl Shell for CollatorActor {
                 }
             }
             Effect::Make(mirror, assignment) => self.make(ctx, mirror, assignment),
+            Effect::Measure => self.measure(ctx),
             Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
             Effect::Remember(mirror, directory) => {
                 if let Err(error) = self.memory.keep(&mirror, directory) {
@@ -475,6 +477,8 @@ fn terms(host: &HostPlan, mirror: &MirrorPlan) -> Terms {
         // A receiver ends itself when it has heard nothing for `timeout`; as long again, to be sure.
         receiver_life: host.timeout * 2,
         is_durable: mirror.rsync.fsync == Some(true),
+        // The names of one file may lie in different pieces.
+        piece_entries: (mirror.rsync.hard_links != Some(true)).then_some(PIECE_ENTRIES),
     }
 }
 

@@ -380,6 +380,7 @@ impl Handler<Verify> for TransferActor {
             paths: Vec::new(),
             held: Vec::new(),
             deletions: if deletes { Deletions::All } else { Deletions::None },
+            is_shallow: false,
             delete_first: false,
             renamed: None,
         };

@@ -41,7 +41,7 @@ impl Naming {
 
 /// One mirror's cells, in the order of [`Naming::head`].
 pub fn cells(mirror: &MirrorStatus, naming: Naming) -> [String; 5] {
-    let state = match mirror.progress {
+    let state = match mirror.compared() {
         Some(progress) if mirror.state == MirrorState::Walking => {
             format!("{} {:.0}%", mirror.state.name(), progress * 100.0)
         }
@@ -94,6 +94,12 @@ fn what_happens(mirror: &MirrorStatus, naming: Naming) -> String {
     }
     if let Some(why) = &mirror.hook_error {
         parts.push(format!("a hook failed: {why}"));
+    }
+    if let Some(walk) = &mirror.walk {
+        parts.push(format!(
+            "{} of {} pieces compared, {} of {} entries",
+            walk.pieces_done, walk.pieces, walk.entries_done, walk.entries
+        ));
     }
     if parts.is_empty() && mirror.state == MirrorState::Halted {
         return "its root is halted".into();
@@ -225,6 +231,7 @@ mod tests {
             retry_in_seconds: None,
             last_success: None,
             progress: None,
+            walk: None,
             pushes: 2,
             walks: 1,
             failures: 0,

@@ -353,7 +353,7 @@ mod tests {
                 "pending_paths": 1, "lag_seconds": lag, "epoch": 3, "head": 4, "owes_walk": false,
                 "stuck": [], "stuck_total": 0, "repeated_paths": 0, "held_deletions": 7, "last_check": null,
                 "last_error": (lag > 0.0).then_some("Connection refused"), "retry_in_seconds": null,
-                "quiet_until": null, "hook_error": null, "repeats_in_seconds": null, "last_success": null, "progress": null, "pushes": 1, "walks": 1, "failures": 0,
+                "quiet_until": null, "hook_error": null, "repeats_in_seconds": null, "last_success": null, "progress": null, "walk": null, "pushes": 1, "walks": 1, "failures": 0,
                 "bytes_sent": 10, "restarts": 0,
             })
         };

@@ -96,7 +96,7 @@ impl Fleet {
 
     fn mirrors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Fact = (&'static str, &'static str, fn(&MirrorStatus) -> f64);
-        let facts: [Fact; 7] = [
+        let facts: [Fact; 9] = [
             ("mirror_lag_seconds", "Age of the oldest change that is not there", |it| {
                 it.lag_seconds
             }),
@@ -107,6 +107,12 @@ impl Fleet {
             }),
             ("mirror_drift_entries", "What the last check found changed by others", |it| {
                 it.last_check.as_ref().map_or(0.0, |check| check.drift_total as f64)
+            }),
+            ("mirror_walk_entries", "Entries that the walk or check under way compares", |it| {
+                it.walk.map_or(0.0, |walk| walk.entries as f64)
+            }),
+            ("mirror_walk_entries_done", "Of these, those in pieces that are done", |it| {
+                it.walk.map_or(0.0, |walk| walk.entries_done as f64)
             }),
             ("mirror_epoch", "The newest epoch that it holds", |it| it.epoch.0 as f64),
             ("mirror_last_success_timestamp_seconds", "When a push last succeeded", |it| {

@@ -124,7 +124,7 @@ pub fn list(step: &Step, source: &SourceDir) -> Vec<u8> {
     {
         list.extend_from_slice(b"./");
         list.extend_from_slice(path.as_bytes());
-        if step.kind == StepKind::Leftovers {
+        if step.is_shallow {
             // With what is directly in it.
             list.push(b'/');
         }
@@ -163,8 +163,12 @@ fn flags(step: &Step) -> Vec<&'static str> {
         StepKind::Walk | StepKind::Check | StepKind::Resend if step.paths.is_empty() => {
             vec!["--recursive", "--relative"]
         }
+        StepKind::Walk | StepKind::Check | StepKind::Resend if step.is_shallow => {
+            vec![LIST, VANISHED, "--dirs"]
+        }
         StepKind::Walk | StepKind::Check | StepKind::Resend => vec![LIST, VANISHED, "--recursive"],
         StepKind::Extras if step.paths.is_empty() => vec!["--recursive", "--relative", "--dry-run"],
+        StepKind::Extras if step.is_shallow => vec![LIST, VANISHED, "--dirs", "--dry-run"],
         StepKind::Extras => vec![LIST, "--delete-missing-args", "--recursive", "--dry-run"],
         StepKind::Verify => vec!["--recursive", "--relative", "--dry-run", "--checksum"],
         StepKind::Plan => vec!["--recursive", "--relative", "--dry-run"],

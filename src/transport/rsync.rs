@@ -193,6 +193,7 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
         paths: Vec::new(),
         held: job.step.held.clone(),
         deletions: Deletions::None,
+        is_shallow: false,
         delete_first: false,
         renamed: None,
     };

@@ -65,6 +65,14 @@ pub struct Listing {
     pub facts: Option<(Facts, snapshot::Listing)>,
 }
 
+/// The directories directly in a directory below a Root, sorted; none if it can't be looked into.
+pub fn subdirectories(root: &SourceDir, path: &RelPath) -> impl Iterator<Item = RelPath> {
+    let listing = open(root, path).and_then(|it| list(&it.fd, false, |_, _| false));
+    let mut names = listing.map(|it| it.directories).unwrap_or_default();
+    names.sort_unstable();
+    names.into_iter().map(move |name| path.join(&name))
+}
+
 /// Lists a directory that is watched already, so that what comes later raises an event. Facts are only
 /// gathered where they are wanted. `counts` says of a name, and of whether it is a directory's, whether it is counted.
 pub fn list(

@@ -2,6 +2,7 @@
 //! name, and what does not fit into a small world.
 
 mod lab;
+mod pieces;
 
 use std::collections::BTreeMap;
 use std::iter;

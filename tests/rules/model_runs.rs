@@ -9,7 +9,15 @@ use crate::model::rsync::{Progress, Run};
 
 fn step(kind: StepKind, paths: &[&str], deletions: Deletions) -> Step {
     let paths = paths.iter().map(|path| (*path).into()).collect();
-    Step { kind, paths, held: vec![], deletions, delete_first: false, renamed: None }
+    Step {
+        kind,
+        paths,
+        held: vec![],
+        deletions,
+        is_shallow: false,
+        delete_first: false,
+        renamed: None,
+    }
 }
 
 fn run(kind: StepKind, paths: &[&str], deletions: Deletions) -> Run {

@@ -92,7 +92,7 @@ proptest! {
         ]),
     ) {
         let paths = if kind == StepKind::Walk { vec![] } else { vec!["a".into(), "b".into()] };
-        let step = Step { kind, paths, held: vec![], deletions: Deletions::All, delete_first: false, renamed: None };
+        let step = Step { kind, paths, held: vec![], deletions: Deletions::All, is_shallow: false, delete_first: false, renamed: None };
         let end = StepEnd {
             exit: Exit::Code(code),
             messages,

@@ -30,6 +30,7 @@ mod looking;
 mod mirror_directory;
 mod page;
 mod panic;
+mod pieces;
 mod refusals;
 mod renames;
 mod rescans;

@@ -183,7 +183,9 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     };
     let held = if one_in(random, 5) { vec![path(random)] } else { Vec::new() };
     let delete_first = one_in(random, 4);
-    Step { kind, paths: paths.into_iter().collect(), held, deletions, delete_first, renamed }
+    let is_shallow = kind == StepKind::Leftovers;
+    let paths = paths.into_iter().collect();
+    Step { kind, paths, held, is_shallow, deletions, delete_first, renamed }
 }
 
 fn rename(random: &mut Random, source: &Fs) -> Renamed {

@@ -54,6 +54,7 @@ impl Bench {
             paths,
             held: vec![],
             deletions: Deletions::All,
+            is_shallow: false,
             delete_first: false,
             renamed: None,
         };

@@ -11,12 +11,13 @@ use super::renames;
 use crate::actors::message;
 use crate::actors::shell::Shell;
 use crate::watch::presence::{Found, Looker};
-use crate::watch::source;
+use crate::watch::{explore, scan, source};
 use mirrorball_core::data::batch::Dirty;
 use mirrorball_core::data::change::{AssignmentId, Lane};
 use mirrorball_core::data::ids::MirrorId;
-use mirrorball_core::data::limits::{WITNESS_BYTES_MAX, WITNESSES_MAX};
+use mirrorball_core::data::limits::{PIECE_ENTRIES, WITNESS_BYTES_MAX, WITNESSES_MAX};
 use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::piece::{self, Part};
 use mirrorball_core::data::source_dir::SourceDir;
 use mirrorball_core::root::batch::{self, Looked, Made, Presence};
 use mirrorball_core::root::ledger::{Assignment, Work};
@@ -62,7 +63,16 @@ impl CollatorActor {
             let top = source::top(&source, |path, is_dir| filter.excludes(path, is_dir), most);
             let mut made = match &assignment.work {
                 Work::Compare(compare) => {
-                    batch::make_compare(assignment.to, compare.clone(), unmounted)
+                    let mut compare = compare.clone();
+                    if let Part::Subdirectories(range) = &compare.part {
+                        let is_left_out = |path: &RelPath| {
+                            !range.contains(path.name()) || filter.excludes(path, true)
+                        };
+                        compare.subdirectories = explore::subdirectories(&source, &compare.path)
+                            .filter(|path| !is_left_out(path))
+                            .collect();
+                    }
+                    batch::make_compare(assignment.to, compare, unmounted)
                 }
                 Work::Push(dirty) => {
                     let (found, bytes): (Vec<_>, Vec<_>) = look(&source, dirty).unzip();
@@ -98,6 +108,21 @@ impl CollatorActor {
                 act.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
                 act.forget_shared(ctx);
             }
+        }));
+    }
+
+    /// Counts the source, away from this thread, and cuts it into pieces.
+    pub(super) fn measure(&mut self, ctx: &mut Context<Self>) {
+        let (source, filter) = (self.source.clone(), self.filter.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
+            let counts = source.map(|source| scan::counts(&source, &RelPath::root(), excludes));
+            counts.and_then(Result::ok).map(|counts| piece::cut(counts, PIECE_ENTRIES))
+        });
+        ctx.spawn(task.into_actor(self).map(|pieces, act, ctx| {
+            let pieces = pieces.ok().flatten().unwrap_or_default();
+            debug!(act.log, "The source is compared in pieces"; "pieces" => pieces.len());
+            act.turn(ctx, |core, now| core.handle_measured(now, pieces));
         }));
     }
 

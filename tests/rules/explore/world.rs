@@ -25,8 +25,12 @@ const RETRY: Duration = Duration::from_secs(3600);
 /// Longer than all retries.
 const LIFE: Duration = Duration::from_secs(3600 * 1000);
 
-const TERMS: Terms =
-    Terms { retry: RetryPlan { first: RETRY, max: RETRY }, receiver_life: LIFE, is_durable: true };
+const TERMS: Terms = Terms {
+    retry: RetryPlan { first: RETRY, max: RETRY },
+    receiver_life: LIFE,
+    is_durable: true,
+    piece_entries: None,
+};
 
 /// Contents of a file, and the size and time that a comparison sees; stamp 0 means that the file is absent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

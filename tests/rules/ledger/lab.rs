@@ -24,6 +24,7 @@ pub const TERMS: Terms = Terms {
     retry: RetryPlan { first: Duration::from_secs(10), max: Duration::from_secs(300) },
     receiver_life: Duration::from_secs(LIFE),
     is_durable: false,
+    piece_entries: None,
 };
 
 /// Contents, and the size and time that a comparison sees.
@@ -173,6 +174,20 @@ impl Lab {
         let read = read.map(|(path, file)| (path.clone(), *file)).collect();
         self.runs.insert(lane, Run { assignment, read });
         self
+    }
+
+    /// What was handed out has ended without a run.
+    pub fn forget(mut self, lane: Lane) -> Self {
+        self.runs.remove(&lane);
+        self
+    }
+
+    pub fn assignment(&self, lane: Lane) -> &Assignment {
+        &self.runs[&lane].assignment
+    }
+
+    pub fn settle_fresh(self) -> Self {
+        self.take_fresh().done_fresh()
     }
 
     /// Nothing is due, or all of it is owed in another lane.

@@ -41,7 +41,8 @@ const HOSTS: usize = 3;
 /// How long what broke off may still land.
 const LIFE: Duration = Duration::from_secs(20);
 const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(30) };
-const TERMS: Terms = Terms { retry: RETRY, receiver_life: LIFE, is_durable: false };
+const TERMS: Terms =
+    Terms { retry: RETRY, receiver_life: LIFE, is_durable: false, piece_entries: None };
 const WAITS: Waits = Waits {
     settle: Duration::from_millis(50),
     max_age: Duration::from_secs(1),
@@ -409,6 +410,7 @@ impl World {
 
     fn carry_out(&mut self, effect: collator::Effect) {
         match effect {
+            collator::Effect::Measure => unreachable!("no walk is cut here"),
             collator::Effect::Nudge(mirror, lane) => {
                 let host = index(&mirror);
                 let life = self.hosts[host].life;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::data::change::Epoch;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 
 /// What a Mirror still lacks up to an Epoch. Shared between Mirrors in step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,11 +51,15 @@ pub struct Batch {
     pub held: Vec<RelPath>,
 }
 
-/// A directory that is compared with everything below it.
+/// A directory, or a part of it, that is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// Which.
+    /// The directory.
     pub path: RelPath,
+    /// The part of the directory.
+    pub part: Part,
+    /// The existing directories of a [`Part::Subdirectories`], sorted; filled in when the disk is read.
+    pub subdirectories: Vec<RelPath>,
     /// How.
     pub depth: Depth,
     /// Something is in doubt: where contents cannot be compared they are sent.
@@ -92,6 +97,28 @@ pub struct Rename {
     pub is_exact: bool,
     /// What it was called before is among the missing.
     pub is_gone: bool,
+}
+
+impl Compare {
+    /// Compares a directory with all that is in it.
+    pub fn whole(path: RelPath, depth: Depth, is_doubt: bool) -> Self {
+        Self { path, part: Part::All, subdirectories: Vec::new(), depth, is_doubt }
+    }
+
+    /// Whether a path is compared.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        match &self.part {
+            Part::All => *path == self.path || path.is_below(&self.path),
+            Part::Own => *path == self.path || path.parent().as_ref() == Some(&self.path),
+            Part::Subdirectories(range) => {
+                let top = path
+                    .ancestors()
+                    .chain([path.clone()])
+                    .find(|it| it.parent().as_ref() == Some(&self.path));
+                top.is_some_and(|top| range.contains(top.name()))
+            }
+        }
+    }
 }
 
 impl Rename {
@@ -140,7 +167,7 @@ impl Batch {
 
     /// Whether all of the root is compared.
     pub fn is_whole(&self) -> bool {
-        self.compares.as_ref().is_some_and(|it| it.path.is_root())
+        self.compares.as_ref().is_some_and(|it| it.path.is_root() && it.part == Part::All)
     }
 
     /// Number of paths named.
@@ -151,7 +178,7 @@ impl Batch {
     /// Whether `path` is named or lies below a subtree: a directory that a push of this batch may
     /// rightly create on a mirror.
     pub fn accounts_for(&self, path: &RelPath) -> bool {
-        self.compares.as_ref().is_some_and(|it| *path == it.path || path.is_below(&it.path))
+        self.compares.as_ref().is_some_and(|it| it.holds(path))
             || named(&self.present, path)
             || named(&self.subtrees, path)
             || path.ancestors().any(|above| named(&self.subtrees, &above))

@@ -11,6 +11,7 @@ pub mod name;
 pub mod need;
 pub mod outcome;
 pub mod path;
+pub mod piece;
 pub mod plan;
 pub mod rsync_options;
 pub mod runs;

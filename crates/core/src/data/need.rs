@@ -59,9 +59,9 @@ impl Need {
         self.contains(Self::WITHIN)
     }
 
-    /// What is left to do when `proved` is known to hold; nothing is left if the result is empty.
+    /// The requirement that remains once `proved` holds. An empty result means that nothing remains.
     ///
-    /// What was proved of the path alone says nothing of what is below it.
+    /// A proof for the path alone is no proof for the entries below it.
     #[must_use]
     pub fn less(self, proved: Self) -> Self {
         let leftovers = (self - proved) & Self::LEFTOVERS;

@@ -16,12 +16,12 @@ pub enum Blame {
     Host,
 }
 
-/// What was not proved at one path.
+/// The part of a requirement that a run left unproved at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unproved {
     /// Which.
     pub path: RelPath,
-    /// What is still needed there.
+    /// The requirement that remains.
     pub need: Need,
     /// What rsync said about it.
     pub reason: String,
@@ -86,7 +86,7 @@ impl Outcome {
         matches!(self, Self::Done | Self::Partly(_))
     }
 
-    /// What was not proved, of work whose end says so path by path.
+    /// The unproved paths; empty for an outcome that does not name them.
     pub fn unproved(&self) -> &[Unproved] {
         if let Self::Partly(unproved) = self { unproved } else { &[] }
     }

@@ -137,11 +137,13 @@ pub struct MirrorStatus {
     pub retry_in_seconds: Option<f64>,
     /// When a push last succeeded, RFC 3339.
     pub last_success: Option<String>,
-    /// Part of a running Walk that is done, 0 to 1.
+    /// Part of a running Walk, or of its piece that is running, that is done, 0 to 1.
     pub progress: Option<f32>,
+    /// How far a Walk or check has come that is made in pieces; none while there is none.
+    pub walk: Option<WalkProgress>,
     /// Pushes done.
     pub pushes: u64,
-    /// Walks done.
+    /// Walks done; of one that is made in pieces each piece.
     pub walks: u64,
     /// Tries that failed.
     pub failures: u64,
@@ -149,6 +151,28 @@ pub struct MirrorStatus {
     pub bytes_sent: u64,
     /// How often the actor of its host died and was started anew.
     pub restarts: u64,
+}
+
+impl MirrorStatus {
+    /// Part of a running Walk that is done, 0 to 1.
+    pub fn compared(&self) -> Option<f32> {
+        let part = |walk: WalkProgress| walk.entries_done as f32 / walk.entries.max(1) as f32;
+        self.walk.map(part).or(self.progress)
+    }
+}
+
+/// How far a comparison has come that is made in pieces. What breaks off goes on where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct WalkProgress {
+    /// Pieces in all.
+    pub pieces: usize,
+    /// Of these, those that are done.
+    pub pieces_done: usize,
+    /// Entries in all, as they were counted when it began.
+    pub entries: u64,
+    /// Of these, those in pieces that are done.
+    pub entries_done: u64,
 }
 
 /// Everything about one mirror.

@@ -14,7 +14,9 @@ pub struct Step {
     pub paths: Vec<RelPath>,
     /// Directories that this run must neither fill nor empty, whatever is found in them.
     pub held: Vec<RelPath>,
-    /// What this run may delete on the mirror, or that it counts what it would delete.
+    /// The listed directories stand for themselves and the entries directly in them.
+    pub is_shallow: bool,
+    /// The deletions that this run may make on the mirror; it may also only count them.
     pub deletions: Deletions,
     /// Deletes before it sends, on a mirror without room.
     pub delete_first: bool,

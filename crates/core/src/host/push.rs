@@ -124,6 +124,7 @@ impl RunningPush {
                 kind: StepKind::Replace,
                 paths: vec![path],
                 held,
+                is_shallow: false,
                 deletions: Deletions::AtMost(0),
                 delete_first: false,
                 renamed: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::data::batch::{Batch, Depth, Present, Rename};
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 use crate::data::plan::DeleteMode;
 use crate::data::step::{Basis, Deletions, Renamed, Step, StepKind};
 use crate::host::target_state::TargetState;
@@ -43,6 +44,7 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
         kind,
         paths,
         held: batch.held.clone(),
+        is_shallow: kind == StepKind::Leftovers,
         deletions,
         delete_first,
         renamed: None,
@@ -54,7 +56,8 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
     if target == TargetState::Unknown {
         steps.push(step(StepKind::FirstContact, Vec::new(), Deletions::None));
     }
-    if target == TargetState::Filled && batch.full && (batch.is_whole() || !terms.is_known) {
+    if target == TargetState::Filled && batch.full && (batch.compares.is_some() || !terms.is_known)
+    {
         steps.push(step(StepKind::Look, Vec::new(), Deletions::None));
     }
     if let Some(compare) = &batch.compares {
@@ -64,8 +67,14 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
             Depth::Contents if compare.is_doubt => StepKind::Resend,
             Depth::Contents => StepKind::Walk,
         };
-        let paths = if compare.path.is_root() { Vec::new() } else { vec![compare.path.clone()] };
-        steps.push(step(kind, paths, counted(delete.on_walk())));
+        let paths = match compare.part {
+            Part::All if compare.path.is_root() => Vec::new(),
+            Part::All | Part::Own => vec![compare.path.clone()],
+            Part::Subdirectories(_) if compare.subdirectories.is_empty() => return steps,
+            Part::Subdirectories(_) => compare.subdirectories.clone(),
+        };
+        let is_shallow = compare.part == Part::Own;
+        steps.push(Step { is_shallow, ..step(kind, paths, counted(delete.on_walk())) });
         return steps;
     }
     let wanted = |wanted: bool, paths: &[RelPath]| if wanted { paths.to_vec() } else { Vec::new() };
@@ -258,7 +267,7 @@ mod tests {
     }
 
     fn compare(path: &str, depth: Depth) -> Batch {
-        let compares = Some(Compare { path: path.into(), depth, is_doubt: true });
+        let compares = Some(Compare::whole(path.into(), depth, true));
         Batch { compares, ..Batch::default() }
     }
 

@@ -11,6 +11,7 @@ use crate::data::limits::BACKLOG_MAX;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 
 /// Names an obligation. To add to one, or to merge it, always makes a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,10 @@ pub struct ObligationId(pub u64);
 pub struct Obligation {
     /// Where.
     pub path: RelPath,
+    /// The part of the directory that a walk or check compares; all for every other cause.
+    pub part: Part,
+    /// The approximate number of entries in a piece of a walk or check; 0 for every other obligation.
+    pub entries: u64,
     /// What has to hold there.
     pub need: Need,
     /// When it may be handed out.
@@ -33,8 +38,8 @@ pub struct Obligation {
     pub since: Moment,
     /// The oldest epoch that it concerns: a flush to an older one does not wait for it.
     pub mark: Epoch,
-    /// How many entries may be deleted there: what the source lost, as far as events told, and of [`Cause::Extra`] what
-    /// was found on the mirror.
+    /// The number of entries that may be deleted there: the entries that the source lost, as far as events told, and for
+    /// [`Cause::Extra`] the entries that were found on the mirror.
     pub lost: u64,
 }
 
@@ -333,12 +338,13 @@ impl Backlog {
         let mut merged: Option<Obligation> = None;
         for old in ids.iter().filter_map(|id| self.remove(*id)) {
             merged = Some(match merged {
-                None => Obligation { path: directory.clone(), ..old },
+                None => Obligation { path: directory.clone(), part: Part::All, ..old },
                 Some(known) => Obligation {
                     need: known.need | old.need,
                     since: known.since.min(old.since),
                     mark: known.mark.min(old.mark),
                     lost: known.lost + old.lost,
+                    entries: known.entries + old.entries,
                     gates: Gates {
                         not_before: known.gates.not_before.max(old.gates.not_before),
                         ..known.gates
@@ -366,6 +372,8 @@ mod tests {
     fn owed(path: &str, cause: Cause, need: Need) -> Obligation {
         Obligation {
             path: path.into(),
+            part: Part::All,
+            entries: 0,
             need,
             gates: Gates::default(),
             lane: Lane::Fresh,

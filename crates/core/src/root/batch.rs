@@ -312,12 +312,11 @@ fn large(entries: &[Dirty], bytes: &[u64], renamed: &BTreeSet<RelPath>) -> Vec<D
 
 /// The batch of a comparison.
 pub fn make_compare(to: Epoch, compare: Compare, unmounted: &[RelPath]) -> Made {
-    let is_inside = |volume: &&RelPath| **volume == compare.path || volume.is_below(&compare.path);
     let need = match compare.depth {
         Depth::Times => Need::TREE,
         Depth::Contents => Need::TREE | Need::CONTENTS,
     };
-    let left_out = unmounted.iter().filter(is_inside).map(|volume| LeftOut {
+    let left_out = unmounted.iter().filter(|volume| compare.holds(volume)).map(|volume| LeftOut {
         path: volume.clone(),
         need,
         lost: 0,

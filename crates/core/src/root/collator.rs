@@ -3,6 +3,7 @@
 mod deletions;
 mod early;
 mod keep;
+mod pieces;
 mod report;
 mod steer;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Blame, Outcome};
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 use crate::data::step::Differences;
 use crate::host::target_state::TargetState;
 use crate::machine::Rule;
@@ -30,6 +32,7 @@ use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::{Mirror, Terms};
 
+use self::pieces::Pieces;
 pub use self::report::RootReport;
 
 /// Collects, seals and hands out the changes of one Root.
@@ -54,6 +57,9 @@ pub struct Collator {
     unmounted: Option<(Moment, Vec<RelPath>)>,
     /// Until when what became due was told.
     timed: Moment,
+    pieces: Pieces,
+    /// What the pieces of a check have found so far.
+    drift: BTreeMap<MirrorId, Differences>,
     effects: VecDeque<Effect>,
 }
 
@@ -78,6 +84,9 @@ pub enum Effect {
     Nudge(MirrorId, Lane),
     /// Look at what this assignment names on the disk, and hand the result to the mirror.
     Make(MirrorId, Assignment),
+    /// Count what is directly in each directory of the root, cut it into pieces, and answer with
+    /// [`Collator::handle_measured`].
+    Measure,
     /// Tell this mirror's host that there is nothing in this lane.
     Nothing(MirrorId, Lane),
     /// Keep for the next start what is known of this mirror's directory.
@@ -123,6 +132,8 @@ impl Collator {
             degraded: None,
             unmounted: None,
             timed: now,
+            pieces: Pieces::default(),
+            drift: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -246,6 +257,9 @@ impl Collator {
         let assignment = if ready { self.ledger.assign(now, id, lane) } else { None };
         self.open.handle_pushing(self.ledger.is_working());
         if let Some(assignment) = assignment {
+            if self.cuts(now, id, &assignment) {
+                return self.cut(now, id, assignment);
+            }
             self.journal(&assignment);
             self.note_early(id, &assignment);
             self.effects.push_back(Effect::Make(id.clone(), assignment));
@@ -303,7 +317,9 @@ impl Collator {
         let Some(assigned) = assigned else { return };
         let start =
             self.ledger.mirror(id).and_then(|it| it.start_of(assignment)).unwrap_or_default();
-        let is_whole = assigned.compares.is_some() && assigned.paths.iter().any(RelPath::is_root);
+        let is_whole = assigned.compares.is_some()
+            && assigned.part == Part::All
+            && assigned.paths.iter().any(RelPath::is_root);
         let is_check = assigned.compares == Some(crate::data::batch::Depth::Contents);
         self.note_found(now, id, &assigned.paths, &assigned.lost, end);
         self.ledger.ended(now, id, assignment, end);
@@ -317,11 +333,8 @@ impl Collator {
             Outcome::Partly(_) => self.know(id, known.max(TargetState::Exists)),
             _ => (),
         }
-        if is_check && is_whole {
-            // One that was never begun found nothing either.
-            let drift = end.drift.as_ref().filter(|_| end.outcome.is_settled());
-            let drift = drift.map(|drift| self.without_fresh(start, drift));
-            self.effects.push_back(Effect::Checked(id.clone(), drift));
+        if is_check {
+            self.note_checked(id, start, is_whole, end);
         }
         let surprise = end.surprises.iter().find(|path| {
             self.exploring.is_none() && !self.open.covers(path) && !self.ledger.covers(id, path)

@@ -6,6 +6,7 @@
 mod assign;
 mod ceiling;
 mod contact;
+mod cut;
 mod explain;
 mod report;
 mod resume;
@@ -244,7 +245,7 @@ impl Ledger {
                 mirror.is_halted = false;
                 mirror.is_suspicious &= assigned.compares.is_none();
             }
-            _ => (),
+            _ => mirror.has_broken_off |= assigned.compares.is_some(),
         }
         if lane == Lane::Fresh {
             let failed_before = mirror.tries_failed;
@@ -356,6 +357,7 @@ impl Ledger {
             // There are more than could be named at once.
             for path in &assigned.paths {
                 let piece = mirror.owed(now, path.clone(), Need::TREE, Cause::Walk, mark);
+                let piece = Obligation { part: assigned.part.clone(), ..piece };
                 let not_before = Some(now + mirror.terms.retry.first);
                 owed.push(Obligation { gates: Gates { not_before, ..Gates::default() }, ..piece });
             }
@@ -430,6 +432,7 @@ impl Ledger {
         let same = mirror.backlog.at(&owed.path).find(|(known, it)| {
             it.gates == owed.gates
                 && it.lane == owed.lane
+                && it.part == owed.part
                 && it.cause.is_same(&owed.cause)
                 && !mirror.is_assigned(*known)
         });
@@ -439,6 +442,7 @@ impl Ledger {
             owed.since = owed.since.min(known.since);
             owed.mark = owed.mark.min(known.mark);
             owed.lost = owed.lost.max(known.lost);
+            owed.entries = owed.entries.max(known.entries);
         }
         self.last_id += 1;
         mirror.backlog.insert(ObligationId(self.last_id), owed);

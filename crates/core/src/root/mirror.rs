@@ -10,6 +10,7 @@ use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 use crate::data::plan::RetryPlan;
 use crate::host::target_state::TargetState;
 use crate::root::backlog::{Backlog, Cause, Gates, Obligation, ObligationId};
@@ -26,6 +27,8 @@ pub struct Terms {
     pub receiver_life: Duration,
     /// What it acknowledges is on its disk.
     pub is_durable: bool,
+    /// Walks and checks of more entries are cut into pieces of about so many; none: they are never cut.
+    pub piece_entries: Option<u64>,
 }
 
 /// One mirror of a root.
@@ -52,6 +55,10 @@ pub struct Mirror {
     pub(super) slow: Option<Assigned>,
     /// The next assignment of small work tries what failed.
     pub(super) tries_failed: bool,
+    /// A walk of all of it has broken off: the next one is cut into pieces, although it was never filled.
+    pub(super) has_broken_off: bool,
+    /// The number of pieces, and of entries in them, of the walk or check that was cut last.
+    pub(super) cut_into: (usize, u64),
 }
 
 /// An assignment under way.
@@ -69,10 +76,12 @@ pub struct Assigned {
     pub renames: Vec<ObligationId>,
     /// Paths that it names.
     pub paths: Vec<RelPath>,
-    /// How many entries the source lost at some of them.
+    /// The number of entries that the source lost at some of these paths.
     pub lost: BTreeMap<RelPath, u64>,
-    /// What it compares, if it compares a piece of the root; whether a scheduled check is named.
+    /// How it compares, if it compares a piece of the root.
     pub compares: Option<Depth>,
+    /// The part of the named directory.
+    pub part: Part,
 }
 
 impl Mirror {
@@ -93,6 +102,8 @@ impl Mirror {
             fresh: None,
             slow: None,
             tries_failed: false,
+            has_broken_off: false,
+            cut_into: (0, 0),
         }
     }
 
@@ -192,7 +203,18 @@ impl Mirror {
             _ => Lane::Fresh,
         };
         let gates = Gates::default();
-        Obligation { path, need, gates, lane, cause, since: now, mark, lost: 0 }
+        Obligation {
+            path,
+            part: Part::All,
+            entries: 0,
+            need,
+            gates,
+            lane,
+            cause,
+            since: now,
+            mark,
+            lost: 0,
+        }
     }
 
     /// The pauses of a path that fails for the first time.

@@ -7,6 +7,7 @@ fn step(kind: StepKind, paths: &[&str]) -> Step {
         paths,
         held: vec![],
         deletions: Deletions::All,
+        is_shallow: false,
         delete_first: false,
         renamed: None,
     }

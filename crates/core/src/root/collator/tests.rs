@@ -14,6 +14,7 @@ const TERMS: Terms = Terms {
     retry: RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(60) },
     receiver_life: Duration::from_secs(120),
     is_durable: false,
+    piece_entries: None,
 };
 const WAITS: Waits = Waits {
     settle: Duration::from_millis(50),

@@ -10,6 +10,7 @@ use crate::data::limits::MOVES_MAX;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 use crate::host::target_state::TargetState;
 use crate::root::backlog::{Cause, Obligation, ObligationId};
 use crate::root::change_log::Entry;
@@ -158,6 +159,7 @@ impl Ledger {
             paths: items.keys().cloned().collect(),
             lost: lost.clone(),
             compares: None,
+            part: Part::All,
         });
         Some(Assignment {
             id: assignment,
@@ -207,12 +209,15 @@ impl Ledger {
         let order = |it: &Obligation| (!is_large(it), it.cause.is_scheduled());
         let due = mirror.due(now, Lane::Slow).filter(|(_, it)| self.is_below_ceiling(mirror, it));
         let (named, first) = due.min_by_key(|(id, it)| (order(it), *id))?;
-        let (path, need) = (first.path.clone(), first.need);
+        let (path, part, need) = (first.path.clone(), first.part.clone(), first.need);
         let is_doubt = !first.cause.is_scheduled();
         let depth = if need.wants_contents() { Depth::Contents } else { Depth::Times };
         let compares = (!is_large(first)).then_some(depth);
         let work = match compares {
-            Some(depth) => Work::Compare(Compare { path: path.clone(), depth, is_doubt }),
+            Some(depth) => {
+                let whole = Compare::whole(path.clone(), depth, is_doubt);
+                Work::Compare(Compare { part: part.clone(), ..whole })
+            }
             None => Work::Push(vec![(path.clone(), need)]),
         };
         let lost = self.lost_above_cursor(mirror, &path);
@@ -229,6 +234,7 @@ impl Ledger {
             paths: vec![path],
             lost: lost.clone(),
             compares,
+            part,
         });
         Some(Assignment {
             id: assignment,

@@ -5,6 +5,7 @@ use crate::data::change::{Epoch, Lane};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
+use crate::data::status::WalkProgress;
 use crate::root::backlog::{Cause, Obligation};
 use crate::root::mirror::Mirror;
 use crate::root::writers::Writer;
@@ -20,6 +21,8 @@ pub struct Standing {
     pub behind_since: Option<Moment>,
     /// Whether it is compared, or is to be, because something is in doubt.
     pub owes_walk: bool,
+    /// How far a walk or check has come that was cut into pieces.
+    pub walk: Option<WalkProgress>,
     /// Failed paths with their reasons.
     pub stuck: Vec<(RelPath, String)>,
     /// How many fail.
@@ -55,6 +58,7 @@ impl Ledger {
             pending: above + backlog,
             behind_since: self.behind_since(mirror),
             owes_walk: mirror.owes_walk(),
+            walk: mirror.walk_progress(),
             stuck: failed.take(stuck_max).collect(),
             stuck_total: count(|it| matches!(it.cause, Cause::Failed { .. })),
             repeated: count(|it| {
