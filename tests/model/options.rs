@@ -1,5 +1,9 @@
 //! What one modelled run is told to do.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::Rule;
 use mirrorball_core::data::step::{Basis, Deletions, Step, StepKind};
@@ -49,6 +53,8 @@ pub struct RunOptions {
     pub ignore_existing: bool,
     pub existing: bool,
     pub dry_run: bool,
+    /// What it would delete is to be named.
+    pub names_extras: bool,
     pub missing: Missing,
     pub delete: bool,
     pub delete_before: bool,
@@ -58,7 +64,7 @@ pub struct RunOptions {
     /// `--itemize-changes` twice.
     pub itemizes_all: bool,
     /// Neither sent nor deleted.
-    pub filter: Filter,
+    pub filter: Arc<Filter>,
     /// Nothing is deleted but what has the name of a temporary file.
     pub leftovers_only: bool,
     /// The other end is an rsync daemon.
@@ -96,7 +102,10 @@ impl RunOptions {
                 | Kind::Replace
                 | Kind::Leftovers
         );
+        // Only these run without a list where they are about the whole root.
+        let compares = matches!(kind, Kind::Walk | Kind::Check | Kind::Resend | Kind::Extras if !step.paths.is_empty());
         let is_listed = ignores_missing
+            || compares
             || matches!(kind, Kind::FirstContact | Kind::RootItself | Kind::Missing);
         Self {
             list: is_listed.then(|| listed(step)),
@@ -131,9 +140,11 @@ impl RunOptions {
             ignore_existing: kind == Kind::Leftovers,
             existing: kind == Kind::Leftovers,
             dry_run: matches!(kind, Kind::Verify | Kind::Plan | Kind::Extras),
+            names_extras: kind == Kind::Extras,
             missing: match kind {
                 Kind::Missing => Missing::Deleted,
-                _ if ignores_missing => Missing::Ignored,
+                Kind::Extras if compares => Missing::Deleted,
+                _ if ignores_missing || compares => Missing::Ignored,
                 _ => Missing::Fails,
             },
             delete: step.deletions != Deletions::None,
@@ -151,7 +162,7 @@ impl RunOptions {
                 Basis::Similar => None,
             }),
             itemizes_all: renamed.is_some(),
-            filter: Filter::new(&all).expect("a few rules"),
+            filter: compiled(&all),
             leftovers_only: kind == Kind::Leftovers,
             is_daemon: false,
             lists_ahead: usize::MAX,
@@ -179,6 +190,16 @@ impl RunOptions {
         let is_spared = self.leftovers_only && (is_directory || !is_temporary(path.name()));
         is_spared || self.hides(path, is_directory)
     }
+}
+
+/// The compiled rules. Most runs have those of an earlier one, and compiling takes longer than a run.
+fn compiled(rules: &[Rule]) -> Arc<Filter> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<Vec<Vec<u8>>, Arc<Filter>>> = RefCell::default();
+    }
+    let key = rules.iter().map(Rule::line).collect();
+    let compile = || Arc::new(Filter::new(rules).expect("a few rules"));
+    KNOWN.with_borrow_mut(|known| known.entry(key).or_insert_with(compile).clone())
 }
 
 /// Whether a receiver could have given a file this name while it wrote it: `.*.??????`.

@@ -28,9 +28,15 @@ pub struct Record {
     pub fatal: Option<i32>,
     /// Entries that a look found.
     pub entries_found: u64,
+    /// The names of deletions are asked for.
+    names_extras: bool,
 }
 
 impl Record {
+    pub fn new(names_extras: bool) -> Self {
+        Self { names_extras, ..Self::default() }
+    }
+
     pub fn info(&mut self, line: &str) {
         self.info += line;
         self.info.push('\n');
@@ -82,6 +88,7 @@ impl Record {
         let mut differences = Differences::default();
         let mut created_directories = Vec::new();
         let mut taken_over = 0;
+        let mut extras = Vec::new();
         for item in &self.items {
             differences.total += 1;
             let is_new = item.get(2..11) == Some("+++++++++");
@@ -92,6 +99,9 @@ impl Record {
                 differences.first.push(item.clone());
             }
             let name = item[12..].trim_end_matches('/');
+            if item.starts_with("*deleting") && self.names_extras {
+                extras.push(name.into());
+            }
             let is_counted =
                 item.starts_with("cd") || !(name.contains('/') || item.starts_with('h'));
             if is_new && is_counted && created_directories.len() < SURPRISES_MAX * 64 {
@@ -106,7 +116,7 @@ impl Record {
             created_directories,
             differences,
             entries_found: self.entries_found,
-            extras: Vec::new(),
+            extras,
             extras_cut: false,
             taken_over,
             bytes_sent: 0,

@@ -75,6 +75,7 @@ impl Run {
     pub fn new(options: RunOptions) -> Self {
         Self {
             lister: Lister::new(&options),
+            record: Record::new(options.names_extras),
             options,
             lists: VecDeque::new(),
             taken: 0,
@@ -83,7 +84,6 @@ impl Run {
             asked: VecDeque::new(),
             writing: None,
             touches: VecDeque::new(),
-            record: Record::default(),
             is_connected: false,
             is_in_target: false,
             end: None,

@@ -9,7 +9,7 @@ mod world;
 use mirrorball_core::data::path::RelPath;
 
 /// splitmix64.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 

@@ -151,6 +151,8 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     let mut paths: BTreeSet<RelPath> = (0..1 + random.below(4)).map(|_| path(random)).collect();
     let mut renamed = None;
     match kind {
+        StepKind::Walk | StepKind::Check | StepKind::Resend | StepKind::Extras
+            if one_in(random, 2) => {}
         StepKind::Walk
         | StepKind::Check
         | StepKind::Resend
