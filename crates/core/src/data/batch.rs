@@ -151,12 +151,13 @@ impl Batch {
         self.compares.as_ref().is_some_and(|it| it.depth == Depth::Contents)
     }
 
-    /// How many entries may go with the names that are deleted.
-    pub fn lost_in_all(&self) -> u64 {
-        let lost = |path: &RelPath| self.lost.get(path).copied();
-        let missing = self.missing.iter().map(|path| lost(path).unwrap_or(1));
-        let extras = self.extras.iter().map(|(path, found)| found + lost(path).unwrap_or(0));
-        missing.chain(extras).fold(0, u64::saturating_add)
+    /// How many entries may go with these names, of those that are deleted.
+    pub fn lost_with(&self, names: &[RelPath]) -> u64 {
+        let lost = |path: &RelPath| match (self.extras.get(path), self.lost.get(path)) {
+            (Some(found), lost) => found.saturating_add(lost.copied().unwrap_or_default()),
+            (None, lost) => lost.copied().unwrap_or(1),
+        };
+        names.iter().map(lost).fold(0, u64::saturating_add)
     }
 
     /// How many entries may go with a directory that is in the way of this path.

@@ -93,14 +93,11 @@ impl RunningPush {
         if self.unattributed.is_some() {
             return;
         }
-        let is_listed =
-            |step: &Step| matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
-        let listed: u64 = counted.iter().filter(|(it, _)| is_listed(it)).map(|(_, n)| n).sum();
-        let most = self.push.batch.lost_in_all().saturating_add(self.renamed);
         let mut next: Vec<Step> = Vec::new();
         for (step, count) in counted {
+            let most = self.push.batch.lost_with(&step.paths).saturating_add(self.renamed);
             let (deletions, kind) = match step.kind {
-                kind @ (StepKind::Missing | StepKind::MissingByFilter) if listed <= most => {
+                kind @ (StepKind::Missing | StepKind::MissingByFilter) if count <= most => {
                     (Deletions::AtMost(most), kind)
                 }
                 StepKind::Replace if count <= self.may_replace(&step.paths) => {

@@ -79,13 +79,14 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
     }
     let wanted = |wanted: bool, paths: &[RelPath]| if wanted { paths.to_vec() } else { Vec::new() };
     let mut missing = wanted(delete.on_push(), &batch.missing);
-    missing.extend(batch.extras.keys().filter(|_| delete.on_walk()).cloned());
+    // Whatever run has named them, it was one that may delete.
+    missing.extend(batch.extras.keys().filter(|_| delete != DeleteMode::Never).cloned());
     missing.sort_unstable();
-    let missing_deletions = match () {
+    let missing_deletions = |paths: &[RelPath]| match () {
         // Files alone: their number is known.
-        () if !batch.missing_directories => Deletions::AtMost(missing.len() as u64),
+        () if !batch.missing_directories => Deletions::AtMost(paths.len() as u64),
         // Counting first would need the room that is to be made.
-        () if delete_first => Deletions::AtMost(batch.lost_in_all()),
+        () if delete_first => Deletions::AtMost(batch.lost_with(paths)),
         () => Deletions::AtMost(0),
     };
     let settled: BTreeSet<RelPath> = renamed.iter().flat_map(|it| it.rename.targets()).collect();
@@ -107,7 +108,8 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
         (StepKind::Touched, paths_of(&batch.present, false), Deletions::None),
         (StepKind::SubtreesWritten, paths_of(&batch.subtrees, true), on_push),
         (StepKind::Subtrees, paths_of(&batch.subtrees, false), on_push),
-        (missing_kind, missing, missing_deletions),
+        // How much it may delete is known piece by piece.
+        (missing_kind, missing, Deletions::AtMost(0)),
     ];
     if delete_first {
         lists.rotate_right(1);
@@ -135,7 +137,10 @@ pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> 
             paths.push(witness);
         }
         let piece = paths.len().div_ceil(pieces.max(1)).max(1);
-        steps.extend(paths.chunks(piece).map(|paths| step(kind, paths.to_vec(), deletions)));
+        steps.extend(paths.chunks(piece).map(|paths| {
+            let deletions = if kind == missing_kind { missing_deletions(paths) } else { deletions };
+            step(kind, paths.to_vec(), deletions)
+        }));
     }
     // Last, since everything before changes its times.
     if batch.present.iter().any(|entry| entry.path.is_root()) {
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn extras_go_where_walks_may_delete() {
+    fn extras_go_wherever_a_run_that_may_delete_can_have_named_them() {
         let batch = Batch {
             extras: [("x".into(), 1)].into(),
             missing: vec!["m".into()],
@@ -312,7 +317,7 @@ mod tests {
         let paths = |mode| plan(&batch, mode, TERMS).pop().map(|step| step.paths);
         assert_eq!(paths(DeleteMode::Always), Some(vec!["m".into(), "x".into()]));
         assert_eq!(paths(DeleteMode::OnWalk), Some(vec!["x".into()]));
-        assert_eq!(paths(DeleteMode::OnPush), Some(vec!["m".into()]));
+        assert_eq!(paths(DeleteMode::OnPush), Some(vec!["m".into(), "x".into()]));
         assert_eq!(paths(DeleteMode::Never), None);
     }
 
@@ -323,6 +328,20 @@ mod tests {
         let first = MirrorTerms { delete_first: true, ..TERMS };
         let steps = plan(&directories, DeleteMode::Always, first);
         assert_eq!((steps[0].kind, steps[0].deletions), (StepKind::Missing, Deletions::AtMost(7)));
+    }
+
+    #[test]
+    fn hard_case_16_each_piece_may_delete_what_was_lost_in_it_and_no_more() {
+        let pieces = MirrorTerms { pieces: 2, delete_first: true, ..TERMS };
+        let files = Batch { missing: vec!["d".into(), "e".into()], ..Batch::default() };
+        let deletions = |batch: &Batch| {
+            let steps = plan(batch, DeleteMode::Always, pieces);
+            steps.iter().map(|step| step.deletions).collect::<Vec<_>>()
+        };
+        assert_eq!(deletions(&files), [Deletions::AtMost(1); 2]);
+        let lost = [("d".into(), 7), ("e".into(), 2)].into();
+        let directories = Batch { missing_directories: true, lost, ..files };
+        assert_eq!(deletions(&directories), [Deletions::AtMost(7), Deletions::AtMost(2)]);
     }
 
     fn renames(is_gone: bool) -> Batch {
