@@ -180,7 +180,7 @@ impl RsyncMessages {
         if self.no_space {
             return Outcome::Full(self.first_line());
         }
-        if self.deletions_skipped {
+        if self.deletions_skipped && self.unattributed.is_empty() {
             // Nothing was counted or deleted anywhere in this run.
             let why = self.failed.first().map_or("something could not be read", |f| &f.reason);
             let reason = format!("Nothing was deleted in it, because of: {why}");
@@ -333,7 +333,12 @@ pub fn retry_need(kind: StepKind) -> Need {
 fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Vec<(RelPath, Need)> {
     let names = names_in(line);
     let found = names.iter().map(|name| in_scope(step, name, prefixes));
-    let paths = found.into_iter().find(|paths| !paths.is_empty()).unwrap_or_default();
+    let mut paths = found.into_iter().find(|paths| !paths.is_empty()).unwrap_or_default();
+    if step.kind == StepKind::Leftovers {
+        // The source knows the directory, and not what is left in it.
+        let holds = |it: &&RelPath| paths.iter().any(|path| path == *it || path.is_below(it));
+        paths = step.paths.iter().filter(holds).max().cloned().into_iter().collect();
+    }
     let is_directory = line.contains_str("opendir") || line.contains_str("change_dir");
     // Only a run that deletes can make way.
     let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());

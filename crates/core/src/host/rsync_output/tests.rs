@@ -210,3 +210,24 @@ fn hard_case_12_what_vanished_meanwhile_is_done() {
     let stderr = "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
     assert_eq!(verdict(StepKind::Walk, &[], 24, stderr).outcome, Outcome::Done);
 }
+
+#[test]
+fn skipped_deletions_hide_nothing_else_that_failed() {
+    let stderr = "IO error encountered -- skipping file deletion\n\
+        rsync: [sender] opendir \"/src/d/a\" failed: Permission denied (13)\n\
+        rsync: something odd happened\n";
+    let many = verdict(StepKind::Subtrees, &["d", "e"], 23, stderr);
+    assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
+    let Outcome::Partly(owed) = verdict(StepKind::Walk, &[], 23, stderr).outcome else {
+        panic!("all of it is owed")
+    };
+    assert!(owed.iter().any(|it| it.path.is_root() && it.need == Need::TREE), "{owed:?}");
+}
+
+#[test]
+fn a_leftover_that_stays_leaves_its_directory_owed() {
+    let stderr =
+        "rsync: [generator] delete_file: unlink(d/.a.Xy12Zw) failed: Operation not permitted (1)\n";
+    let verdict = verdict(StepKind::Leftovers, &["d", "d/e", "f"], 23, stderr);
+    assert_eq!(failed(&verdict), ["d"]);
+}
