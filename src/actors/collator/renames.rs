@@ -77,7 +77,7 @@ fn directory(source: &SourceDir, it: &Move, filter: &Filter) -> Option<Rename> {
     files.sort_unstable();
     let stays = |file: &RelPath| {
         let old = file.rebased(&RelPath::root(), &it.from);
-        old.is_none_or(|old| filter.excludes_entry(&old, false))
+        old.is_none_or(|old| filter.excludes(&old, false))
     };
     let may_link = !files.iter().any(stays);
     let Move { from, to, is_exact } = it.clone();
