@@ -1,7 +1,7 @@
 //! The rules of the ledger as stories. `explore` tries every interleaving of a small world; here are the ones that have a
 //! name, and what does not fit into a small world.
 
-mod lab;
+pub mod lab;
 mod pieces;
 
 use std::collections::BTreeMap;

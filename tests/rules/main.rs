@@ -12,6 +12,7 @@
 )]
 
 mod change_log;
+mod cost;
 mod explore;
 // A line of a story holds several steps.
 #[rustfmt::skip]

@@ -191,9 +191,10 @@ impl Ledger {
         for LeftOut { path, need, lost, why } in left_out {
             let mirror = self.mirrors.get(id).expect("it was there just now");
             let lacks_since = self.log.entry(path).map(|entry| mirror.lacks_since(entry));
-            let named = named.iter().filter_map(|id| mirror.backlog.get(*id));
-            let named = named.filter(|it| it.touches(path)).map(|it| it.mark);
-            let mark = named.chain(lacks_since).min().unwrap_or_else(|| from.next());
+            let around = mirror.backlog.around(path).into_iter().filter(|id| named.contains(id));
+            let around = around.filter_map(|id| mirror.backlog.get(id));
+            let marks = around.filter(|it| it.touches(path)).map(|it| it.mark);
+            let mark = marks.chain(lacks_since).min().unwrap_or_else(|| from.next());
             let mirror = self.mirrors.get(id).expect("it was there just now");
             let mut owed = match why {
                 LeftOutWhy::Large => mirror.owed(now, path.clone(), *need, Cause::Large, mark),

@@ -1,6 +1,6 @@
 //! What a root knows of one of its mirrors: cursor, ceiling, obligations, writers, target state. Nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
@@ -71,7 +71,7 @@ pub struct Assigned {
     /// What the cursor will be.
     pub to: Epoch,
     /// The obligations that it is meant to discharge.
-    pub named: Vec<ObligationId>,
+    pub named: BTreeSet<ObligationId>,
     /// Of these, the renames that it makes use of: there was nothing to put right before.
     pub renames: Vec<ObligationId>,
     /// Paths that it names.

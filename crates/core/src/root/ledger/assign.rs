@@ -1,6 +1,6 @@
 //! Handing out work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Assignment, Ledger, Work};
 use crate::data::batch::{Compare, Depth};
@@ -25,7 +25,7 @@ struct Gathered {
     /// How many entries the source lost there.
     lost: BTreeMap<RelPath, u64>,
     found_extra: BTreeMap<RelPath, u64>,
-    named: Vec<ObligationId>,
+    named: BTreeSet<ObligationId>,
     /// Owed instead of being run.
     left_out: Vec<Obligation>,
     tries_failed: bool,
@@ -70,10 +70,14 @@ impl Ledger {
     /// What the next assignment of small work would name.
     fn gather(&self, now: Moment, mirror: &Mirror) -> Gathered {
         let is_failed = |it: &Obligation| matches!(it.cause, Cause::Failed { .. });
-        let (mut failed, mut others) = (Vec::new(), Vec::new());
+        let (mut failed, mut others) = (BTreeSet::new(), BTreeSet::new());
         let due = mirror.due(now, Lane::Fresh);
         for (id, it) in due.filter(|(_, it)| self.is_below_ceiling(mirror, it)) {
-            if is_failed(it) { failed.push(id) } else { others.push(id) }
+            if is_failed(it) {
+                failed.insert(id)
+            } else {
+                others.insert(id)
+            };
         }
         let limit = mirror.limit(self.log.head()).max(mirror.cursor);
         let has_others = !others.is_empty() || self.log.has_any(mirror.cursor, limit);
@@ -229,7 +233,7 @@ impl Ledger {
             id: assignment,
             from,
             to: from,
-            named: vec![named],
+            named: BTreeSet::from([named]),
             renames: Vec::new(),
             paths: vec![path],
             lost: lost.clone(),
