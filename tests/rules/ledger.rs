@@ -13,7 +13,7 @@ use mirrorball_core::data::change::{Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::limits::BACKLOG_MAX;
 use mirrorball_core::data::need::Need;
-use mirrorball_core::data::outcome::{AssignmentEnd, Outcome, Unproved};
+use mirrorball_core::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use mirrorball_core::root::backlog::Cause;
 use mirrorball_core::root::ledger::LeftOutWhy;
 use mirrorball_core::root::mirror::Terms;
@@ -320,6 +320,28 @@ fn hard_case_66_a_temporary_file_of_a_live_writer_is_not_deleted_as_an_extra() {
         .done_fresh()
         .expect_idle(FRESH)
         .expect_not_in_sync();
+}
+
+#[test]
+fn a_comparison_that_could_not_name_all_extras_is_repeated_when_those_it_named_are_settled() {
+    let extras = vec![Extra { path: "x".into(), entries: 1 }];
+    let cut = AssignmentEnd { extras, extras_cut: true, ..AssignmentEnd::new(Outcome::Done) };
+    lab()
+        .check_due(Depth::Times)
+        .take_slow()
+        .end(SLOW, cut)
+        .take_fresh()
+        .leave_out(&["x"], &LeftOutWhy::ExtraAwaitsApproval)
+        .wait(1000)
+        .expect_idle(SLOW)
+        .approve()
+        .take_fresh()
+        .expect_sent(FRESH, &["x"])
+        .done_fresh()
+        .take_slow()
+        .expect_compared(Depth::Times)
+        .done_slow()
+        .expect_in_sync();
 }
 
 #[test]

@@ -306,6 +306,13 @@ impl Lab {
         self
     }
 
+    /// Whatever awaits approval may go.
+    pub fn approve(mut self) -> Self {
+        let awaiting: Vec<_> = self.state().awaiting_approval().map(|(id, _)| id).collect();
+        awaiting.into_iter().for_each(|it| self.ledger.judge_again(&self.id, it));
+        self
+    }
+
     pub fn check_due(mut self, depth: Depth) -> Self {
         self.ledger.owe_check(self.now(), &self.id, depth);
         self

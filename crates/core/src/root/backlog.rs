@@ -54,6 +54,8 @@ pub struct Gates {
     pub volume: Option<RelPath>,
     /// This assignment has to have ended.
     pub after: Option<AssignmentId>,
+    /// The names that were found on the mirror alone have to be settled: a comparison would only find them again.
+    pub after_extras: bool,
 }
 
 /// Why something is owed.
@@ -103,7 +105,7 @@ impl Gates {
     }
 
     fn is_only_time(&self) -> bool {
-        !self.awaits_approval && self.volume.is_none() && self.after.is_none()
+        !self.awaits_approval && self.volume.is_none() && self.after.is_none() && !self.after_extras
     }
 }
 
@@ -170,7 +172,8 @@ impl Group {
     /// None for one that is never merged.
     fn of(obligation: &Obligation) -> Option<Self> {
         let Obligation { path, gates, lane, cause, .. } = obligation;
-        if matches!(cause, Cause::Renamed { .. }) || gates.after.is_some() {
+        let waits_for_others = gates.after.is_some() || gates.after_extras;
+        if matches!(cause, Cause::Renamed { .. }) || waits_for_others {
             return None;
         }
         Some(Self {

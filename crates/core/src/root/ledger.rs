@@ -360,7 +360,8 @@ impl Ledger {
                 let piece = mirror.owed(now, path.clone(), Need::TREE, Cause::Walk, mark);
                 let piece = Obligation { part: assigned.part.clone(), ..piece };
                 let not_before = Some(now + mirror.terms.retry.first);
-                owed.push(Obligation { gates: Gates { not_before, ..Gates::default() }, ..piece });
+                let gates = Gates { not_before, after_extras: true, ..Gates::default() };
+                owed.push(Obligation { gates, ..piece });
             }
         }
         owed.into_iter().for_each(|it| self.owe(id, it));
@@ -456,15 +457,19 @@ impl Ledger {
         }
     }
 
-    /// What waited for the end of this assignment does not wait any more.
+    /// What waited for the end of this assignment, or for what it has settled, does not wait any more.
     fn open_after(&mut self, id: &MirrorId, assignment: AssignmentId) {
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
+        let is_extra = |(_, it): (_, &Obligation)| matches!(it.cause, Cause::Extra);
+        let owes_extras = mirror.backlog.iter().any(is_extra);
         mirror.backlog.open_gates(|gates, _| {
-            let waits = gates.after == Some(assignment);
-            if waits {
+            let opens_after = gates.after == Some(assignment);
+            let opens_after_extras = gates.after_extras && !owes_extras;
+            if opens_after {
                 gates.after = None;
             }
-            waits
+            gates.after_extras &= owes_extras;
+            opens_after || opens_after_extras
         });
     }
 
