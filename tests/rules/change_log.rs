@@ -78,7 +78,7 @@ impl Model {
         assert!(self.log.epochs_len() <= PATHS_MAX + MIRRORS, "{} epochs", self.log.epochs_len());
         for cursor in self.cursors {
             let range: Vec<_> = self.log.range(cursor, head).collect();
-            assert_eq!(range.len(), self.log.count(cursor, head));
+            assert_eq!(range.len(), self.log.count_above(cursor));
             assert_eq!(!range.is_empty(), self.log.has_any(cursor, head));
             for (epoch, path, need) in self.changes.iter().filter(|(epoch, ..)| *epoch > cursor) {
                 let covers = range.iter().any(|(own, entry)| {

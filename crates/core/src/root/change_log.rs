@@ -17,6 +17,8 @@ pub struct ChangeLog {
     head: Epoch,
     entries: BTreeMap<RelPath, Entry>,
     epochs: BTreeMap<Epoch, Record>,
+    /// Those of them without paths.
+    empty: BTreeSet<Epoch>,
     renames: Renames,
     paths_max: usize,
 }
@@ -50,6 +52,7 @@ impl ChangeLog {
             head: Epoch::default(),
             entries: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            empty: BTreeSet::new(),
             renames: Renames::default(),
             paths_max,
         }
@@ -92,6 +95,7 @@ impl ChangeLog {
             .map(|(path, _)| path.clone())
             .collect();
         self.epochs.insert(epoch, Record { first_change, paths: BTreeSet::new() });
+        self.empty.insert(epoch);
         let mut firsts: BTreeMap<RelPath, (Epoch, Moment)> = BTreeMap::new();
         for directory in subtrees {
             // An outer subtree may have absorbed it already.
@@ -135,13 +139,21 @@ impl ChangeLog {
         paths.map(|path| (path, &self.entries[path]))
     }
 
-    /// How many paths [`Self::range`] would give; the cost is the number of epochs.
-    pub fn count(&self, after: Epoch, up_to: Epoch) -> usize {
-        if after >= up_to {
-            return 0;
+    /// How many paths stand above this epoch. The cost is the number of epochs above or below it, whichever are fewer.
+    pub fn count_above(&self, cursor: Epoch) -> usize {
+        let mut above = self.epochs.range((Excluded(cursor), Unbounded));
+        let mut below = self.epochs.range(..=cursor);
+        let (mut paths_above, mut paths_below) = (0, 0);
+        loop {
+            match above.next() {
+                Some((_, record)) => paths_above += record.paths.len(),
+                None => return paths_above,
+            }
+            match below.next() {
+                Some((_, record)) => paths_below += record.paths.len(),
+                None => return self.entries.len() - paths_below,
+            }
         }
-        let records = self.epochs.range((Excluded(after), Included(up_to)));
-        records.map(|(_, record)| record.paths.len()).sum()
     }
 
     /// Whether [`Self::range`] would give any.
@@ -185,6 +197,7 @@ impl ChangeLog {
     /// epochs that no lag is measured from.
     pub fn trim(&mut self, floor: Epoch, cursors: impl Iterator<Item = Epoch> + Clone) {
         while let Some(oldest) = self.epochs.first_entry().filter(|e| *e.key() <= floor) {
+            self.empty.remove(oldest.key());
             for path in oldest.remove().paths {
                 self.entries.remove(&path);
             }
@@ -198,7 +211,10 @@ impl ChangeLog {
             .filter_map(|at| self.epochs.range((Excluded(at), Unbounded)).next())
             .map(|(epoch, _)| *epoch)
             .collect();
-        self.epochs.retain(|epoch, record| !record.paths.is_empty() || needed.contains(epoch));
+        for epoch in self.empty.difference(&needed) {
+            self.epochs.remove(epoch);
+        }
+        self.empty.retain(|epoch| needed.contains(epoch));
     }
 
     /// Whether there are more paths than there is room for.
@@ -255,6 +271,7 @@ impl ChangeLog {
     }
 
     fn put(&mut self, path: RelPath, entry: Entry) {
+        self.empty.remove(&entry.newest);
         self.epochs
             .entry(entry.newest)
             .or_insert(Record { first_change: Moment::default(), paths: BTreeSet::new() })
@@ -265,19 +282,24 @@ impl ChangeLog {
 
     fn forget(&mut self, path: &RelPath) -> Option<Entry> {
         let entry = self.entries.remove(path)?;
-        if let Some(record) = self.epochs.get_mut(&entry.newest) {
-            record.paths.remove(path);
-        }
+        self.leave_epoch(path, entry.newest);
         Some(entry)
+    }
+
+    /// The path is not in this epoch any more.
+    fn leave_epoch(&mut self, path: &RelPath, epoch: Epoch) {
+        let Some(record) = self.epochs.get_mut(&epoch) else { return };
+        record.paths.remove(path);
+        if record.paths.is_empty() {
+            self.empty.insert(epoch);
+        }
     }
 
     /// Removes everything below a directory from the log.
     fn absorb(&mut self, directory: &RelPath) -> Vec<Entry> {
         let below = remove_below(&mut self.entries, directory);
         for (path, entry) in &below {
-            if let Some(record) = self.epochs.get_mut(&entry.newest) {
-                record.paths.remove(path);
-            }
+            self.leave_epoch(path, entry.newest);
         }
         below.into_iter().map(|(_, entry)| entry).collect()
     }

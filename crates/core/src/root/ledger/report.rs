@@ -43,8 +43,7 @@ impl Ledger {
     /// How a mirror stands; names at most `stuck_max` of its failed paths.
     pub fn standing(&self, id: &MirrorId, stuck_max: usize) -> Option<Standing> {
         let mirror = self.mirrors.get(id)?;
-        let head = self.log.head();
-        let above = self.log.count(mirror.cursor, head);
+        let above = self.log.count_above(mirror.cursor);
         let count = |is_it: fn(&Obligation) -> bool| {
             mirror.backlog.iter().filter(|(_, it)| is_it(it)).count()
         };

@@ -77,7 +77,7 @@ impl Ledger {
             return None;
         }
         let owed = mirror.backlog.iter().filter(|(_, it)| !it.cause.is_scheduled()).count();
-        Some(self.log.count(mirror.cursor, self.log.head()) + owed)
+        Some(self.log.count_above(mirror.cursor) + owed)
     }
 
     /// Whether all of the root is to be compared on a mirror.
