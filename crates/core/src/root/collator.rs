@@ -250,8 +250,8 @@ impl Collator {
     /// A mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
     pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
         let ready = self.hands_out();
-        if ready && self.open.has_moves() {
-            // Where something went is known: its old name is not deleted before that is of use.
+        // Where something went is known: its old name is not deleted before that is of use.
+        if ready && (self.open.has_moves() || is_due(self.open.seal_at(), now)) {
             self.seal(now);
         }
         let assignment = if ready { self.ledger.assign(now, id, lane) } else { None };
@@ -395,6 +395,20 @@ impl Collator {
         if matches!(self.phase, Phase::Watching) { head } else { head.next() }
     }
 
+    /// When the open Epoch is to be sealed: when it has settled, and a mirror can take it. While none can, changes of
+    /// up to `max_age` become one Epoch: each costs work, and nobody waits for it.
+    fn seal_at(&self, now: Moment) -> Option<Moment> {
+        let is_awaited = || self.hands_out() && self.ledger.awaits_changes(now);
+        let settles_at = self.open.seal_at()?;
+        if settles_at > now || is_awaited() { Some(settles_at) } else { self.open.seal_by() }
+    }
+
+    fn seal_settled(&mut self, now: Moment) {
+        if is_due(self.seal_at(now), now) {
+            self.seal(now);
+        }
+    }
+
     fn seal(&mut self, now: Moment) {
         if self.open.is_empty() {
             return;
@@ -421,6 +435,8 @@ impl Collator {
         if !self.hands_out() {
             return;
         }
+        // It may be the first that can take what has settled meanwhile.
+        self.seal_settled(now);
         for lane in [Lane::Fresh, Lane::Slow] {
             if self.ledger.wants(now, id, lane) {
                 self.effects.push_back(Effect::Nudge(id.clone(), lane));
@@ -438,12 +454,10 @@ impl Rule for Collator {
         if held_before != self.open.held_len() {
             self.effects.push_back(Effect::Report);
         }
-        if self.open.seal_at().is_some_and(|due| due <= now) {
-            self.seal(now);
-        }
+        self.seal_settled(now);
         let has_expired = self.ledger.handle_timeout(now);
         // What is due already waits for its host to take it, not for the clock.
-        if has_expired || self.ledger.next_due(self.timed).is_some_and(|due| due <= now) {
+        if has_expired || is_due(self.ledger.next_due(self.timed), now) {
             self.nudge_all(now);
             self.effects.push_back(Effect::Report);
         }
@@ -453,7 +467,7 @@ impl Rule for Collator {
     }
 
     fn poll_timeout(&self, now: Moment) -> Option<Moment> {
-        [self.open.seal_at(), self.open.held_due(), self.ledger.next_due(now)]
+        [self.seal_at(now), self.open.held_due(), self.ledger.next_due(now)]
             .into_iter()
             .flatten()
             .min()
@@ -470,6 +484,10 @@ impl Rule for Collator {
         let may_record = self.may_record();
         self.checkpoint.as_mut()?.review(&self.ledger, may_record).map(Effect::Checkpoint)
     }
+}
+
+fn is_due(at: Option<Moment>, now: Moment) -> bool {
+    at.is_some_and(|at| at <= now)
 }
 
 impl Phase {

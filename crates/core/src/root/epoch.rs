@@ -146,16 +146,17 @@ impl OpenEpoch {
         }
     }
 
-    /// When this Epoch is to be sealed; none while it is empty.
+    /// When this Epoch is to be sealed, if anybody can take it then; none while it is empty.
     pub fn seal_at(&self) -> Option<Moment> {
-        if self.changes.is_empty() {
-            return None;
-        }
-        if self.changes.len() >= OPEN_EPOCH_PATHS_MAX {
-            return Some(self.first_change);
-        }
         let quiet = self.last_change + self.waits.settle;
-        Some(quiet.min(self.first_change + self.waits.max_age))
+        self.seal_by().map(|latest| quiet.min(latest))
+    }
+
+    /// When this Epoch is to be sealed at the latest, whether anybody can take it or not; none while it is empty.
+    pub fn seal_by(&self) -> Option<Moment> {
+        let is_full = self.changes.len() >= OPEN_EPOCH_PATHS_MAX;
+        let wait = if is_full { Duration::ZERO } else { self.waits.max_age };
+        (!self.changes.is_empty()).then_some(self.first_change + wait)
     }
 
     /// When the next open file is due.

@@ -213,3 +213,41 @@ fn what_the_source_lost_is_no_extra_when_a_comparison_finds_it() {
     let assignment = remade(&mut collator, 107).expect("it was found");
     assert_eq!(extras_handed_out(&mut collator, &assignment), 0, "six are more than may go");
 }
+
+#[test]
+fn changes_become_one_epoch_while_no_mirror_can_take_them() {
+    let mut collator = collator();
+    walk(&mut collator, 1);
+    collator.handle_changed(at(10), change("a"), false);
+    collator.handle_timeout(at(60));
+    let assignment = take(&mut collator, 61, Lane::Fresh).expect("there is a change");
+    for ms in (100..900).step_by(100) {
+        collator.handle_changed(at(ms), change(&format!("f{ms}")), false);
+        collator.handle_timeout(at(ms + 60));
+    }
+    assert_eq!(collator.report().head, assignment.to, "its only mirror is busy");
+    assert_eq!(collator.poll_timeout(at(870)), Some(at(1100)), "`max_age` holds all the same");
+    collator.handle_ended(at(900), &mirror(), assignment.id, &end(Outcome::Done));
+    assert!(drain(&mut collator).contains(&Effect::Nudge(mirror(), Lane::Fresh)));
+    let next = take(&mut collator, 900, Lane::Fresh).expect("the mirror can take it");
+    assert!(matches!(next.work, Work::Push(entries) if entries.len() == 8));
+    assert_eq!(next.to, assignment.to.next());
+    collator.handle_changed(at(1000), change("b"), false);
+    assert_eq!(collator.handle_mark(at(1001)), next.to.next(), "a flush does not wait");
+    collator.handle_changed(at(1010), change("c"), false);
+    collator.handle_timeout(at(2010));
+    assert_eq!(collator.report().head, next.to.next().next());
+}
+
+#[test]
+fn a_mirror_that_was_told_of_work_takes_what_has_settled_since() {
+    let mut collator = collator();
+    walk(&mut collator, 1);
+    for ms in [10, 100] {
+        collator.handle_changed(at(ms), change(&format!("f{ms}")), false);
+        collator.handle_timeout(at(ms + 60));
+    }
+    assert_eq!(collator.report().head, Epoch(1), "its host has not come for the first yet");
+    let assignment = take(&mut collator, 200, Lane::Fresh).expect("there are changes");
+    assert!(matches!(assignment.work, Work::Push(entries) if entries.len() == 2));
+}

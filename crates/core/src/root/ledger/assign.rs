@@ -55,6 +55,14 @@ impl Ledger {
         has_range || mirror.due(now, lane).any(|(_, it)| self.is_below_ceiling(mirror, it))
     }
 
+    /// Whether any mirror would take fresh changes at once, and the log has none for it.
+    pub fn awaits_changes(&self, now: Moment) -> bool {
+        let is_ready =
+            |it: &&Mirror| it.fresh.is_none() && it.target != TargetState::Unknown && !it.is_halted;
+        let mut ready = self.mirrors.values().filter(is_ready);
+        ready.any(|it| !self.wants(now, it.id(), Lane::Fresh))
+    }
+
     /// Hands a mirror what it lacks in this lane; none if that is nothing. Whoever asks has nothing under way there:
     /// what was handed out before was cut off.
     pub fn assign(&mut self, now: Moment, id: &MirrorId, lane: Lane) -> Option<Assignment> {
