@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::watch::fanotify::MarkSet;
 use crate::watch::inotify::WatchSet;
-use crate::watch::presence::Looker;
+use crate::watch::presence::{Inspection, Looker};
 use mirrorball_core::data::change::{Change, Kinds};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
@@ -102,13 +102,17 @@ impl Watch {
         let inspection = Looker::new(&self.source).inspect(&path);
         let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
         let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
-        self.note_names(&path);
+        self.note_inspected(&path, inspection);
         self.change(Change::new(path, Kinds::CAME | Kinds::CONTENT | open));
     }
 
     /// A file that came may have other names here.
     pub fn note_names(&mut self, path: &RelPath) {
-        let Some(inspection) = Looker::new(&self.source).inspect(path) else { return };
+        self.note_inspected(path, Looker::new(&self.source).inspect(path));
+    }
+
+    fn note_inspected(&mut self, path: &RelPath, inspection: Option<Inspection>) {
+        let Some(inspection) = inspection else { return };
         let (inode, names) = (inspection.identity, inspection.names);
         if inspection.is_directory || names < 2 {
             return;
