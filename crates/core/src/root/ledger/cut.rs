@@ -29,7 +29,7 @@ impl Ledger {
         let Some(assigned) = mirror.assigned(Lane::Slow).filter(|it| it.id == assignment) else {
             return;
         };
-        let named: Vec<ObligationId> = assigned.named.clone();
+        let named = assigned.named.clone();
         let has_broken_off = mirror.has_broken_off;
         let end = AssignmentEnd::again(Blame::Mirror, "it is cut into pieces");
         self.ended(now, id, assignment, &end);
