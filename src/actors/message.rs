@@ -544,11 +544,10 @@ pub struct Drained {
     pub host: HostId,
 }
 
-/// Anybody to overseer: the Epoch of each of these Roots (all, if none is named) that holds everything
-/// that changed before now; see [`Mark`].
+/// Anybody to overseer: the Epoch of this Root that holds everything that changed before now; see [`Mark`].
 #[derive(Message, Debug)]
-#[rtype(result = "Result<Vec<(RootId, Epoch)>, String>")]
-pub struct Marks {
-    /// Which Roots.
-    pub roots: Vec<RootId>,
+#[rtype(result = "Result<Epoch, String>")]
+pub struct MarkRoot {
+    /// Which Root.
+    pub root: RootId,
 }

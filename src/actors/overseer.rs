@@ -20,7 +20,7 @@ use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::message::{
     ActorDied, ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Leave,
-    Mark, Marks, MeetHost, MeetRoot, Pause, Stop, Verify, Waiting, Who,
+    Mark, MarkRoot, MeetHost, MeetRoot, Pause, Stop, Verify, Waiting, Who,
 };
 use crate::actors::overseer::restarts::Restarts;
 use crate::actors::send::tell_actor;
@@ -72,7 +72,7 @@ struct HostActor {
 
 /// A running daemon.
 pub struct Running {
-    /// Takes [`Stop`] and [`Marks`].
+    /// Takes [`Stop`] and [`MarkRoot`].
     pub overseer: Addr<OverseerActor>,
     /// Answers [`crate::actors::message::StatusSince`].
     pub board: Addr<BoardActor>,
@@ -377,25 +377,13 @@ impl Handler<Verify> for OverseerActor {
     }
 }
 
-impl Handler<Marks> for OverseerActor {
-    type Result = ResponseFuture<Result<Vec<(RootId, Epoch)>, String>>;
-    fn handle(&mut self, message: Marks, _: &mut Self::Context) -> Self::Result {
-        let all = message.roots.is_empty();
-        let roots = self.kit.plan.roots.keys().filter(|id| all || message.roots.contains(id));
-        let watcher = |id: &RootId| match self.roots.get(id) {
-            Some(actors) => Ok((id.clone(), actors.watcher.clone())),
-            None => Err(Who::Root(id.clone()).death_notice()),
-        };
-        let watchers: Result<Vec<(RootId, Addr<WatcherActor>)>, String> =
-            roots.map(watcher).collect();
+impl Handler<MarkRoot> for OverseerActor {
+    type Result = ResponseFuture<Result<Epoch, String>>;
+    fn handle(&mut self, message: MarkRoot, _: &mut Self::Context) -> Self::Result {
+        let watcher = self.roots.get(&message.root).map(|actors| actors.watcher.clone());
         Box::pin(async move {
-            let watchers = watchers?;
-            let mut marks = Vec::new();
-            for (id, watcher) in watchers {
-                let epoch = watcher.send(Mark).await.map_err(|error| error.to_string())??;
-                marks.push((id, epoch));
-            }
-            Ok(marks)
+            let watcher = watcher.ok_or_else(|| Who::Root(message.root).death_notice())?;
+            watcher.send(Mark).await.map_err(|error| error.to_string())?
         })
     }
 }

@@ -19,7 +19,7 @@ pub struct FlushArgs {
     /// Give up after this long, and name the mirrors that lag
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// So many of the mirrors suffice, such as 95%
+    /// So many of the selected mirrors suffice, such as 95%; the others may lag or be halted
     #[arg(long, default_value = "100%", value_parser = percent)]
     quorum: f64,
     /// Wait, as it always does; for scripts that say so

@@ -1,6 +1,6 @@
 //! The routes: what is asked, and how it is answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,12 +8,14 @@ use std::time::Duration;
 use actix::Addr;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, web};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use slog::Logger;
 use utoipa::ToSchema;
 
 use crate::actors::board::BoardActor;
-use crate::actors::message::{ApproveAll, Marks, StatusSince, Stop, Verify};
+use crate::actors::message::{ApproveAll, MarkRoot, StatusSince, Stop, Verify};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::refusal::{Answer, Refusal, Refused};
@@ -180,7 +182,6 @@ pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> Answer {
     let mirrors: BTreeSet<MirrorId> = selected(&api, &request.selectors)?.into_iter().collect();
     let selected = |id: &MirrorId| mirrors.contains(id);
     let roots: BTreeSet<RootId> = mirrors.iter().map(|id| id.root.clone()).collect();
-    let roots: Vec<RootId> = roots.into_iter().collect();
     let timeout = Duration::from_millis(request.timeout_ms);
     if !(0.0..=100.0).contains(&request.quorum_percent) {
         let error = format!("A quorum is 0 to 100 percent, and not {}", request.quorum_percent);
@@ -190,42 +191,55 @@ pub(super) async fn flush(api: Data<Api>, request: Json<Flush>) -> Answer {
     let wanted = mirrors.len() as f64 * request.quorum_percent / 100.0;
     let may_lag = (0..=mirrors.len()).rfind(|lag| (mirrors.len() - lag) as f64 >= wanted);
     let may_lag = may_lag.unwrap_or(0);
-    let mut marks = None;
+    let mut marks = Marks::new();
     let barrier = barrier(&api, selected, may_lag, roots, &mut marks);
     let done = tokio::time::timeout(timeout, barrier).await.is_ok();
     if done && may_lag == 0 {
         return Ok(HttpResponse::Ok().json(Flushed { done, laggards: Vec::new() }));
     }
     let status = api.board.send(StatusSince { revision: 0 }).await?;
-    let laggards = laggards(&status, selected, &marks.unwrap_or_default()).map(describe).collect();
+    let laggards = laggards(&status, selected, &marks);
+    let laggards = laggards.map(|mirror| describe(&status, &marks, mirror)).collect();
     Ok(HttpResponse::Ok().json(Flushed { done, laggards }))
 }
 
-/// Returns when everything that changed before the call is on all selected mirrors but so many. `marks` are the
-/// Epochs that they must have reached, as soon as that is known: a root that is not watched now has
+/// The Epoch of each root that holds everything that changed before a flush was called. A root that is not watched now has
 /// none before it is watched again.
+type Marks = BTreeMap<RootId, Epoch>;
+
+/// Returns when everything that changed before the call is on all selected mirrors but so many. Roots are asked each by
+/// itself: one that cannot tell does not matter where the mirrors of the others suffice.
 async fn barrier(
     api: &Api,
     selected: impl Fn(&MirrorId) -> bool,
     may_lag: usize,
-    roots: Vec<RootId>,
-    marks: &mut Option<Vec<(RootId, Epoch)>>,
+    roots: BTreeSet<RootId>,
+    marks: &mut Marks,
 ) {
-    let mut revision = 0;
-    while let Ok(status) = api.board.send(StatusSince { revision }).await {
-        revision = status.revision;
-        if marks.is_none() {
-            *marks =
-                api.overseer.send(Marks { roots: roots.clone() }).await.ok().and_then(Result::ok);
-            if marks.is_some() {
-                // This status is older than the marks.
-                revision = 0;
+    let mark = move |root: RootId| async move {
+        let answer = api.overseer.send(MarkRoot { root: root.clone() }).await;
+        (root, answer.ok().and_then(Result::ok))
+    };
+    let mut asked: FuturesUnordered<_> = roots.into_iter().map(mark).collect();
+    let (mut refused, mut revision) = (Vec::new(), 0);
+    loop {
+        tokio::select! {
+            Some((root, epoch)) = asked.next() => match epoch {
+                Some(epoch) => {
+                    marks.insert(root, epoch);
+                    // The last status is older than this mark.
+                    revision = 0;
+                }
+                None => refused.push(root),
+            },
+            status = api.board.send(StatusSince { revision }) => {
+                let Ok(status) = status else { break };
+                if laggards(&status, &selected, marks).nth(may_lag).is_none() {
+                    return;
+                }
+                revision = status.revision;
+                asked.extend(refused.drain(..).map(mark));
             }
-            continue;
-        }
-        let known = marks.as_deref().unwrap_or_default();
-        if laggards(&status, &selected, known).nth(may_lag).is_none() {
-            return;
         }
     }
     // The daemon ends; whether everything is there will never be known.
@@ -235,14 +249,14 @@ async fn barrier(
 fn laggards<'a>(
     status: &'a Status,
     selected: impl Fn(&MirrorId) -> bool + 'a,
-    marks: &'a [(RootId, Epoch)],
+    marks: &'a Marks,
 ) -> impl Iterator<Item = &'a MirrorStatus> {
     let lacks = |mirror: &MirrorStatus| {
+        let Some(mark) = marks.get(&mirror.root) else { return true };
         // What is in sync now holds everything, marks included, also those of a log that was lost.
-        let mark = marks.iter().find(|(root, _)| *root == mirror.root).map(|(_, mark)| *mark);
-        let holds = mark.is_some_and(|mark| mirror.epoch >= mark && !mirror.owes_walk);
         mirror.state != MirrorState::InSync
-            && (!holds
+            && (mirror.epoch < *mark
+                || mirror.owes_walk
                 || mirror.stuck_total > 0
                 || mirror.repeated_paths > 0
                 || mirror.held_deletions > 0)
@@ -250,12 +264,19 @@ fn laggards<'a>(
     status.mirrors.iter().filter(move |mirror| selected(&mirror.id) && lacks(mirror))
 }
 
-fn describe(mirror: &MirrorStatus) -> String {
+fn describe(status: &Status, marks: &Marks, mirror: &MirrorStatus) -> String {
+    let root = status.roots.iter().find(|root| root.id == mirror.root);
+    let reason = root.and_then(|root| Some((root.state, root.reason.as_ref()?)));
+    let source = match reason {
+        Some((state, why)) => format!("; the root is {}: {why}", state.name()),
+        None if marks.contains_key(&mirror.root) => String::new(),
+        None => "; the latest changes of the root are not known yet".into(),
+    };
     let why = mirror.last_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let stuck = mirror.stuck.first().map(|s| format!("; {}: {}", s.path, s.reason));
     let held = (mirror.held_deletions > 0).then(|| {
         format!("; {} deletions are held: mirrorball approve {}", mirror.held_deletions, mirror.id)
     });
     let (stuck, held) = (stuck.unwrap_or_default(), held.unwrap_or_default());
-    format!("{} is {}{why}{stuck}{held}", mirror.id, mirror.state.name())
+    format!("{} is {}{why}{stuck}{held}{source}", mirror.id, mirror.state.name())
 }

@@ -14,7 +14,7 @@ use crate::support::tree::assert_same;
 use actix::System;
 use mirrorball::actors::board::BoardActor;
 use mirrorball::actors::kit::{Mode, TransportFactory};
-use mirrorball::actors::message::{ActorGone, Marks, Ping, StatusSince, Stop, Waiting, Who};
+use mirrorball::actors::message::{ActorGone, MarkRoot, Ping, StatusSince, Stop, Waiting, Who};
 use mirrorball::actors::overseer::{self, Running, real_transports};
 use mirrorball::config;
 use mirrorball::transport::{Job, Transport};
@@ -201,8 +201,8 @@ fn a_root_whose_actors_are_dead_is_not_in_sync_and_has_no_barrier() {
         // The watcher and the collator of the only root are started after two hosts.
         let gone = ActorGone { who: Who::Root(root.clone()), life: 3 };
         running.overseer.send(gone).await.unwrap();
-        let marks = running.overseer.send(Marks { roots: Vec::new() }).await.unwrap();
-        assert!(marks.is_err_and(|why| why.contains("internal error")), "no false barrier");
+        let mark = running.overseer.send(MarkRoot { root: root.clone() }).await.unwrap();
+        assert!(mark.is_err_and(|why| why.contains("internal error")), "no false barrier");
         let status = running.board.send(StatusSince { revision: 0 }).await.unwrap();
         assert_eq!(status.roots[0].state, RootState::Opening);
         assert!(status.roots[0].reason.as_ref().is_some_and(|why| why.contains("root site")));

@@ -272,6 +272,67 @@ fn a_flush_with_a_quorum_is_content_with_part_of_the_mirrors() {
     assert_eq!(flush("150%", "1s").0, Some(64));
 }
 
+/// One more root `other` with four files, mirrored to the same host, with these further fields.
+fn add_root(daemon: &Daemon, options: &str) {
+    let source = daemon.path("other");
+    fs::create_dir(&source).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let mirror = format!("(host: \"one\", path: {:?})", daemon.path("copy"));
+    let root = format!(
+        "roots: {{\n        \"other\": Root(source: {source:?}, {options} mirrors: [{mirror}]),\n"
+    );
+    rewrite(daemon, "roots: {\n", &root);
+    reload(daemon);
+    daemon.flush("");
+}
+
+/// While the mirror of the other root cannot be in sync for this reason, the mirror of `site` is enough for a quorum of a
+/// half, and not for all.
+fn expect_quorum_without_other(daemon: &Daemon, reason: &str) {
+    let flush = |quorum: &str, timeout: &str| {
+        let output = daemon.verb(&["flush", "--quorum", quorum, "--timeout", timeout]);
+        (output.status.code(), text(&output.stderr))
+    };
+    fs::write(daemon.source().join("f"), "f").unwrap();
+    let (code, laggards) = flush("50%", "60s");
+    assert_eq!(code, Some(0), "{laggards}");
+    assert!(daemon.path("one/f").exists());
+    assert!(laggards.contains("other@one is halted") && laggards.contains(reason), "{laggards}");
+    let (code, laggards) = flush("100%", "300ms");
+    assert_eq!((code, laggards.contains("site@one")), (Some(1), false), "{laggards}");
+    assert!(laggards.contains("other@one is halted") && laggards.contains(reason), "{laggards}");
+}
+
+#[test]
+fn a_flush_with_a_quorum_counts_mirrors_also_where_a_root_is_halted() {
+    let daemon = Daemon::new().local("one").start();
+    add_root(&daemon, "");
+    fs::rename(daemon.path("other"), daemon.path("elsewhere")).unwrap();
+    wait_for("the other root to be halted", || {
+        let status = daemon.status();
+        let mut roots = status["roots"].as_array().unwrap().iter();
+        roots.any(|root| root["state"] == "halted").then_some(())
+    });
+    expect_quorum_without_other(&daemon, "the root is halted: ");
+}
+
+#[test]
+fn a_flush_with_a_quorum_counts_mirrors_also_where_deletions_are_held() {
+    let daemon = Daemon::new().local("one").start();
+    add_root(&daemon, "max_delete: 1,");
+    for name in ["a", "b", "c"] {
+        fs::remove_file(daemon.path("other").join(name)).unwrap();
+    }
+    wait_for("deletions to be held", || {
+        let status = daemon.status();
+        let mut mirrors = status["mirrors"].as_array().unwrap().iter();
+        mirrors.any(|mirror| mirror["held_deletions"] == 3).then_some(())
+    });
+    expect_quorum_without_other(&daemon, "3 deletions are held");
+}
+
 #[test]
 fn plan_says_what_a_walk_would_do_and_does_nothing() {
     let daemon = Daemon::new().local("one").start();
