@@ -53,9 +53,11 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
-# As long as one likes: SCHEDULES=N schedules of the simulation from seed FIRST, then SECONDS=N of random work.
+# As long as one likes: SCHEDULES=N schedules of the simulation and CASES=N pushes of the planner from seed FIRST, then
+# SECONDS=N of random work.
 soak: setup
 	FIRST=$${FIRST:-100000} SCHEDULES=$${SCHEDULES:-200000} $(CARGO) test --profile quick -p mirrorball-core --test rules simulation
+	FIRST=$${FIRST:-1000000} CASES=$${CASES:-5000000} $(CARGO) test --profile quick -p mirrorball-core --test rules planner
 	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --profile quick --test system churn
 	SEED=$${SEED:-1} SECONDS=$${SECONDS:-300} $(CARGO) test --profile quick --test system trouble
 

@@ -20,6 +20,7 @@ mod ledger;
 #[path = "../model/mod.rs"]
 mod model;
 mod model_runs;
+mod planner;
 mod simulation;
 mod tidy;
 mod watch_table;
