@@ -1,6 +1,7 @@
 //! The rules of `core`, wired together as the actors do it, in virtual time, with faults drawn from a
 //! seed: `SIMULATE=SEED cargo test -p mirrorball-core --test rules simulation` repeats one run, `SCHEDULES=N` makes more of them.
 
+mod deletion_oracle;
 mod disk;
 mod mirror;
 mod tree;

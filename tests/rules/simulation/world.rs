@@ -24,6 +24,7 @@ use mirrorball_core::machine::Rule;
 use mirrorball_core::root::batch::{self, Looked};
 use mirrorball_core::root::checkpoint;
 use mirrorball_core::root::collator::{self, Collator};
+use mirrorball_core::root::deletions::approval_list::ShownList;
 use mirrorball_core::root::deletions::{DeletionAccount, DeletionTerms, KeptAccount};
 use mirrorball_core::root::epoch::Waits;
 use mirrorball_core::root::ledger::{Assignment, Work};
@@ -33,6 +34,7 @@ use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::snapshot::Snapshot;
 
 use super::Random;
+use crate::simulation::deletion_oracle::DeletionOracle;
 use crate::simulation::disk::{self, Disk, Kept};
 use crate::simulation::mirror::{self, Fault, Listing, Mirror};
 use crate::simulation::tree::{Node, Source, Told, below};
@@ -106,7 +108,7 @@ struct World {
     hosts: Vec<Actor>,
     mirrors: Vec<Mirror>,
     filter: Filter,
-    max_delete: u64,
+    oracle: DeletionOracle,
     kept_account: Option<KeptAccount>,
     /// What outlives the daemon.
     memory: [TargetState; HOSTS],
@@ -135,15 +137,11 @@ fn index(id: &MirrorId) -> usize {
     usize::from(id.host.as_str().as_bytes()[1] - b'0')
 }
 
-/// The account of a root in which nothing is ever too much, or two entries are.
-fn account(now: Moment, max_delete: u64) -> DeletionAccount {
-    let terms = DeletionTerms {
-        max_delete: Some(max_delete),
-        window: Duration::from_secs(60),
-        may_be_empty: false,
-        free_to_delete: Vec::new(),
-    };
-    DeletionAccount::new(terms, now)
+/// An account in which nothing is ever too much, or more than some entries are.
+fn deletion_terms(random: &mut Random) -> DeletionTerms {
+    let max_delete = [Some(u64::MAX), None, Some(2), Some(5), Some(10)][random.below(5) as usize];
+    let window = Duration::from_secs(60);
+    DeletionTerms { max_delete, window, may_be_empty: false, free_to_delete: Vec::new() }
 }
 
 fn new_collator(now: Moment, start: u64, account: DeletionAccount) -> Collator {
@@ -160,7 +158,8 @@ fn new_host(host: usize) -> Host {
 /// Runs one schedule to its end.
 pub fn run(seed: u64, talks: bool) {
     let mut random = Random(seed);
-    let max_delete = [u64::MAX, 2, 8][random.below(3) as usize];
+    let terms = deletion_terms(&mut random);
+    let account = DeletionAccount::new(terms.clone(), Moment::default());
     let hosts = (0..HOSTS).map(|host| Actor {
         rule: new_host(host),
         life: 0,
@@ -176,8 +175,8 @@ pub fn run(seed: u64, talks: bool) {
         is_gone: false,
         queue: Vec::new(),
         exploring: 0,
-        collator: new_collator(Moment::default(), 1, account(Moment::default(), max_delete)),
-        max_delete,
+        collator: new_collator(Moment::default(), 1, account),
+        oracle: DeletionOracle::new(terms),
         kept_account: None,
         collator_life: 0,
         collator_deaths: 0,
@@ -278,7 +277,7 @@ impl World {
                 if !self.is_gone {
                     self.source.watch_all(&RelPath::root());
                     self.tell_since_begun();
-                    self.collator.handle_levels(now, self.levels());
+                    self.tell_levels();
                     self.begin_from();
                 } else {
                     self.collator.handle_halt(now, "gone".into());
@@ -560,6 +559,7 @@ impl World {
         let Some(batch) = self.collator.handle_made(now, &mirror, assigned, &made) else {
             return self.answer(mirror.clone(), lane, None);
         };
+        self.oracle.work_handed_out(now, index(&mirror), assigned);
         self.say(|| format!("{mirror} {assigned:?} {lane:?} {batch:?}"));
         let trusts_renames = self.collator.trusts_renames(&mirror, assigned, &batch);
         let target = self.collator.target(&mirror);
@@ -632,6 +632,11 @@ impl World {
                 self.mirrors[host].tree
             )
         });
+        let now_there = &self.mirrors[host].tree;
+        let deleted = before.keys().filter(|path| !now_there.contains_key(path));
+        let deleted: Vec<RelPath> = deleted.cloned().collect();
+        let assignment = self.hosts[host].running[&id].push.assignment;
+        self.oracle.deleted(host, assignment, step, &deleted);
         if matches!(fault, Fault::CutOff(_)) {
             self.leave_behind(host, &before);
         }
@@ -682,8 +687,14 @@ impl World {
         }
     }
 
-    fn work(&mut self) {
+    fn work_in_source(&mut self) -> Vec<Told> {
         let told = self.source.work(&mut self.random);
+        self.oracle.source_changed(self.now, &self.source.tree);
+        told
+    }
+
+    fn work(&mut self) {
+        let told = self.work_in_source();
         self.say(|| format!("told {told:?}"));
         self.queue.extend(told);
         self.later(10, Event::Read);
@@ -691,6 +702,12 @@ impl World {
             let pause = [20, 200, 2000][self.random.below(3) as usize];
             self.later(pause, Event::Work);
         }
+    }
+
+    fn tell_levels(&mut self) {
+        let levels = self.levels();
+        self.oracle.levels_told(self.now, &levels);
+        self.collator.handle_levels(self.now, levels);
     }
 
     /// How many entries there are, unit by unit, as whoever counts them knows it.
@@ -723,7 +740,7 @@ impl World {
         self.collator.handle_timeout(self.now);
         self.collator.handle_changed(self.now, changes, exploring);
         if !self.is_gone {
-            self.collator.handle_levels(self.now, self.levels());
+            self.tell_levels();
         }
     }
 
@@ -799,6 +816,7 @@ impl World {
 
     /// What nobody was told can only be found if its size or time differ: nothing helps but `verify`.
     fn lose_queue(&mut self) {
+        self.oracle.events_lost(self.now);
         for told in std::mem::take(&mut self.queue) {
             if let Told::Change(change) = told
                 && !self.ctimes_count
@@ -860,7 +878,7 @@ impl World {
         self.begin_again();
         self.resumes = true;
         for _ in 0..self.random.below(4) {
-            let told = self.source.work(&mut self.random);
+            let told = self.work_in_source();
             self.queue.extend(told);
         }
         self.lose_queue();
@@ -878,8 +896,9 @@ impl World {
                 self.source.date_anew(&path);
             }
         }
-        let terms = account(self.now, self.max_delete).terms().clone();
+        self.oracle.restarted(self.now);
         let kept = self.kept_account.clone().unwrap_or_default();
+        let terms = self.oracle.terms().clone();
         let account = DeletionAccount::from_kept(terms, kept, self.now);
         self.collator = new_collator(self.now, self.collator_deaths + 1, account);
         for host in 0..HOSTS {
@@ -900,7 +919,7 @@ impl World {
     /// Something goes wrong.
     fn trouble(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        let what = self.random.below(11);
+        let what = self.random.below(12);
         self.say(|| format!("trouble {what} {host}"));
         match what {
             0 => self.hosts[host].is_down ^= true,
@@ -918,12 +937,28 @@ impl World {
             10 => self.collator.handle_check_due(self.now, &id(host)),
             7 if self.memory[host] != TargetState::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),
+            11 => drop(self.show_lists(host)),
             _ => (),
         }
         self.settle();
     }
 
+    /// A person looks at what waits: the list of the source, and that of one mirror.
+    fn show_lists(&mut self, host: usize) -> Vec<(Option<usize>, ShownList)> {
+        let source = self.collator.waiting_deletions().map(|list| (None, list));
+        let mirror = self.collator.waiting_extras_of(&id(host)).map(|list| (Some(host), list));
+        let lists: Vec<_> = source.into_iter().chain(mirror).collect();
+        for (mirror, list) in &lists {
+            self.oracle.list_shown(self.now, *mirror, list);
+        }
+        lists
+    }
+
+    /// A person approves of all that waits, as it is listed now or was shown before.
     fn approve(&mut self, host: usize) {
+        for (mirror, list) in self.show_lists(host) {
+            self.oracle.list_approved(self.now, mirror, list);
+        }
         self.hosts[host].rule.handle_approve(self.now, &id(host));
         self.collator.handle_approve(self.now, &id(host));
     }
@@ -944,6 +979,7 @@ impl World {
 
     /// A directory loses its permissions, and another gets them back; the kernel tells of both.
     fn hide(&mut self, path: Option<RelPath>) {
+        self.oracle.events_lost(self.now);
         let old = std::mem::replace(&mut self.source.unreadable, path.clone());
         for path in [old.clone(), path].into_iter().flatten() {
             self.queue.extend(self.source.told(&path, Kinds::ATTRS));
