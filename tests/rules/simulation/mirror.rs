@@ -1,6 +1,6 @@
 //! A pretended mirror, and an rsync that brings a step to it, or fails to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::path::RelPath;
@@ -8,6 +8,9 @@ use mirrorball_core::data::step::{Basis, Deletions, Exit, Step, StepEnd, StepKin
 
 use super::Random;
 use crate::simulation::tree::{Node, Source, Tree, below};
+
+/// Set in the contents of what users of a mirror made.
+const FOREIGN: u64 = 1 << 63;
 
 /// What went wrong in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Mirror {
     pub denied: Option<RelPath>,
     /// What is on its disk, while that is not mounted.
     unmounted: Option<Tree>,
+    /// What its users made, and the source never had since.
+    foreign: BTreeSet<RelPath>,
 }
 
 /// What an rsync saw when it listed the source.
@@ -125,6 +130,44 @@ impl Mirror {
             self.tree = tree;
             self.exists = true;
         }
+    }
+
+    /// Whether it holds what the source holds, and else nothing but what its users made.
+    pub fn equals(&self, source: &Source) -> bool {
+        let own = self.tree.iter().filter(|(path, _)| !self.foreign.contains(*path));
+        own.eq(&source.tree)
+    }
+
+    /// The source has these names: they are not its users' any more.
+    pub fn forget_foreign(&mut self, source: &Source) {
+        self.foreign.retain(|path| !source.tree.contains_key(path));
+    }
+
+    /// A user of the mirror makes a file of their own in one of its directories, or a directory with some, which may
+    /// have a name that the source uses.
+    pub fn write_foreign(&mut self, source: &Source, random: &mut Random) {
+        let is_directory = |path: &&RelPath| self.tree.get(*path) == Some(&Node::Directory);
+        let directories: Vec<RelPath> = self.tree.keys().filter(is_directory).cloned().collect();
+        let at = random.below(directories.len() as u64 + 1) as usize;
+        let place = directories.get(at).cloned().unwrap_or_else(RelPath::root);
+        let (first, is_file) =
+            if random.one_in(2) { (b'a', false) } else { (b'x', random.one_in(2)) };
+        let name = place.join(&[first + random.below(3) as u8]);
+        if !self.exists || self.tree.contains_key(&name) {
+            return;
+        }
+        let inside = if is_file { 0 } else { random.below(12) };
+        let inside: Vec<RelPath> =
+            (0..inside).map(|number| name.join(format!("f{number}").as_bytes())).collect();
+        for path in inside.iter().chain([&name]) {
+            let content = random.next() | FOREIGN;
+            self.tree.insert(path.clone(), Node::File { content, stamp: content, mode: 0 });
+            self.foreign.insert(path.clone());
+        }
+        if !is_file {
+            self.tree.insert(name, Node::Directory);
+        }
+        self.forget_foreign(source);
     }
 
     /// The second half of a run. Contents are read now, whatever the listing says of their times.
@@ -372,6 +415,7 @@ impl Mirror {
                 if below(&self.tree, path).is_empty() {
                     self.tree.insert(path.clone(), sent);
                 } else {
+                    run.keep(path);
                     run.say(&format!("could not make way for new regular file: {path}"));
                 }
             }
@@ -417,12 +461,15 @@ impl Mirror {
         }
     }
 
+    /// Deletes an entry, and a directory only if it is empty. At the limit it counts.
     fn delete(&mut self, path: &RelPath, run: &mut Run) {
-        if !self.tree.contains_key(path) || !below(&self.tree, path).is_empty() {
+        if !self.tree.contains_key(path) {
             return;
         }
         if run.left == 0 {
             run.skipped += 1;
+        } else if !below(&self.tree, path).is_empty() {
+            run.keep(path);
         } else {
             run.left -= 1;
             self.part(path);
@@ -452,6 +499,11 @@ impl Run {
         self.messages += line;
         self.messages.push('\n');
         self.failed = true;
+    }
+
+    /// Which is no failure.
+    fn keep(&mut self, directory: &RelPath) {
+        self.messages += &format!("cannot delete non-empty directory: {directory}\n");
     }
 
     fn fail(&mut self, path: &RelPath, call: &str) {

@@ -690,6 +690,7 @@ impl World {
     fn work_in_source(&mut self) -> Vec<Told> {
         let told = self.source.work(&mut self.random);
         self.oracle.source_changed(self.now, &self.source.tree);
+        self.mirrors.iter_mut().for_each(|mirror| mirror.forget_foreign(&self.source));
         told
     }
 
@@ -698,6 +699,10 @@ impl World {
         self.say(|| format!("told {told:?}"));
         self.queue.extend(told);
         self.later(10, Event::Read);
+        if self.random.one_in(8) {
+            let host = self.random.below(HOSTS as u64) as usize;
+            self.mirrors[host].write_foreign(&self.source, &mut self.random);
+        }
         if !self.is_healed {
             let pause = [20, 200, 2000][self.random.below(3) as usize];
             self.later(pause, Event::Work);
@@ -1019,7 +1024,7 @@ impl World {
     }
 
     fn equals(&self, host: usize) -> bool {
-        self.mirrors[host].tree == self.source.tree
+        self.mirrors[host].equals(&self.source)
     }
 
     /// What must be true at every moment.
