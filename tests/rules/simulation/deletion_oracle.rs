@@ -13,7 +13,7 @@ use mirrorball_core::root::deletions::DeletionTerms;
 use mirrorball_core::root::deletions::approval_list::ShownList;
 use mirrorball_core::source::entry_count::{Unit, UnitChange};
 
-use crate::simulation::tree::Tree;
+use crate::simulation::tree::Source;
 
 /// The documented default of `max_delete`, where half of all entries is less.
 const DEFAULT_MAX_DELETE: u64 = 1000;
@@ -24,6 +24,7 @@ const SEALED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Watches what is deleted on mirrors. An entry may be deleted
 ///
+/// - never if it lies on a volume that is not mounted, and did when the work was handed out;
 /// - if a person approved of it, and the source has not had it since;
 /// - or if, when the work was handed out, its unit had not lost more than may be lost within the window; and then as
 ///   many as the source lost around the names of the run, and beyond that as many as the mirror's own limit.
@@ -110,16 +111,17 @@ impl DeletionOracle {
         &self.terms
     }
 
-    /// Somebody worked in the source.
-    pub fn source_changed(&mut self, now: Moment, tree: &Tree) {
-        for path in tree.keys() {
+    /// Somebody worked in the source. What lies on a volume that is not mounted is not lost.
+    pub fn source_changed(&mut self, now: Moment, source: &Source) {
+        let there: BTreeSet<&RelPath> = source.tree.keys().chain(source.stored()).collect();
+        for path in &there {
             let name = Name { is_there: false, came: now };
-            let name = self.names.entry(path.clone()).or_insert(name);
+            let name = self.names.entry((*path).clone()).or_insert(name);
             if !std::mem::replace(&mut name.is_there, true) {
                 name.came = now;
             }
         }
-        for (path, name) in self.names.iter_mut().filter(|(path, _)| !tree.contains_key(path)) {
+        for (path, name) in self.names.iter_mut().filter(|(path, _)| !there.contains(path)) {
             if std::mem::take(&mut name.is_there) {
                 *self.losses.entry(top(path)).or_default() += 1;
             }
@@ -177,12 +179,17 @@ impl DeletionOracle {
     /// A run deleted these entries on a mirror.
     pub fn deleted(
         &mut self,
+        source: &Source,
         mirror: usize,
         assignment: AssignmentId,
         step: &Step,
         deleted: &[RelPath],
     ) {
         let handed_out = self.handed_out[&(mirror, assignment)].clone();
+        // A name that came to the volume after it was looked for may go.
+        let was_there = |path: &&RelPath| self.names[*path].came <= handed_out.at;
+        let stored = source.stored().filter(was_there).find(|path| deleted.contains(path));
+        assert_eq!(stored, None, "it is deleted on mirror {mirror}, and on a volume: {step:?}");
         let is_approved = |path: &&RelPath| self.is_approved(mirror, path, handed_out.at);
         let unasked: Vec<&RelPath> = deleted.iter().filter(|path| !is_approved(path)).collect();
         for path in &unasked {

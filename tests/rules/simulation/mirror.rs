@@ -61,7 +61,8 @@ pub fn list(source: &Source, step: &Step) -> Listing {
     let hidden =
         |path: &RelPath| source.unreadable.as_ref().is_some_and(|hidden| path.is_below(hidden));
     let mut take = |path: &RelPath| {
-        if let Some(node) = source.tree.get(path).filter(|_| !hidden(path)) {
+        if let Some(node) = source.tree.get(path).filter(|_| !hidden(path) && !is_held(step, path))
+        {
             entries.insert(path.clone(), *node);
         }
     };
@@ -86,6 +87,11 @@ pub fn list(source: &Source, step: &Step) -> Listing {
         }
     }
     Listing { entries, unreadable, hidden: hidden_names }
+}
+
+/// Whether a rule keeps a run from this path.
+fn is_held(step: &Step, path: &RelPath) -> bool {
+    step.held.iter().any(|held| path == held || path.is_below(held))
 }
 
 fn list_renamed(source: &Source, rename: &Rename) -> Listing {
@@ -134,8 +140,9 @@ impl Mirror {
 
     /// Whether it holds what the source holds, and else nothing but what its users made.
     pub fn equals(&self, source: &Source) -> bool {
-        let own = self.tree.iter().filter(|(path, _)| !self.foreign.contains(*path));
-        own.eq(&source.tree)
+        let is_own =
+            |path: &RelPath| source.tree.contains_key(path) || !self.foreign.contains(path);
+        self.tree.iter().filter(|(path, _)| is_own(path)).eq(&source.tree)
     }
 
     /// The source has these names: they are not its users' any more.
@@ -322,7 +329,10 @@ impl Mirror {
             _ => step.paths.iter().any(|top| covers(top, path)),
         };
         let paths = self.tree.keys().rev();
-        paths.filter(|path| inside(path) && !listing.entries.contains_key(path)).cloned().collect()
+        let is_too_much = |path: &&RelPath| {
+            inside(path) && !listing.entries.contains_key(*path) && !is_held(step, path)
+        };
+        paths.filter(is_too_much).cloned().collect()
     }
 
     fn send(

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mirrorball_core::data::change::{Change, Kinds};
+use mirrorball_core::data::batch::Rename;
+use mirrorball_core::data::change::{Change, Kinds, Move};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::root::batch::Presence;
+use mirrorball_core::source::entry_count::{Unit, UnitChange};
 
 use super::Random;
+use crate::simulation::volume::Volume;
 
 /// What is at a path. Equal stamps are equal sizes and times: rsync's quick check sees no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub struct Source {
     pub unreadable: Option<RelPath>,
     /// Directories that could not be watched because of that.
     pub denied: Vec<RelPath>,
+    pub volume: Option<Volume>,
     next: u64,
 }
 
@@ -63,6 +67,84 @@ impl Source {
         if from.is_root() {
             self.watched.insert(RelPath::root());
         }
+    }
+
+    /// A volume is mounted, of which the kernel says nothing, or unmounted; at first a directory is chosen for one.
+    pub fn mount_or_unmount(&mut self, random: &mut Random) -> Option<Told> {
+        let directories: Vec<&RelPath> =
+            self.tree.keys().filter(|path| self.is_directory(path)).collect();
+        let at = random.below(directories.len() as u64) as usize;
+        let place = directories.get(at).map(|path| (*path).clone());
+        if self.volume.is_none() {
+            self.volume = place.map(Volume::new);
+        }
+        let volume = self.volume.as_mut()?;
+        if !volume.is_mounted() {
+            volume.mount(&mut self.tree);
+            return None;
+        }
+        volume.unmount(&mut self.tree);
+        let was_watched = self.watched.remove(volume.place());
+        self.watched.retain(|path| !volume.contains(path));
+        let change = Change::new(volume.place().clone(), Kinds::SUBTREE);
+        was_watched.then_some(Told::Change(change))
+    }
+
+    /// Where volumes are not mounted.
+    pub fn unmounted(&self) -> Vec<RelPath> {
+        let volume = self.volume.iter().filter(|volume| !volume.is_mounted());
+        volume.map(|volume| volume.place().clone()).collect()
+    }
+
+    /// What is on volumes that are not mounted.
+    pub fn stored(&self) -> impl Iterator<Item = &RelPath> {
+        self.volume.iter().flat_map(Volume::stored)
+    }
+
+    /// How many entries there are, unit by unit, as whoever counts them knows it.
+    pub fn levels(&self) -> Vec<UnitChange> {
+        let mut units: BTreeMap<Unit, u64> =
+            ["a", "b", "c"].map(|name| (Unit::Directory(name.into()), 0)).into();
+        units.insert(Unit::Files, 0);
+        for path in self.tree.keys().chain(self.stored()) {
+            let top = path.ancestors().filter(|it| !it.is_root()).last().unwrap_or(path.clone());
+            let is_file = top == *path && !self.is_directory(path);
+            let unit = if is_file { Unit::Files } else { Unit::Directory(top) };
+            *units.entry(unit).or_default() += 1;
+        }
+        let change = |(unit, now)| UnitChange { unit, now: Some(now), moved: 0 };
+        units.into_iter().map(change).collect()
+    }
+
+    /// What of these moves is still there.
+    pub fn renames(&self, moves: &[Move]) -> Vec<Rename> {
+        let tree = &self.tree;
+        let is_file = |path: &RelPath| matches!(tree.get(path), Some(Node::File { .. }));
+        let renames = moves.iter().filter_map(|it| {
+            let files_alone = *tree.get(&it.to)? != Node::Directory;
+            let (from, to, files) = if files_alone {
+                let name = RelPath::root().join(it.to.name());
+                (it.from.parent()?, it.to.parent()?, vec![name])
+            } else {
+                let inside = below(tree, &it.to).into_iter().filter(is_file);
+                let files = inside.filter_map(|path| path.rebased(&it.to, &RelPath::root()));
+                (it.from.clone(), it.to.clone(), files.collect())
+            };
+            Some(Rename {
+                from,
+                to,
+                bytes: files.len() as u64,
+                may_link: true,
+                files,
+                files_alone,
+                other_names: files_alone && it.from.name() != it.to.name(),
+                is_exact: it.is_exact,
+                is_gone: false,
+            })
+        });
+        let mut renames: Vec<Rename> = renames.collect();
+        renames.sort_by_key(|it| std::cmp::Reverse(it.to.ancestors().count()));
+        renames
     }
 
     /// Looked at without following links, of which there are none here.
@@ -106,8 +188,19 @@ impl Source {
         path.parent().is_some_and(|parent| self.watched.contains(&parent))
     }
 
+    /// Nobody writes where a volume is not mounted.
     fn has_place(&self, path: &RelPath) -> bool {
+        let is_covered = |volume: &Volume| !volume.is_mounted() && volume.contains(path);
         path.parent().is_some_and(|parent| self.is_directory(&parent))
+            && !self.volume.as_ref().is_some_and(is_covered)
+    }
+
+    fn is_busy(&self, path: &RelPath) -> bool {
+        self.volume.as_ref().is_some_and(|volume| volume.is_busy(path))
+    }
+
+    fn is_on_volume(&self, path: &RelPath) -> bool {
+        self.volume.as_ref().is_some_and(|volume| volume.contains(path))
     }
 
     pub fn told(&self, path: &RelPath, kinds: Kinds) -> Vec<Told> {
@@ -220,6 +313,9 @@ impl Source {
 
     fn remove(&mut self, path: &RelPath) -> Vec<Told> {
         let mut told = Vec::new();
+        if self.is_busy(path) {
+            return told;
+        }
         for path in below(&self.tree, path).into_iter().rev().chain([path.clone()]) {
             let Some(node) = self.tree.remove(&path) else { continue };
             let subtree = if node == Node::Directory { Kinds::SUBTREE } else { Kinds::empty() };
@@ -231,6 +327,10 @@ impl Source {
 
     fn rename(&mut self, from: &RelPath, to: &RelPath) -> Vec<Told> {
         let Some(node) = self.tree.get(from).copied() else { return Vec::new() };
+        let is_across = self.is_on_volume(from) != self.is_on_volume(to);
+        if is_across || self.is_busy(from) || self.is_busy(to) {
+            return Vec::new();
+        }
         if from == to || to.is_below(from) || from.is_below(to) || !self.has_place(to) {
             return Vec::new();
         }

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mirrorball_core::data::batch::Rename;
-use mirrorball_core::data::change::{AssignmentId, Change, Kinds, Lane, Move};
+use mirrorball_core::data::change::{AssignmentId, Change, Kinds, Lane};
 use mirrorball_core::data::ids::{HostId, MirrorId};
 use mirrorball_core::data::limits::LARGE_FILE_MIN;
 use mirrorball_core::data::moment::Moment;
@@ -29,7 +28,6 @@ use mirrorball_core::root::deletions::{DeletionAccount, DeletionTerms, KeptAccou
 use mirrorball_core::root::epoch::Waits;
 use mirrorball_core::root::ledger::{Assignment, Work};
 use mirrorball_core::root::mirror::Terms;
-use mirrorball_core::source::entry_count::{Unit, UnitChange};
 use mirrorball_core::source::filter::Filter;
 use mirrorball_core::source::snapshot::Snapshot;
 
@@ -37,7 +35,7 @@ use super::Random;
 use crate::simulation::deletion_oracle::DeletionOracle;
 use crate::simulation::disk::{self, Disk, Kept};
 use crate::simulation::mirror::{self, Fault, Listing, Mirror};
-use crate::simulation::tree::{Node, Source, Told, below};
+use crate::simulation::tree::{Node, Source, Told};
 
 const HOSTS: usize = 3;
 /// How long what broke off may still land.
@@ -64,6 +62,8 @@ enum Landing {
 enum Event {
     Work,
     Read,
+    /// The table of mounts changed.
+    Mounted,
     Explored(u64, RelPath),
     Watched(u64),
     Look(u64),
@@ -265,6 +265,7 @@ impl World {
         match event {
             Event::Work => self.work(),
             Event::Read => self.read(),
+            Event::Mounted => self.judge_volumes(),
             Event::Explored(life, path) if life == self.collator_life => {
                 self.exploring -= 1;
                 self.source.watch_all(&path);
@@ -277,6 +278,7 @@ impl World {
                 if !self.is_gone {
                     self.source.watch_all(&RelPath::root());
                     self.tell_since_begun();
+                    self.judge_volumes();
                     self.tell_levels();
                     self.begin_from();
                 } else {
@@ -534,11 +536,12 @@ impl World {
             self.answer(mirror.clone(), lane, None);
             return self.collator.handle_not_made(now, &mirror, assigned);
         }
+        let unmounted = self.source.unmounted();
         let mut made = match work {
-            Work::Compare(compare) => batch::make_compare(to, compare.clone(), &[]),
+            Work::Compare(compare) => batch::make_compare(to, compare.clone(), &unmounted),
             Work::Push(entries) => {
                 let found: Vec<_> = entries.iter().map(|(p, _)| self.source.presence(p)).collect();
-                let renames = self.look_at_renames(&assignment.renames);
+                let renames = self.source.renames(&assignment.renames);
                 // Now one file is large, and now another.
                 let file = batch::Presence::Present { is_directory: false };
                 let mut is_large = |found: &_| *found == file && self.random.one_in(2);
@@ -550,11 +553,12 @@ impl World {
                     bytes: if assignment.may_leave_large { &bytes } else { &[] },
                     lost: &assignment.lost,
                     found_extra: &assignment.found_extra,
-                    unmounted: &[],
+                    unmounted: &unmounted,
                 };
                 batch::make(to, looked, &self.filter, renames)
             }
         };
+        self.judge_volumes();
         Arc::make_mut(&mut made.batch).full = !self.source.tree.is_empty();
         let Some(batch) = self.collator.handle_made(now, &mirror, assigned, &made) else {
             return self.answer(mirror.clone(), lane, None);
@@ -565,36 +569,6 @@ impl World {
         let target = self.collator.target(&mirror);
         let work = HostWork { assignment: assigned, batch, target, trusts_renames };
         self.answer(mirror, lane, Some(work));
-    }
-
-    fn look_at_renames(&self, moves: &[Move]) -> Vec<Rename> {
-        let tree = &self.source.tree;
-        let is_file = |path: &RelPath| matches!(tree.get(path), Some(Node::File { .. }));
-        let renames = moves.iter().filter_map(|it| {
-            let files_alone = *tree.get(&it.to)? != Node::Directory;
-            let (from, to, files) = if files_alone {
-                let name = RelPath::root().join(it.to.name());
-                (it.from.parent()?, it.to.parent()?, vec![name])
-            } else {
-                let inside = below(tree, &it.to).into_iter().filter(is_file);
-                let files = inside.filter_map(|path| path.rebased(&it.to, &RelPath::root()));
-                (it.from.clone(), it.to.clone(), files.collect())
-            };
-            Some(Rename {
-                from,
-                to,
-                bytes: files.len() as u64,
-                may_link: true,
-                files,
-                files_alone,
-                other_names: files_alone && it.from.name() != it.to.name(),
-                is_exact: it.is_exact,
-                is_gone: false,
-            })
-        });
-        let mut renames: Vec<Rename> = renames.collect();
-        renames.sort_by_key(|it| std::cmp::Reverse(it.to.ancestors().count()));
-        renames
     }
 
     fn start(&mut self, host: usize, push: Push) {
@@ -636,7 +610,7 @@ impl World {
         let deleted = before.keys().filter(|path| !now_there.contains_key(path));
         let deleted: Vec<RelPath> = deleted.cloned().collect();
         let assignment = self.hosts[host].running[&id].push.assignment;
-        self.oracle.deleted(host, assignment, step, &deleted);
+        self.oracle.deleted(&self.source, host, assignment, step, &deleted);
         if matches!(fault, Fault::CutOff(_)) {
             self.leave_behind(host, &before);
         }
@@ -689,7 +663,7 @@ impl World {
 
     fn work_in_source(&mut self) -> Vec<Told> {
         let told = self.source.work(&mut self.random);
-        self.oracle.source_changed(self.now, &self.source.tree);
+        self.oracle.source_changed(self.now, &self.source);
         self.mirrors.iter_mut().for_each(|mirror| mirror.forget_foreign(&self.source));
         told
     }
@@ -710,24 +684,9 @@ impl World {
     }
 
     fn tell_levels(&mut self) {
-        let levels = self.levels();
+        let levels = self.source.levels();
         self.oracle.levels_told(self.now, &levels);
         self.collator.handle_levels(self.now, levels);
-    }
-
-    /// How many entries there are, unit by unit, as whoever counts them knows it.
-    fn levels(&self) -> Vec<UnitChange> {
-        let mut units: BTreeMap<Unit, u64> =
-            ["a", "b", "c"].map(|name| (Unit::Directory(name.into()), 0)).into();
-        units.insert(Unit::Files, 0);
-        for (path, node) in &self.source.tree {
-            let top = path.ancestors().filter(|it| !it.is_root()).last().unwrap_or(path.clone());
-            let is_file = top == *path && *node != Node::Directory;
-            let unit = if is_file { Unit::Files } else { Unit::Directory(top) };
-            *units.entry(unit).or_default() += 1;
-        }
-        let change = |(unit, now)| UnitChange { unit, now: Some(now), moved: 0 };
-        units.into_iter().map(change).collect()
     }
 
     fn read(&mut self) {
@@ -747,6 +706,26 @@ impl World {
         if !self.is_gone {
             self.tell_levels();
         }
+    }
+
+    fn mount_or_unmount(&mut self) {
+        // None is mounted again before it was missed.
+        self.judge_volumes();
+        let told = self.source.mount_or_unmount(&mut self.random);
+        self.queue.extend(told);
+        self.later(10, Event::Read);
+        self.later(100, Event::Mounted);
+    }
+
+    /// The mounted file systems are looked at.
+    fn judge_volumes(&mut self) {
+        let unmounted = self.source.unmounted();
+        let is_back = |path: &&RelPath| !unmounted.contains(path);
+        let back: Vec<Told> =
+            self.collator.unmounted().iter().filter(is_back).cloned().map(Told::Came).collect();
+        self.queue.extend(back);
+        self.later(10, Event::Read);
+        self.collator.handle_unmounted(self.now, unmounted);
     }
 
     /// Events were lost, or watching begins.
@@ -924,7 +903,7 @@ impl World {
     /// Something goes wrong.
     fn trouble(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        let what = self.random.below(12);
+        let what = self.random.below(13);
         self.say(|| format!("trouble {what} {host}"));
         match what {
             0 => self.hosts[host].is_down ^= true,
@@ -943,6 +922,7 @@ impl World {
             7 if self.memory[host] != TargetState::Unknown => self.mirrors[host].unmount(),
             8 if !self.mirrors[host].is_unmounted() => self.approve(host),
             11 => drop(self.show_lists(host)),
+            12 => self.mount_or_unmount(),
             _ => (),
         }
         self.settle();
@@ -973,6 +953,9 @@ impl World {
         self.is_healed = true;
         self.is_gone = false;
         self.hide(None);
+        if !self.source.unmounted().is_empty() {
+            self.mount_or_unmount();
+        }
         for host in 0..HOSTS {
             self.hosts[host].is_down = false;
             self.mirrors[host].denied = None;
@@ -1029,7 +1012,9 @@ impl World {
 
     /// What must be true at every moment.
     fn check(&self) {
-        let told = self.queue.is_empty() && self.exploring == 0;
+        let told = self.queue.is_empty()
+            && self.exploring == 0
+            && self.collator.unmounted() == self.source.unmounted();
         let report = self.collator.report();
         for (id, standing, settled) in &report.mirrors {
             let host = index(id);
