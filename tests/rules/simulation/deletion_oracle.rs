@@ -40,8 +40,8 @@ pub struct DeletionOracle {
     /// What was held before is forgotten, because of an approval.
     forgotten: BTreeMap<Unit, Moment>,
     starts: Vec<Moment>,
-    /// When lists were first shown, by the mirror, if it is a mirror's list, and their number.
-    shown: BTreeMap<(Option<usize>, u64), Moment>,
+    /// Lists as they were first shown, and when, by the mirror, if it is a mirror's list, the life, and their number.
+    shown: BTreeMap<(Option<usize>, usize, u64), (Moment, ShownList)>,
     approvals: Vec<Approval>,
     /// Since when every change in the source is told.
     told_since: Moment,
@@ -151,14 +151,16 @@ impl DeletionOracle {
         self.is_counted = false;
     }
 
-    /// A person is shown a list: of one mirror, or of the source.
+    /// A person is shown a list: of one mirror, or of the source. It stays as it is until it is used.
     pub fn list_shown(&mut self, now: Moment, mirror: Option<usize>, list: &ShownList) {
-        self.shown.entry((mirror, list.number)).or_insert(now);
+        let key = (mirror, self.starts.len(), list.number);
+        let (_, first) = self.shown.entry(key).or_insert_with(|| (now, list.clone()));
+        assert_eq!(list, first, "a list that was shown has changed");
     }
 
-    /// A person approves of a list.
-    pub fn list_approved(&mut self, now: Moment, mirror: Option<usize>, list: ShownList) {
-        let at = self.shown.get(&(mirror, list.number)).copied().unwrap_or(now);
+    /// A person approves of the list of this number, as it was first shown.
+    pub fn list_approved(&mut self, mirror: Option<usize>, number: u64) {
+        let (at, list) = self.shown[&(mirror, self.starts.len(), number)].clone();
         if mirror.is_none() {
             for unit in list.entries.iter().flat_map(|it| units_of(&it.path)) {
                 self.forgotten.insert(unit, at);

@@ -201,6 +201,9 @@ pub fn run(seed: u64, talks: bool) {
     for _ in 0..world.random.below(most) + 20 {
         world.step();
         world.check();
+        if world.random.one_in(60) {
+            world.look_in();
+        }
         if world.random.one_in(rest) {
             world.trouble();
         }
@@ -903,7 +906,7 @@ impl World {
     /// Something goes wrong.
     fn trouble(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        let what = self.random.below(13);
+        let what = self.random.below(11);
         self.say(|| format!("trouble {what} {host}"));
         match what {
             0 => self.hosts[host].is_down ^= true,
@@ -920,10 +923,19 @@ impl World {
             10 if self.random.one_in(2) => self.collator.handle_walk_due(self.now, &id(host)),
             10 => self.collator.handle_check_due(self.now, &id(host)),
             7 if self.memory[host] != TargetState::Unknown => self.mirrors[host].unmount(),
-            8 if !self.mirrors[host].is_unmounted() => self.approve(host),
-            11 => drop(self.show_lists(host)),
-            12 => self.mount_or_unmount(),
+            8 => self.mount_or_unmount(),
             _ => (),
+        }
+        self.settle();
+    }
+
+    /// A person looks in at a mirror, and approves of what waits there at once, or another time.
+    fn look_in(&mut self) {
+        let host = self.random.below(HOSTS as u64) as usize;
+        if self.random.one_in(2) {
+            self.show_lists(host);
+        } else if !self.mirrors[host].is_unmounted() {
+            self.approve(host);
         }
         self.settle();
     }
@@ -942,7 +954,7 @@ impl World {
     /// A person approves of all that waits, as it is listed now or was shown before.
     fn approve(&mut self, host: usize) {
         for (mirror, list) in self.show_lists(host) {
-            self.oracle.list_approved(self.now, mirror, list);
+            self.oracle.list_approved(mirror, list.number);
         }
         self.hosts[host].rule.handle_approve(self.now, &id(host));
         self.collator.handle_approve(self.now, &id(host));
