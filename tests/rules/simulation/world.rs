@@ -958,6 +958,14 @@ impl World {
         }
         self.hosts[host].rule.handle_approve(self.now, &id(host));
         self.collator.handle_approve(self.now, &id(host));
+        if let Some(list) = self.collator.waiting_deletions() {
+            let approved = self.collator.approve_deletions(self.now, list.shown.number);
+            approved.expect("it was shown just now");
+        }
+        if let Some(list) = self.collator.waiting_extras_of(&id(host)) {
+            let approved = self.collator.approve_extras(self.now, &id(host), list.shown.number);
+            approved.expect("it was shown just now");
+        }
     }
 
     fn heal(&mut self) {

@@ -33,6 +33,7 @@ use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::{Mirror, Terms};
 
 use self::pieces::Pieces;
+pub use self::deletions::WaitingList;
 pub use self::report::RootReport;
 
 /// Collects, seals and hands out the changes of one Root.

@@ -66,7 +66,7 @@ pub struct KeptAccount {
     pub is_emptied: bool,
     /// What was approved.
     pub approvals: Approvals,
-    /// The number of the newest list.
+    /// The number of the newest list, of the root or of one of its mirrors.
     pub list_number: u64,
 }
 
@@ -92,6 +92,8 @@ pub struct DeletionAccount {
     exceeded: Option<Exceeded>,
     is_emptied: bool,
     list: ApprovalList,
+    /// Of the newest list, of the root or of a mirror.
+    list_number: u64,
     /// Of the list that was shown: what its approval will cover, and the most that each of its units held since.
     shown: Option<(Approvals, BTreeMap<Unit, u64>)>,
     approvals: Approvals,
@@ -165,9 +167,10 @@ impl DeletionAccount {
             is_counted: false,
             exceeded: kept.exceeded.map(|limit| Exceeded { limit, since: now }),
             is_emptied: kept.is_emptied,
-            list: ApprovalList::new(kept.list_number),
+            list: ApprovalList::default(),
+            list_number: kept.list_number,
             shown: None,
-            approvals: kept.approvals,
+            approvals: kept.approvals.of_earlier_start(),
             dirty: None,
             written_marks: kept.marks.iter().map(|(_, mark)| mark).sum(),
         };
@@ -188,7 +191,7 @@ impl DeletionAccount {
             exceeded: self.exceeded.map(|exceeded| exceeded.limit),
             is_emptied: self.is_emptied,
             approvals: self.approvals.clone(),
-            list_number: self.list.number(),
+            list_number: self.list_number,
         }
     }
 
@@ -281,8 +284,9 @@ impl DeletionAccount {
         if self.shown.is_none() {
             let mut list = std::mem::take(&mut self.list);
             list.retain(|it| self.may_delete(&it.path, it.epoch) == Permission::Waits);
+            list.show(|| self.next_list_number());
             self.list = list;
-            let shown = self.list.show()?;
+            let shown = self.list.shown()?;
             let mut approvals = Approvals::default();
             let mut levels = BTreeMap::new();
             for entry in &shown.entries {
@@ -293,9 +297,26 @@ impl DeletionAccount {
                 }
             }
             self.shown = Some((approvals, levels));
-            self.dirty = Some(Durability::Synced);
         }
         self.list.shown()
+    }
+
+    /// The number of the next list, of the root or of a mirror: they share one sequence, which goes on after a restart,
+    /// so that no number is ever given twice. It must be kept ([`Self::take_dirty`]) before the list is shown.
+    pub fn next_list_number(&mut self) -> u64 {
+        self.list_number += 1;
+        self.dirty = Some(Durability::Synced);
+        self.list_number
+    }
+
+    /// Names and entries that wait and are not on the list that was shown.
+    pub fn not_shown(&self) -> (u64, u64) {
+        self.list.not_shown()
+    }
+
+    /// What was missing when the daemon started is in the log with this epoch.
+    pub fn note_resumed(&mut self, epoch: Epoch) {
+        self.approvals.note_resumed(epoch);
     }
 
     /// A person approved the list of this number. Returns what was approved. It must be kept

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::data::change::Epoch;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
-use crate::root::deletions::approval_list::{ApprovalList, ApproveError, ShownList};
+use crate::root::deletions::approval_list::{ApprovalList, ApproveError, ShownList, Waiting};
 use crate::root::deletions::approvals::Approvals;
 
 /// Names that a comparison found on one mirror and not in the source. So many of their entries go without a question as
@@ -77,6 +77,7 @@ impl ExtrasAccount {
     /// The deletion of this name has ended: what is found there from now on is something else.
     pub fn settle(&mut self, path: &RelPath) {
         self.paid.remove(path);
+        self.approvals.settle(path);
     }
 
     fn price(&self, path: &RelPath, entries: u64) -> u64 {
@@ -128,15 +129,33 @@ impl ExtrasAccount {
         }
     }
 
-    /// The names that wait, as a person is to be shown them; none if nothing waits.
-    pub fn list(&mut self) -> Option<&ShownList> {
+    /// The names that wait, as a person is to be shown them; none if nothing waits. The list that was shown stays as it
+    /// is while anything on it waits.
+    pub fn list(
+        &mut self,
+        waits: impl Fn(&Waiting) -> bool,
+        next_number: impl FnOnce() -> u64,
+    ) -> Option<&ShownList> {
+        if self.list.shown().is_some_and(|shown| !shown.entries.iter().any(&waits)) {
+            self.list.withdraw();
+            self.shown = None;
+        }
+        let is_shown = |it: &Waiting| {
+            self.shown.as_ref().is_some_and(|shown| shown.covers(&it.path, Epoch::default()))
+        };
+        self.list.retain(|it| waits(it) && !is_shown(it));
         if self.list.shown().is_none() {
-            let shown = self.list.show()?;
+            let shown = self.list.show(next_number)?;
             let mut approvals = Approvals::default();
             shown.entries.iter().for_each(|entry| approvals.add(entry));
             self.shown = Some(approvals);
         }
         self.list.shown()
+    }
+
+    /// Names and entries that wait and are not on the list that was shown.
+    pub fn not_shown(&self) -> (u64, u64) {
+        self.list.not_shown()
     }
 
     /// A person approved the list of this number.
@@ -159,6 +178,39 @@ mod tests {
 
     fn spend(account: &mut ExtrasAccount, seconds: u64, path: &str, entries: u64) -> bool {
         account.spend(at(seconds), &[(&path.into(), entries)], 5, HOUR)
+    }
+
+    /// The number of the list that is shown.
+    fn show(account: &mut ExtrasAccount, next_number: u64) -> Option<u64> {
+        account.list(|_| true, || next_number).map(|shown| shown.number)
+    }
+
+    #[test]
+    fn a_name_that_is_found_again_after_its_deletion_waits_again() {
+        let mut account = ExtrasAccount::default();
+        account.hold(&"a".into(), Epoch(3), 10);
+        account.hold(&"b".into(), Epoch(3), 10);
+        let number = show(&mut account, 1).expect("both wait");
+        account.approve(number).expect("it is current");
+        account.settle(&"a".into());
+        assert!(!account.is_approved(&"a".into()));
+        assert!(account.is_approved(&"b".into()), "its deletion failed");
+    }
+
+    #[test]
+    fn a_list_is_shown_while_anything_on_it_waits() {
+        let mut account = ExtrasAccount::default();
+        account.hold(&"a".into(), Epoch(3), 10);
+        account.hold(&"b".into(), Epoch(3), 10);
+        assert_eq!(show(&mut account, 1), Some(1));
+        // Judged again, and found again.
+        account.hold(&"b".into(), Epoch(4), 10);
+        account.hold(&"c".into(), Epoch(4), 10);
+        assert!(account.list(|it| it.path != "a".into(), || 2).is_some_and(|it| it.number == 1));
+        assert_eq!(account.not_shown(), (1, 10), "b is on the list already");
+        assert!(account.list(|it| it.path == "c".into(), || 2).is_some_and(|it| it.number == 2));
+        assert_eq!(account.approve(1), Err(ApproveError::NotCurrent { current: 2 }));
+        assert_eq!(account.list(|_| false, || 3), None);
     }
 
     #[test]
@@ -193,13 +245,13 @@ mod tests {
     fn hard_case_39_an_approval_is_for_the_names_that_were_shown() {
         let mut account = ExtrasAccount::default();
         account.hold(&"a".into(), Epoch(3), 10);
-        let number = account.list().expect("a waits").number;
+        let number = show(&mut account, 1).expect("a waits");
         account.hold(&"b".into(), Epoch(3), 500);
         account.approve(number).expect("it is current");
         assert!(account.is_approved(&"a".into()));
         assert!(!account.is_approved(&"b".into()));
         account.hold(&"new".into(), Epoch::default(), 1);
-        let number = account.list().expect("it waits").number;
+        let number = show(&mut account, 2).expect("it waits");
         account.approve(number).expect("it is current");
         assert!(account.is_approved(&"new".into()), "found before anything changed");
         account.note_changed(&"a".into(), Epoch(4));

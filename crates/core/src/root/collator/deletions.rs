@@ -13,7 +13,7 @@ use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Outcome};
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation};
-use crate::root::deletions::approval_list::{ApproveError, ShownList};
+use crate::root::deletions::approval_list::{ApproveError, ShownList, Waiting};
 use crate::root::deletions::{DeletionTerms, Permission};
 use crate::root::epoch::{Sealed, beyond_attributes};
 use crate::root::ledger::{LeftOut, LeftOutWhy};
@@ -193,24 +193,44 @@ impl Collator {
     }
 
     /// The deletions of what the source lost that wait for a person, for all mirrors; none if nothing waits.
-    pub fn waiting_deletions(&mut self) -> Option<ShownList> {
+    pub fn waiting_deletions(&mut self) -> Option<WaitingList> {
         // Some may have begun to wait before they were too many: until the source was counted.
         let mirrors = self.ledger.ids().filter_map(|id| self.ledger.mirror(id));
         let awaiting = mirrors.flat_map(Mirror::awaiting_approval).map(|(_, it)| it);
         let lost = awaiting.filter(|it| !matches!(it.cause, Cause::Extra));
-        let lost: Vec<(RelPath, u64)> = lost.map(|it| (it.path.clone(), it.lost.max(1))).collect();
-        for (path, entries) in lost {
-            self.account.hold(&path, self.lost_in(&path), entries);
+        let lost: Vec<(RelPath, u64)> = lost.map(|it| (it.path.clone(), it.lost)).collect();
+        for (path, lost) in lost {
+            self.account.hold(&path, self.lost_in(&path), self.account.entries_of(&path, lost));
         }
-        self.account.list().cloned()
+        let shown = self.account.list()?.clone();
+        Some(WaitingList { shown, not_shown: self.account.not_shown() })
     }
 
     /// The same for what one mirror holds beyond the source.
-    pub fn waiting_extras_of(&mut self, id: &MirrorId) -> Option<ShownList> {
-        self.extras.get_mut(id)?.list().cloned()
+    pub fn waiting_extras_of(&mut self, id: &MirrorId) -> Option<WaitingList> {
+        let awaiting: BTreeSet<RelPath> = self.extras_awaiting(id).cloned().collect();
+        let waits = |it: &Waiting| match it.path.below() {
+            Some(below) => {
+                let mut below = awaiting.range(below.0..below.1);
+                awaiting.contains(&it.path) || below.next().is_some()
+            }
+            None => awaiting.iter().any(|path| it.covers(path)),
+        };
+        let (account, extras) = (&mut self.account, self.extras.get_mut(id)?);
+        let shown = extras.list(waits, || account.next_list_number())?.clone();
+        Some(WaitingList { shown, not_shown: extras.not_shown() })
+    }
+
+    /// Names on this mirror and not in the source whose deletion waits for a person.
+    fn extras_awaiting(&self, id: &MirrorId) -> impl Iterator<Item = &RelPath> {
+        let awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
+        awaiting.filter(|(_, it)| matches!(it.cause, Cause::Extra)).map(|(_, it)| &it.path)
     }
 
     /// A person approves the list of this number.
+    ///
+    /// # Errors
+    /// The list was used, or ended by itself, or was never shown.
     pub fn approve_deletions(
         &mut self,
         now: Moment,
@@ -222,18 +242,22 @@ impl Collator {
     }
 
     /// A person approves a mirror's list of this number.
+    ///
+    /// # Errors
+    /// The list was used, or ended by itself, or was never shown.
     pub fn approve_extras(
         &mut self,
         now: Moment,
         id: &MirrorId,
         number: u64,
     ) -> Result<ShownList, ApproveError> {
-        let approved = self.extras.entry(id.clone()).or_default().approve(number)?;
+        let extras = self.extras.get_mut(id).ok_or(ApproveError::NoneCurrent)?;
+        let approved = extras.approve(number)?;
         self.judge_deletions(now);
         Ok(approved)
     }
 
-    /// A person approves whatever waits on this mirror now, and takes its directory for what it is.
+    /// A person takes this mirror's directory for what it is.
     pub fn handle_approve(&mut self, now: Moment, id: &MirrorId) {
         let before = self.ledger.target(id);
         self.ledger.approve_target(now, id);
@@ -241,17 +265,18 @@ impl Collator {
         if before != after {
             self.effects.push_back(Effect::Remember(id.clone(), after));
         }
-        if let Some(list) = self.waiting_deletions() {
-            let approved = self.approve_deletions(now, list.number);
-            debug_assert!(approved.is_ok(), "it was shown just now");
-        }
-        if let Some(list) = self.waiting_extras_of(id) {
-            let approved = self.approve_extras(now, id, list.number);
-            debug_assert!(approved.is_ok(), "it was shown just now");
-        }
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
+}
+
+/// A list of deletions that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingList {
+    /// The list to approve.
+    pub shown: ShownList,
+    /// Names and entries that began to wait after the list was shown first. They come with the next list.
+    pub not_shown: (u64, u64),
 }
 
 /// What this batch deletes that was found on the mirror, by itself or in the way of something.

@@ -55,7 +55,8 @@ impl Collator {
         if let Some(effect) = checkpoint.handle_handed_out(&dirty) {
             self.effects.push_back(Effect::Checkpoint(effect));
         }
-        self.ledger.resume(now, dirty, &holders, is_clean);
+        let epoch = self.ledger.resume(now, dirty, &holders, is_clean);
+        self.account.note_resumed(epoch);
     }
 
     /// The Root's scan is at hand; `is_same`: it is what the last run kept.

@@ -48,6 +48,8 @@ impl Collator {
     /// A mirror is given up, and what it was handed out with it.
     pub fn remove_mirror(&mut self, now: Moment, id: &MirrorId) {
         self.ledger.remove_mirror(now, id);
+        // What was approved there says nothing of another directory of the same name.
+        self.extras.remove(id);
         self.effects.push_back(Effect::Report);
     }
 

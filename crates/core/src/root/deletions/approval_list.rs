@@ -30,28 +30,18 @@ pub struct ShownList {
     pub entries: Vec<Waiting>,
 }
 
-/// Why nothing was approved.
+/// Why a list was not approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApproveError {
-    /// Another list was shown since, or the list was used, or ended by itself.
-    #[error(
-        "Cannot approve list {asked} of deletions: the current list is {current}. Read it, and approve {current}."
-    )]
+    /// The list was used, or ended by itself, or was never shown. Another one is current.
+    #[error("it was approved before, or was never shown; the current list is {current}")]
     NotCurrent {
-        /// The number that was given.
-        asked: u64,
-        /// The number to give.
+        /// The number of the list that waits.
         current: u64,
     },
-    /// No list has been shown that is still current.
-    #[error(
-        "Cannot approve list {asked} of deletions: it was used, or the files are back. No list is current. Show \
-         the list first; it has the number to approve."
-    )]
-    NoneCurrent {
-        /// The number that was given.
-        asked: u64,
-    },
+    /// The same, and no list has been shown that still waits.
+    #[error("it was approved before, or was never shown, or its deletions wait no more")]
+    NoneCurrent,
 }
 
 /// The deletions of one root, or the extras of one mirror, that wait for approval. Names that were shown are never
@@ -61,22 +51,9 @@ pub struct ApprovalList {
     /// Not shown yet. No single name lies below another.
     waiting: BTreeMap<RelPath, Waiting>,
     shown: Option<ShownList>,
-    /// Of the newest list.
-    number: u64,
 }
 
 impl ApprovalList {
-    /// A list whose number will be the next after this. The numbers of one list must never be given twice, or an
-    /// approval given before a restart could mean another list: the number is on disk before a list is shown.
-    pub fn new(number: u64) -> Self {
-        Self { number, ..Self::default() }
-    }
-
-    /// The number of the newest list.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
     /// The deletion of this name waits, with so many entries, itself included. Told again, it changes nothing.
     pub fn add(&mut self, path: &RelPath, epoch: Epoch, entries: u64) {
         let is_shown = self.shown.iter().flat_map(|shown| &shown.entries);
@@ -138,13 +115,17 @@ impl ApprovalList {
         self.shown.as_ref()
     }
 
-    /// The list to show: the one that was shown, or else everything that waits, under a new number. None if
-    /// nothing waits.
-    pub fn show(&mut self) -> Option<&ShownList> {
+    /// Drops the list that was shown, if it was not used. What still waits of it has to be told again.
+    pub fn withdraw(&mut self) {
+        self.shown = None;
+    }
+
+    /// The list to show: the one that was shown, or else everything that waits, under the next number. None if nothing
+    /// waits. No number may be given twice, or an approval could mean another list than the one that was read.
+    pub fn show(&mut self, next_number: impl FnOnce() -> u64) -> Option<&ShownList> {
         if self.shown.is_none() && !self.waiting.is_empty() {
-            self.number += 1;
             let entries = std::mem::take(&mut self.waiting).into_values().collect();
-            self.shown = Some(ShownList { number: self.number, entries });
+            self.shown = Some(ShownList { number: next_number(), entries });
         }
         self.shown.as_ref()
     }
@@ -154,8 +135,8 @@ impl ApprovalList {
         match self.shown.take_if(|shown| shown.number == number) {
             Some(shown) => Ok(shown),
             None => Err(match &self.shown {
-                Some(shown) => ApproveError::NotCurrent { asked: number, current: shown.number },
-                None => ApproveError::NoneCurrent { asked: number },
+                Some(shown) => ApproveError::NotCurrent { current: shown.number },
+                None => ApproveError::NoneCurrent,
             }),
         }
     }
@@ -220,7 +201,7 @@ mod tests {
     use super::*;
 
     fn list(names: &[(&str, u64, u64)]) -> ApprovalList {
-        let mut list = ApprovalList::new(0);
+        let mut list = ApprovalList::default();
         for (path, epoch, entries) in names {
             list.add(&(*path).into(), Epoch(*epoch), *entries);
         }
@@ -238,27 +219,27 @@ mod tests {
     fn the_topmost_names_are_listed() {
         let mut list =
             list(&[("a/b", 1, 1), ("a/c", 3, 5), ("b", 1, 1), ("a", 2, 9), ("a/d", 4, 1)]);
-        assert_eq!(names(list.show()), "a@4:9 b@1:1");
+        assert_eq!(names(list.show(|| 1)), "a@4:9 b@1:1");
     }
 
     #[test]
     fn a_shown_list_stays_as_it_is_until_used() {
         let mut list = list(&[("a/b", 1, 1)]);
-        assert_eq!(list.show().map(|shown| shown.number), Some(1));
+        assert_eq!(list.show(|| 1).map(|shown| shown.number), Some(1));
         list.add(&"a".into(), Epoch(2), 7);
         list.add(&"a/b".into(), Epoch(1), 1);
         list.note_changed(&"a/b".into(), Epoch(3));
-        assert_eq!(names(list.show()), "a/b@1:1");
-        assert_eq!(list.approve(2), Err(ApproveError::NotCurrent { asked: 2, current: 1 }));
+        assert_eq!(names(list.show(|| 2)), "a/b@1:1");
+        assert_eq!(list.approve(2), Err(ApproveError::NotCurrent { current: 1 }));
         assert_eq!(list.approve(1).map(|shown| shown.entries.len()), Ok(1));
-        assert_eq!(list.approve(1), Err(ApproveError::NoneCurrent { asked: 1 }));
+        assert_eq!(list.approve(1), Err(ApproveError::NoneCurrent));
         assert_eq!(
-            list.show(),
+            list.show(|| 2),
             None,
             "the name came back, and is told anew if it is missing again"
         );
         list.add(&"a".into(), Epoch(4), 7);
-        assert_eq!(list.show().map(|shown| shown.number), Some(2));
+        assert_eq!(list.show(|| 2).map(|shown| shown.number), Some(2));
     }
 
     #[test]
@@ -269,6 +250,6 @@ mod tests {
         }
         let all = APPROVAL_NAMES_MAX as u64 + 1;
         assert_eq!(list.not_shown(), (all + 2, 2 * all + 2));
-        assert_eq!(names(list.show()), format!("a@{}:{} b/x@1:1 f@1:1", all - 1, 2 * all));
+        assert_eq!(names(list.show(|| 1)), format!("a@{}:{} b/x@1:1 f@1:1", all - 1, 2 * all));
     }
 }

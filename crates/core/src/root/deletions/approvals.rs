@@ -73,6 +73,29 @@ impl Approvals {
         !void.is_empty() || is_inside
     }
 
+    /// What an earlier start of the daemon left, whose epochs mean nothing in this one: names that have not come back
+    /// since they were approved. They are covered from [`Self::note_resumed`] on.
+    pub fn of_earlier_start(self) -> Self {
+        let is_whole = |(path, epoch): &(&RelPath, &Epoch)| self.covers(path, **epoch);
+        let whole = self.approved.iter().filter(is_whole);
+        Self {
+            approved: whole.map(|(path, _)| (path.clone(), Epoch::default())).collect(),
+            top: self.top.filter(|_| self.changed.is_empty()).map(|_| Epoch::default()),
+            changed: BTreeMap::new(),
+        }
+    }
+
+    /// All that was missing at the start of the daemon has this epoch: what was approved before is covered up to it.
+    pub fn note_resumed(&mut self, epoch: Epoch) {
+        let before = |it: &&mut Epoch| **it == Epoch::default();
+        self.approved.values_mut().chain(&mut self.top).filter(before).for_each(|it| *it = epoch);
+    }
+
+    /// The deletion of this name has ended.
+    pub fn settle(&mut self, path: &RelPath) {
+        self.approved.remove(path);
+    }
+
     /// These were approved too.
     pub fn join(&mut self, other: Self) {
         let join = |into: &mut BTreeMap<RelPath, Epoch>, from: BTreeMap<RelPath, Epoch>| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Ledger;
 use crate::data::batch::Dirty;
+use crate::data::change::Epoch;
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
@@ -17,14 +18,14 @@ impl Ledger {
     /// These mirrors hold the snapshot of the last run, but for what each lacks and what changed since.
     ///
     /// After an end that was not clean there is a writer with start 0 of the journal: so the journal is owed to each of
-    /// them once more when nothing of the last run can be alive.
+    /// them once more when nothing of the last run can be alive. Returns the epoch of all that changed.
     pub fn resume(
         &mut self,
         now: Moment,
         changes: BTreeMap<RelPath, Need>,
         holders: &Holders,
         is_clean: bool,
-    ) {
+    ) -> Epoch {
         for (id, lacks) in holders {
             let Some(mirror) = self.mirrors.get_mut(id) else { continue };
             let walks: Vec<ObligationId> = mirror
@@ -50,7 +51,7 @@ impl Ledger {
         }
         // Where all go on, nobody is owed the doubt about the whole root.
         self.trim(now);
-        self.seal(now, Sealed { first_change: now, changes, ..Sealed::default() });
+        self.seal(now, Sealed { first_change: now, changes, ..Sealed::default() })
     }
 
     /// What a mirror lacks; none if that is more than `max` paths, or if nobody can say it path by path.
