@@ -1,5 +1,6 @@
 //! One Root's collator: the shell around [`mirrorball_core::root::collator::Collator`], and the maker of batches.
 
+mod approve;
 mod check;
 mod guard;
 mod keep;
@@ -14,16 +15,15 @@ use std::sync::Arc;
 use actix::prelude::*;
 use chrono::{DateTime, Local};
 use futures_util::StreamExt;
-use slog::{Logger, info, o, warn};
+use slog::{Logger, o, warn};
 
 use crate::actors::collator::keep::Keeper;
 use crate::actors::kit::{Kit, Mode};
 use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
-    Approve, BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, Reached,
-    RootReported, Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work,
-    WorkWaits,
+    BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, Reached, RootReported,
+    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -61,6 +61,8 @@ pub struct CollatorActor {
     directories: usize,
     shared: SharedBatch,
     memory: Memory,
+    /// Whether the deletion account is on the disk as it is, or why not.
+    account_kept: Result<(), String>,
     keeper: Option<Keeper>,
     checks: BTreeMap<MirrorId, Checked>,
     /// Events that were heard of.
@@ -125,6 +127,7 @@ impl CollatorActor {
         Self {
             core,
             memory,
+            account_kept: Ok(()),
             keeper,
             checks: BTreeMap::new(),
             events: 0,
@@ -223,10 +226,12 @@ impl Shell for CollatorActor {
             }
             Effect::Checkpoint(effect) => self.keep(ctx, effect),
             Effect::KeepAccount(account, durability) => {
-                if let Err(error) = self.memory.keep_account(&account, durability) {
+                let kept = self.memory.keep_account(&account, durability);
+                if let Err(error) = &kept {
                     warn!(self.log, "The deletion account can't be kept for the next start";
                         "why" => %error);
                 }
+                self.account_kept = kept.map_err(|error| error.to_string());
             }
             Effect::Checked(mirror, drift) => self.checked(ctx, mirror, drift),
             Effect::Surprise(mirror, path) => {
@@ -235,7 +240,7 @@ impl Shell for CollatorActor {
             }
             Effect::Held(mirror, deletions) => {
                 if self.kit.mode == Mode::Live {
-                    warn!(self.log, "Deletions are held; let them go with: mirrorball approve {}", mirror;
+                    warn!(self.log, "Deletions are held; show them with: mirrorball approve --list {}", mirror;
                         "mirror" => %mirror, "deletions" => deletions);
                 }
             }
@@ -429,15 +434,6 @@ impl Handler<Ended> for CollatorActor {
             self.forget_shared(ctx);
         }
         self.turn(ctx, |core, now| core.handle_ended(now, &mirror, assignment, &end));
-    }
-}
-
-impl Handler<Approve> for CollatorActor {
-    type Result = ();
-    fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
-        self.approve_source(ctx);
-        info!(self.log, "Approved"; "mirror" => %message.mirror);
-        self.turn(ctx, |core, now| core.handle_approve(now, &message.mirror));
     }
 }
 

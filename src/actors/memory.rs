@@ -76,12 +76,18 @@ impl Memory {
 
     /// Keeps it, whole or not at all; on the disk and not only in its caches, where that is asked for.
     pub fn keep_account(&self, account: &KeptAccount, durability: Durability) -> io::Result<()> {
-        self.replace(ACCOUNT, &serde_json::to_vec(account)?)?;
-        if durability == Durability::Synced {
-            std::fs::File::open(self.directory.join(ACCOUNT))?.sync_all()?;
-            std::fs::File::open(&self.directory)?.sync_all()?;
+        let text = serde_json::to_vec(account)?;
+        match durability {
+            Durability::Written => self.replace(ACCOUNT, &text),
+            Durability::Synced => {
+                // Contents before the name, or a crash may leave the name without them.
+                let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+                file.write_all(&text)?;
+                file.as_file().sync_all()?;
+                file.persist(self.directory.join(ACCOUNT))?;
+                std::fs::File::open(&self.directory)?.sync_all()
+            }
         }
-        Ok(())
     }
 
     /// What is known of a mirror's directory.

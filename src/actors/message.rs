@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
+use mirrorball_core::data::awaiting::{Approved, Awaiting};
 use mirrorball_core::data::batch::Batch;
 use mirrorball_core::data::change::{AssignmentId, Change, Epoch, Lane};
 use mirrorball_core::data::explanation::Explanation;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
+use mirrorball_core::data::list_id::ListId;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::{AssignmentEnd, RemoteEnd};
 use mirrorball_core::data::path::RelPath;
@@ -408,18 +410,56 @@ pub struct MeetRoot {
     pub link: crate::actors::links::RootLink,
 }
 
-/// Anybody to overseer: a person approves of what waits on these Mirrors, and of their halted Roots.
-#[derive(Message, Debug)]
-#[rtype(result = "()")]
-pub struct ApproveAll {
-    /// Which.
+/// Anybody to overseer, and overseer to collators: what waits for a person, of this Root and of these Mirrors of it? The
+/// error says why that can't be told. Whether mirrors are halted is not for collators to say.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Awaiting, String>")]
+pub struct ListAwaiting {
+    /// Which Root.
+    pub root: RootId,
+    /// Which of its Mirrors.
     pub mirrors: Vec<MirrorId>,
+    /// So many names of each list are told.
+    pub names_max: usize,
 }
 
-/// Overseer to collators and transfers: a person approves of this Mirror. Lost: asked again.
+/// Anybody to overseer, and overseer to collators: a person approves of this. Answered when it is kept for the next start.
+/// The error says why it was not approved, or not kept.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Approved, String>")]
+pub struct Approve {
+    /// Of what.
+    pub what: Approvable,
+    /// The person's user id, if it is known.
+    pub by: Option<u32>,
+}
+
+/// What one approval is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Approvable {
+    /// A list of deletions.
+    List(ListId),
+    /// The source of a Root, and the volumes in it, as they are now.
+    Source(RootId),
+    /// The directory of a Mirror as it is now.
+    Target(MirrorId),
+}
+
+impl Approvable {
+    /// The Root that it belongs to.
+    pub fn root(&self) -> &RootId {
+        match self {
+            Self::List(id) => &id.root,
+            Self::Source(root) => root,
+            Self::Target(mirror) => &mirror.root,
+        }
+    }
+}
+
+/// Overseer to transfers: a person takes the directory of this Mirror as it is. Lost: asked again.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]
-pub struct Approve {
+pub struct TakeTarget {
     /// Which.
     pub mirror: MirrorId,
 }

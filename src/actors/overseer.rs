@@ -19,8 +19,8 @@ use crate::actors::collator::{CollatorActor, MeetWatcher};
 use crate::actors::kit::{Clock, Kit, Mode, TransportFactory};
 use crate::actors::links::{BoardLink, OverseerLink, WatcherLink};
 use crate::actors::message::{
-    ActorDied, ActorGone, ActorRestarted, Approve, ApproveAll, Drain, Drained, EndWell, Leave,
-    Mark, MarkRoot, MeetHost, MeetRoot, Pause, Stop, Verify, Waiting, Who,
+    ActorDied, ActorGone, ActorRestarted, Drain, Drained, EndWell, Leave, Mark, MarkRoot, MeetHost,
+    MeetRoot, Pause, Stop, Verify, Waiting, Who,
 };
 use crate::actors::overseer::restarts::Restarts;
 use crate::actors::send::tell_actor;
@@ -348,21 +348,6 @@ impl Handler<Drained> for OverseerActor {
     type Result = ();
     fn handle(&mut self, message: Drained, ctx: &mut Self::Context) {
         self.handle_drained(&message.host, ctx);
-    }
-}
-
-impl Handler<ApproveAll> for OverseerActor {
-    type Result = ();
-    fn handle(&mut self, message: ApproveAll, _: &mut Self::Context) {
-        for mirror in message.mirrors {
-            // The host first, so that the collator's word finds it ready.
-            if let Some(host) = self.hosts.get(&mirror.host) {
-                tell_actor(&host.transfer, Approve { mirror: mirror.clone() });
-            }
-            if let Some(root) = self.roots.get(&mirror.root) {
-                tell_actor(&root.collator, Approve { mirror });
-            }
-        }
     }
 }
 

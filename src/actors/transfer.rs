@@ -17,8 +17,8 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
-    Approve, BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan,
-    Pause, Ping, Progressed, Reached, RunEnded, TakeBatch, Verify, Who, Work, WorkWaits,
+    BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan, Pause, Ping,
+    Progressed, Reached, RunEnded, TakeBatch, TakeTarget, Verify, Who, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -484,9 +484,9 @@ impl Handler<Leave> for TransferActor {
     }
 }
 
-impl Handler<Approve> for TransferActor {
+impl Handler<TakeTarget> for TransferActor {
     type Result = ();
-    fn handle(&mut self, message: Approve, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: TakeTarget, ctx: &mut Self::Context) {
         self.turn(ctx, |core, now| core.handle_approve(now, &message.mirror));
     }
 }

@@ -151,6 +151,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
         Ok(refused) if status == StatusCode::UNPROCESSABLE_ENTITY => {
             BadConfig(refused.error).into()
         }
+        // The request was right, and came too late.
+        Ok(refused) if status == StatusCode::CONFLICT => anyhow::anyhow!("{}", refused.error),
         Ok(refused) if status.is_client_error() => BadRequest(refused.error).into(),
         Ok(refused) => anyhow::anyhow!("{}", refused.error),
         Err(_) => anyhow::anyhow!("The daemon answered {status}"),

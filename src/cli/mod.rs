@@ -1,5 +1,6 @@
 //! What people type: one file per verb.
 
+pub mod approve;
 pub mod check;
 pub mod client;
 pub mod daemon;
@@ -57,8 +58,8 @@ enum Verb {
     Show(show::ShowArgs),
     /// Wait until everything that changed before now is on the mirrors
     Flush(flush::FlushArgs),
-    /// Let held deletions go, and take halted roots and mirrors as they are now
-    Approve(select::SelectArgs),
+    /// Show held deletions, and halted roots and mirrors; let them go, and take these as they are now
+    Approve(approve::ApproveArgs),
     /// Send nothing to mirrors before `resume`, also after the next start; changes collect
     Pause(select::SelectArgs),
     /// Send to paused mirrors again
@@ -122,7 +123,7 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => status::status(&status),
         Verb::Show(show) => show::show(&show),
         Verb::Flush(flush) => flush::flush(&flush),
-        Verb::Approve(mirrors) => select::act(&mirrors, "/approve"),
+        Verb::Approve(approve) => approve::approve(&approve),
         Verb::Pause(mirrors) => select::act(&mirrors, "/pause"),
         Verb::Resume(mirrors) => select::act(&mirrors, "/resume"),
         Verb::Walk(mirrors) => select::act(&mirrors, "/walk"),

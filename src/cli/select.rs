@@ -1,4 +1,4 @@
-//! Verbs about mirrors that are done when the daemon has taken note: `approve`, `pause`, `resume`, `walk`.
+//! Verbs about mirrors that are done when the daemon has taken note: `pause`, `resume`, `walk`.
 
 use clap::Args;
 

@@ -60,7 +60,7 @@ fn what_happens(mirror: &MirrorStatus, naming: Naming) -> String {
     if mirror.held_deletions > 0 {
         let count = count(mirror.held_deletions, "deletion", "deletions");
         parts.push(match naming {
-            Naming::Mirror => format!("{count} held: mirrorball approve {}", mirror.id),
+            Naming::Mirror => format!("{count} held: mirrorball approve --list {}", mirror.id),
             // Without a configuration there may be nobody to approve them to.
             Naming::Target => format!("{count} held"),
         });

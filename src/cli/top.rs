@@ -12,13 +12,16 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap};
 
+use crate::cli::approve;
 use crate::cli::client::Client;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::screen::{colour, state_colour};
 use crate::cli::table::{Naming, by_attention, cells, count, headline, short_duration};
 use crate::control::api::Selected;
+use crate::control::approve::Approval;
+use mirrorball_core::data::awaiting::Awaiting;
 use mirrorball_core::data::ids::MirrorId;
-use mirrorball_core::data::status::{MirrorState, MirrorStatus, Status};
+use mirrorball_core::data::status::{MirrorStatus, Status};
 
 /// Between two looks at the keyboard, and two points of a lag's curve.
 const TICK: Duration = Duration::from_millis(500);
@@ -50,6 +53,13 @@ pub fn watch(client: &Client) -> anyhow::Result<ExitCode> {
                     match app.handle_key(key) {
                         Some(Action::Quit) => break Ok(ExitCode::Ok),
                         Some(Action::Post(route, id)) => app.note_done(route, &id, client),
+                        Some(Action::Show(id)) => app.handle_shown(&id, approve::show(client, &id)),
+                        Some(Action::Approve(approval)) => {
+                            app.message = match client.post("/approve", &approval) {
+                                Ok(_) => "approved".into(),
+                                Err(error) => error.to_string(),
+                            };
+                        }
                         None => (),
                     }
                 }
@@ -97,6 +107,10 @@ enum Action {
     Quit,
     /// Ask this of the daemon for this mirror.
     Post(&'static str, MirrorId),
+    /// Show what waits for approval on this mirror.
+    Show(MirrorId),
+    /// Approve what was shown.
+    Approve(Approval),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -119,7 +133,7 @@ struct App {
     order: Order,
     has_details: bool,
     /// Approval asked for, and not confirmed.
-    asks: Option<MirrorId>,
+    asks: Option<Approval>,
     message: String,
     /// Why there is no newer status.
     lost: Option<String>,
@@ -167,9 +181,9 @@ impl App {
         if key.code == KeyCode::Char('c') && is_control {
             return Some(Action::Quit);
         }
-        if let Some(id) = self.asks.take() {
+        if let Some(approval) = self.asks.take() {
             self.message.clear();
-            return (key.code == KeyCode::Char('y')).then_some(Action::Post("/approve", id));
+            return (key.code == KeyCode::Char('y')).then_some(Action::Approve(approval));
         }
         if self.is_typing {
             self.type_filter(key.code);
@@ -200,7 +214,7 @@ impl App {
             KeyCode::Char('p') => return Some(Action::Post("/pause", selected?)),
             KeyCode::Char('r') => return Some(Action::Post("/resume", selected?)),
             KeyCode::Char('w') => return Some(Action::Post("/walk", selected?)),
-            KeyCode::Char('a') => self.ask_for_approval(),
+            KeyCode::Char('a') => return Some(Action::Show(selected?)),
             _ => (),
         }
         None
@@ -220,16 +234,18 @@ impl App {
         self.table.select_first();
     }
 
-    fn ask_for_approval(&mut self) {
-        let Some(mirror) = self.selected() else { return };
-        if mirror.held_deletions == 0 && mirror.state != MirrorState::Halted {
-            self.message = format!("Nothing waits on {}", mirror.id);
-            return;
-        }
-        let held = count(mirror.held_deletions, "held deletion", "held deletions");
-        let message = format!("Let {held} go on {}, and take it as it is? y/n", mirror.id);
-        self.asks = Some(mirror.id.clone());
-        self.message = message;
+    /// What waits on a mirror was shown to this program: now it asks the person about exactly that.
+    fn handle_shown(&mut self, id: &MirrorId, shown: anyhow::Result<Awaiting>) {
+        self.message = match shown {
+            Err(error) => error.to_string(),
+            Ok(shown) if shown.lists.is_empty() && shown.halted.is_empty() => {
+                format!("Nothing waits for approval on {id}")
+            }
+            Ok(shown) => {
+                self.asks = Some(Approval::of(&shown));
+                format!("Approve {}? y/n", approve::summary(&shown))
+            }
+        };
     }
 
     fn note_done(&mut self, route: &str, id: &MirrorId, client: &Client) {
@@ -400,10 +416,20 @@ mod tests {
         let mut app = app();
         assert_eq!(press(&mut app, "p"), Some(Action::Post("/pause", id("s@b"))));
         assert_eq!(press(&mut app, "jr"), Some(Action::Post("/resume", id("s@a"))));
-        assert_eq!(press(&mut app, "a"), None);
-        assert!(drawn(&mut app).contains("Let 7 held deletions go on s@a"));
+        assert_eq!(press(&mut app, "a"), Some(Action::Show(id("s@a"))));
+        let list = serde_json::json!({
+            "id": "s:3", "entries": 7, "names": 2, "first": [], "later_entries": 0, "later_names": 0,
+        });
+        let shown = serde_json::json!({ "lists": [list], "halted": [], "counting": [] });
+        let shown: Awaiting = serde_json::from_value(shown).unwrap();
+        app.handle_shown(&id("s@a"), Ok(shown.clone()));
+        assert!(drawn(&mut app).contains("Approve 7 deletions (s:3)? y/n"));
         assert_eq!(press(&mut app, "n"), None);
-        assert_eq!(press(&mut app, "ay"), Some(Action::Post("/approve", id("s@a"))));
+        app.handle_shown(&id("s@a"), Ok(shown.clone()));
+        assert_eq!(press(&mut app, "y"), Some(Action::Approve(Approval::of(&shown))));
+        app.handle_shown(&id("s@a"), Ok(Awaiting::default()));
+        assert!(drawn(&mut app).contains("Nothing waits for approval on s@a"));
+        assert_eq!(press(&mut app, "y"), None);
         assert_eq!(press(&mut app, "/b\nw"), Some(Action::Post("/walk", id("s@b"))));
         assert_eq!(press(&mut app, "q"), Some(Action::Quit));
     }

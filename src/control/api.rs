@@ -15,12 +15,12 @@ use slog::Logger;
 use utoipa::ToSchema;
 
 use crate::actors::board::BoardActor;
-use crate::actors::message::{ApproveAll, MarkRoot, StatusSince, Stop, Verify};
+use crate::actors::message::{MarkRoot, StatusSince, Stop, Verify};
 use crate::actors::overseer::OverseerActor;
 use crate::actors::send::tell_actor;
 use crate::control::refusal::{Answer, Refusal, Refused};
 use crate::control::selector::Selector;
-use crate::control::{explain, reload, steer};
+use crate::control::{approve, explain, reload, steer};
 use mirrorball_core::data::change::Epoch;
 use mirrorball_core::data::ids::{MirrorId, RootId};
 use mirrorball_core::data::plan::Plan;
@@ -79,8 +79,7 @@ fn all_of_them() -> f64 {
     100.0
 }
 
-/// `POST /approve`: held deletions go, halted roots and mirrors are taken as they are. `POST /pause`, `/resume`:
-/// nothing is sent there, or something again. `POST /walk`: they are compared whole.
+/// `POST /pause`, `/resume`: nothing is sent there, or something again. `POST /walk`: they are compared whole.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct Selected {
     /// Each `root`, `@host` or `root@host`; everything without any.
@@ -110,7 +109,8 @@ pub struct Flushed {
 /// Routes that act.
 pub fn acting(config: &mut web::ServiceConfig) {
     config
-        .route("/approve", web::post().to(approve))
+        .route("/approvals", web::post().to(approve::approvals))
+        .route("/approve", web::post().to(approve::approve))
         .route("/explain", web::post().to(explain::explain))
         .route("/flush", web::post().to(flush))
         .route("/plan", web::post().to(plan))
@@ -143,13 +143,6 @@ pub(super) fn selected(api: &Api, texts: &[String]) -> Result<Vec<MirrorId>, Ref
     let mirrors = plan.roots.values().flat_map(|root| &root.mirrors).map(|mirror| &mirror.id);
     let is_selected = |id: &&MirrorId| selectors.iter().any(|selector| selector.selects(id));
     Ok(mirrors.filter(is_selected).cloned().collect())
-}
-
-#[utoipa::path(post, path = "/approve", tag = "acting", request_body = Selected, responses((status = 202, description = "Held deletions go, what is halted is taken as it is"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
-pub(super) async fn approve(api: Data<Api>, request: Json<Selected>) -> Answer {
-    let mirrors = selected(&api, &request.selectors)?;
-    tell_actor(&api.overseer, ApproveAll { mirrors });
-    Ok(HttpResponse::Accepted().finish())
 }
 
 #[utoipa::path(post, path = "/verify", tag = "acting", request_body = Selected, responses((status = 200, body = Vec<Verified>, description = "Each mirror compared, contents included, and nothing changed"), (status = 404, body = Refused, description = "A selector selects nothing"), (status = 400, body = Refused, description = "Malformed"), (status = 503, body = Refused, description = "The daemon is ending")))]
@@ -275,7 +268,10 @@ fn describe(status: &Status, marks: &Marks, mirror: &MirrorStatus) -> String {
     let why = mirror.last_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let stuck = mirror.stuck.first().map(|s| format!("; {}: {}", s.path, s.reason));
     let held = (mirror.held_deletions > 0).then(|| {
-        format!("; {} deletions are held: mirrorball approve {}", mirror.held_deletions, mirror.id)
+        format!(
+            "; {} deletions are held: mirrorball approve --list {}",
+            mirror.held_deletions, mirror.id
+        )
     });
     let (stuck, held) = (stuck.unwrap_or_default(), held.unwrap_or_default());
     format!("{} is {}{why}{stuck}{held}{source}", mirror.id, mirror.state.name())

@@ -1,6 +1,7 @@
 //! What the daemon answers: HTTP on a unix socket for its owner, and read-only on a TCP address.
 
 pub mod api;
+pub mod approve;
 pub mod details;
 pub mod explain;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::control::{api, details, explain, reload, steer, watch};
+use crate::control::{api, approve, details, explain, reload, steer, watch};
 
 /// Everything on the control socket. What is tagged `reading` is on `control.listen` too.
 #[derive(OpenApi)]
@@ -19,7 +19,8 @@ use crate::control::{api, details, explain, reload, steer, watch};
         watch::ready,
         watch::status,
         details::mirror,
-        api::approve,
+        approve::approvals,
+        approve::approve,
         explain::explain,
         api::flush,
         steer::pause,

@@ -19,8 +19,8 @@ use crate::control::api::{self, Api};
 use crate::control::refusal::{self, Refusal};
 use crate::control::watch;
 
-/// The user at the other end of a unix socket.
-struct Peer(Option<u32>);
+/// The user at the other end of a unix socket; none where the kernel does not say.
+pub(super) struct Peer(pub Option<u32>);
 
 /// Binds the control socket, for this user alone, or for a group too, by its number. One that a dead daemon left is
 /// replaced.

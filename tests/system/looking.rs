@@ -142,7 +142,7 @@ fn events_tell_the_whole_and_then_what_differs() {
 #[test]
 fn over_tcp_nothing_can_be_done_and_no_page_from_elsewhere_may_read() {
     let (_daemon, port) = listening();
-    for path in ["/approve", "/flush", "/pause", "/reload", "/stop", "/walk"] {
+    for path in ["/approvals", "/approve", "/flush", "/pause", "/reload", "/stop", "/walk"] {
         let (code, ..) = ask(port, &format!("POST {path}"), "localhost");
         assert_eq!(code, 404, "{path}");
     }

@@ -13,6 +13,7 @@ mod model;
 mod support;
 
 mod actix_contract;
+mod approve;
 mod bad_input;
 mod barrier;
 mod churn;

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, is_root};
+use crate::support::{Daemon, is_root, text};
 
 #[test]
 fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
@@ -27,7 +27,10 @@ fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
     fs::remove_dir_all(daemon.path("local")).unwrap();
     fs::write(daemon.source().join("h"), "h").unwrap();
     daemon.wait_for_mirror("local", "halted again", |m| m["state"] == "halted");
-    assert!(daemon.verb(&["approve", "site@local"]).status.success());
+    let shown = daemon.verb(&["approve", "--list"]);
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("site@local is halted: ") && shown.contains("vanished"), "{shown}");
+    assert!(daemon.verb(&["approve", "site@local", "--yes"]).status.success());
     daemon.flush("");
     assert_same(&daemon.source(), &daemon.path("local"), "made anew, because a person said so");
 }
@@ -57,7 +60,7 @@ fn hard_case_15_a_mirror_that_stands_empty_is_not_filled_before_a_person_says_so
     });
     assert_eq!(status["state"], "halted");
     assert_eq!(fs::read_dir(daemon.path("local")).unwrap().count(), 0);
-    assert!(daemon.verb(&["approve", "@local"]).status.success());
+    assert!(daemon.verb(&["approve", "@local", "--yes"]).status.success());
     daemon.flush("");
     assert_same(&daemon.source(), &daemon.path("local"), "approved");
 }

@@ -134,12 +134,12 @@ fn the_page_shows_a_host_that_goes_and_comes_back_and_deletions_that_are_held_an
     std::fs::write(daemon.source().join("left"), "l").unwrap();
     sees("held deletions", &|| {
         let row = browser.row("site@one");
-        row.contains("halted") && row.contains("deletions held: mirrorball approve site@one")
+        row.contains("halted") && row.contains("deletions held: mirrorball approve --list site@one")
     });
     let typed = "(() => { const input = document.getElementById('filter'); input.value = 'site@o'; \
                  input.dispatchEvent(new Event('input')); return document.querySelectorAll('#rows tr').length })()";
     assert_eq!(browser.see(typed), 1, "the filter");
-    assert!(daemon.verb(&["approve", "--all"]).status.success());
+    assert!(daemon.verb(&["approve", "--all", "--yes"]).status.success());
     sees("approval", &|| text("summary") == "2 of 2 in sync");
 
     daemon.kill();

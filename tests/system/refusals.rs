@@ -12,12 +12,13 @@ use rustix::process::Signal;
 use crate::support::{Daemon, NOBODY, PATIENCE, binary, is_root, text, wait_for};
 
 /// Each command that asks a daemon.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &["status"],
     &["status", "--json"],
     &["show", "site@local"],
     &["flush"],
-    &["approve", "--all"],
+    &["approve", "--list"],
+    &["approve", "--all", "--yes"],
     &["pause", "--all"],
     &["resume", "--all"],
     &["walk", "--all"],
@@ -54,7 +55,9 @@ fn what_a_command_does_not_know_is_refused_and_nothing_is_done() {
             && !command.contains(&"--json")
     };
     for command in COMMANDS.iter().filter(takes_selectors) {
-        let output = daemon.verb(&[command[0], "site@nobody"]);
+        let yes = command.iter().copied().filter(|it| *it == "--yes");
+        let command: Vec<&str> = [command[0], "site@nobody"].into_iter().chain(yes).collect();
+        let output = daemon.verb(&command);
         assert_eq!(code(&output), 64, "{command:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains("site@nobody"), "{command:?}");
     }

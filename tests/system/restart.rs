@@ -19,7 +19,7 @@ fn current(daemon: &Daemon) -> serde_json::Value {
 }
 
 /// Waits until these hosts are recorded as holding the snapshot, lacking nothing.
-fn wait_for_holders(daemon: &Daemon, hosts: &[&str]) {
+pub fn wait_for_holders(daemon: &Daemon, hosts: &[&str]) {
     crate::support::wait_for("the checkpoint", || {
         let current = current(daemon);
         let holds = |host: &&str| {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
-use crate::support::{Daemon, NOBODY, is_root, wait_for};
+use crate::support::{Daemon, NOBODY, is_root, text, wait_for};
 
 #[test]
 fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
@@ -101,7 +101,7 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     for mirror in &mirrors {
         assert!((0..10).all(|number| mirror.join(format!("f{number}")).exists()));
     }
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     daemon.flush("");
     nothing_is_held();
     for mirror in &mirrors {
@@ -109,7 +109,7 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     }
     // Where nothing waits, approval changes nothing.
     let walks = daemon.mirror_status("local")["walks"].clone();
-    assert!(daemon.verb(&["approve", "--all"]).status.success());
+    assert!(daemon.verb(&["approve", "--all", "--yes"]).status.success());
     fs::write(daemon.source().join("after"), "a").unwrap();
     daemon.flush("");
     assert_eq!(daemon.mirror_status("local")["walks"], walks);
@@ -140,7 +140,7 @@ fn hard_case_38_a_directory_in_the_way_goes_only_within_the_budget() {
         daemon.wait_for_mirror(host, "what a walk found there is held", is_held);
     }
     assert!(is_kept("here") && is_kept("lost"));
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     daemon.flush("");
     // Everything in it is lost, and its name is a file's now.
     fs::remove_dir_all(daemon.source().join("lost")).unwrap();
@@ -151,7 +151,7 @@ fn hard_case_38_a_directory_in_the_way_goes_only_within_the_budget() {
         wait_for("creations to go on", || mirror.join("new").exists().then_some(()));
     }
     assert!(is_kept("lost"));
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     for host in ["local", "web"] {
         daemon.wait_for_mirror(host, "in sync", |mirror| mirror["state"] == "in-sync");
     }
@@ -349,7 +349,9 @@ fn nothing_is_approved_of_a_source_that_is_not_there() {
     daemon.flush("");
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
     daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    let output = daemon.verb(&["approve", "site", "--yes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("can't be opened"), "{}", text(&output.stderr));
     fs::create_dir(daemon.source()).unwrap();
     fs::write(daemon.source().join("stranger"), "s").unwrap();
     daemon.flush_waits_in_vain();

@@ -49,7 +49,7 @@ fn hard_case_8_another_volume_in_the_place_of_one_deletes_nothing_before_approva
     daemon.wait_for_mirror("local", "it is held", is_held);
     daemon.flush("");
     assert!(daemon.path("local/volume/precious").exists(), "{}", daemon.log_tail());
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
@@ -91,7 +91,7 @@ fn hard_case_8_a_volume_that_is_not_mounted_at_the_next_start_deletes_nothing_be
     let status = daemon.wait_for_mirror("local", "other paths go on", arrived);
     assert_ne!(status["state"], "in-sync", "{status:#}");
     assert!(precious.exists(), "{}", daemon.log_tail());
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
     assert!(!precious.exists());
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
@@ -138,7 +138,7 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     fs::write(at.join("new"), "n").unwrap();
     daemon.flush("");
     assert!(daemon.path("local/up/volume/precious").exists(), "it is another one");
-    assert!(daemon.verb(&["approve", "site"]).status.success());
+    assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }

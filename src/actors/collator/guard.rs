@@ -66,18 +66,26 @@ impl CollatorActor {
         }
     }
 
-    /// A person takes the source for what it is now, and the volumes below it too.
-    pub(super) fn approve_source(&mut self, ctx: &mut Context<Self>) {
+    /// A person takes the source for what it is now, and the volumes below it too. The error says why that can't be.
+    pub(super) fn approve_source(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
         let unmounted = self.core.unmounted().to_vec();
-        let Some(watcher) = &self.watcher else { return };
-        if self.core.halted().is_some() && source::open(&self.root.source).is_err() {
-            warn!(self.log, "There is no source directory to approve of");
-        } else if self.core.halted().is_some() {
-            warn!(self.log, "A person approves of the source as it is now");
+        let root = &self.root.id;
+        let watcher =
+            self.watcher.as_ref().ok_or_else(|| format!("The root {root} has no watcher now"))?;
+        if self.core.halted().is_some() {
+            if let Err(error) = source::open(&self.root.source) {
+                let source = Escaped(self.root.source.as_os_str().as_bytes());
+                return Err(format!(
+                    "Cannot take the source of {root} as it is: {source} can't be opened: {error}"
+                ));
+            }
             self.guard = Guard::default();
             tell(&watcher.watch_anew, WatchAnew);
-        } else if !unmounted.is_empty() {
-            warn!(self.log, "A person approves of the volumes as they are now");
+        } else if unmounted.is_empty() {
+            return Err(format!(
+                "The root {root} is not halted any more; there is nothing to take as it is"
+            ));
+        } else {
             self.guard.forget_volumes(&unmounted);
             for path in unmounted {
                 tell(&watcher.explore, Explore { path });
@@ -85,6 +93,7 @@ impl CollatorActor {
             self.turn(ctx, |core, now| core.handle_unmounted(now, Vec::new()));
         }
         self.remember_root();
+        Ok(())
     }
 
     /// The next run will know what this one knows of the Root.

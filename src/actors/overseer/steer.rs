@@ -11,14 +11,16 @@ use futures_util::future::LocalBoxFuture;
 use slog::info;
 
 use super::{OverseerActor, filters, write_rules};
+use crate::actors::collator::CollatorActor;
 use crate::actors::memory::replace;
 use crate::actors::message::{
-    ActorRestarted, Explain, Leave, NewPlan, Pause, PauseAll, Ping, Reload, StuckPaths, Walk,
-    WalkAll, Who,
+    ActorRestarted, Approvable, Approve, Explain, Leave, ListAwaiting, NewPlan, Pause, PauseAll,
+    Ping, Reload, StuckPaths, TakeTarget, Walk, WalkAll, Who,
 };
 use crate::actors::send::tell_actor;
+use mirrorball_core::data::awaiting::{Approved, Awaiting};
 use mirrorball_core::data::explanation::Explanation;
-use mirrorball_core::data::ids::MirrorId;
+use mirrorball_core::data::ids::{MirrorId, RootId};
 use mirrorball_core::data::limits::PING_WAIT;
 use mirrorball_core::data::plan::Plan;
 use mirrorball_core::data::status::StuckPath;
@@ -184,6 +186,36 @@ impl Handler<WalkAll> for OverseerActor {
                 tell_actor(&root.collator, Walk { mirror });
             }
         }
+    }
+}
+
+impl OverseerActor {
+    /// The collator of a Root, or why there is none.
+    fn collator(&self, root: &RootId) -> Result<Addr<CollatorActor>, String> {
+        let actors = self.roots.get(root).map(|actors| actors.collator.clone());
+        actors.ok_or_else(|| Who::Root(root.clone()).death_notice())
+    }
+}
+
+impl Handler<ListAwaiting> for OverseerActor {
+    type Result = ResponseFuture<Result<Awaiting, String>>;
+    fn handle(&mut self, message: ListAwaiting, _: &mut Self::Context) -> Self::Result {
+        let collator = self.collator(&message.root);
+        Box::pin(async move { collator?.send(message).await.map_err(|error| error.to_string())? })
+    }
+}
+
+impl Handler<Approve> for OverseerActor {
+    type Result = ResponseFuture<Result<Approved, String>>;
+    fn handle(&mut self, message: Approve, _: &mut Self::Context) -> Self::Result {
+        // The host first, so that the collator's word finds it ready.
+        if let Approvable::Target(mirror) = &message.what
+            && let Some(host) = self.hosts.get(&mirror.host)
+        {
+            tell_actor(&host.transfer, TakeTarget { mirror: mirror.clone() });
+        }
+        let collator = self.collator(message.what.root());
+        Box::pin(async move { collator?.send(message).await.map_err(|error| error.to_string())? })
     }
 }
 

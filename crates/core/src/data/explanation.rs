@@ -98,7 +98,7 @@ impl Whereabouts {
             Self::Pending => "is about to be sent it".into(),
             Self::Repeated => "is sent it once more".into(),
             Self::Stuck(why) => format!("fails: {why}"),
-            Self::Held => "its deletion waits for a person: mirrorball approve".into(),
+            Self::Held => "its deletion waits for a person: mirrorball approve --list".into(),
             Self::Walk => "is to be compared whole".into(),
         }
     }

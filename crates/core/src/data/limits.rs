@@ -231,3 +231,9 @@ pub const APPROVALS_MAX: usize = 20_000;
 /// Bytes of a path from which on neither the kernel nor rsync takes it, its end included: `PATH_MAX` of `limits.h`.
 /// Anybody who may write to a source can make a longer one, directory by directory.
 pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Names that the log has of an approved list: the list was shown to the person who approved it.
+pub const APPROVED_LOGGED_MAX: usize = 20;
+
+/// Names of a list of deletions that are shown unless a person asks for all: about a screen.
+pub const AWAITING_SHOWN_MAX: usize = 20;

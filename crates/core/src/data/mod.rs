@@ -1,11 +1,13 @@
 //! Plain data that every part may use.
 
+pub mod awaiting;
 pub mod batch;
 pub mod change;
 pub mod event;
 pub mod explanation;
 pub mod ids;
 pub mod limits;
+pub mod list_id;
 pub mod moment;
 pub mod name;
 pub mod need;

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Collator, Effect};
+use crate::data::awaiting::{AwaitingList, AwaitingName};
 use crate::data::batch::{Batch, Rename};
 use crate::data::change::Epoch;
 use crate::data::ids::MirrorId;
+use crate::data::list_id::ListId;
 use crate::data::moment::Moment;
 use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Outcome};
@@ -221,6 +223,13 @@ impl Collator {
         Some(WaitingList { shown, not_shown: extras.not_shown() })
     }
 
+    /// Whether deletions wait on this mirror that are on no list before the source was counted.
+    pub fn is_counting(&self, id: &MirrorId) -> bool {
+        let mut awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
+        self.account.waiting_since().is_none()
+            && awaiting.any(|(_, it)| !matches!(it.cause, Cause::Extra))
+    }
+
     /// Names on this mirror and not in the source whose deletion waits for a person.
     fn extras_awaiting(&self, id: &MirrorId) -> impl Iterator<Item = &RelPath> {
         let awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
@@ -277,6 +286,21 @@ pub struct WaitingList {
     pub shown: ShownList,
     /// Names and entries that began to wait after the list was shown first. They come with the next list.
     pub not_shown: (u64, u64),
+}
+
+impl WaitingList {
+    /// The list for people, with at most so many of its names.
+    pub fn describe(self, id: ListId, names_max: usize) -> AwaitingList {
+        let (names, entries) = self.shown.totals();
+        let (later_names, later_entries) = self.not_shown;
+        let name = |it: Waiting| AwaitingName {
+            path: it.path.to_string(),
+            entries: it.entries,
+            names: it.names,
+        };
+        let first = self.shown.entries.into_iter().take(names_max).map(name).collect();
+        AwaitingList { id, entries, names, first, later_entries, later_names }
+    }
 }
 
 /// What this batch deletes that was found on the mirror, by itself or in the way of something.

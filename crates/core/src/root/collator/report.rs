@@ -52,22 +52,29 @@ impl Collator {
             Phase::Watching => (RootState::Watching, None),
             Phase::Halted { why, .. } => (RootState::Halted, Some(why.clone())),
         };
-        let unmounted = self.unmounted.as_ref().map(|(_, directories)| {
-            let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
-            format!(
-                "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what \
-                 is there now: mirrorball approve",
-                names.join(", ")
-            )
-        });
         RootReport {
             state,
-            reason: reason.or(unmounted),
+            reason: reason.or_else(|| self.unmounted_why()),
             head: self.ledger.log().head(),
             open_paths: self.open.len(),
             held_files: self.open.held_len(),
             mirrors: self.ledger.ids().filter_map(|id| self.report_mirror(id)).collect(),
         }
+    }
+
+    /// Why the source is not taken as it is before a person says so, or it is back; none if it is.
+    pub fn source_awaits(&self) -> Option<String> {
+        self.halted().map(String::from).or_else(|| self.unmounted_why())
+    }
+
+    fn unmounted_why(&self) -> Option<String> {
+        let (_, directories) = self.unmounted.as_ref()?;
+        let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what is \
+             there now: mirrorball approve",
+            names.join(", ")
+        ))
     }
 
     pub(super) fn report_mirror(&self, id: &MirrorId) -> Option<(MirrorId, Standing, bool)> {

@@ -143,10 +143,7 @@ impl ApprovalList {
 
     /// Names and entries that wait and were not shown yet.
     pub fn not_shown(&self) -> (u64, u64) {
-        let add = |(names, entries): (u64, u64), it: &Waiting| {
-            (names.saturating_add(it.names), entries.saturating_add(it.entries))
-        };
-        self.waiting.values().fold((0, 0), add)
+        totals(self.waiting.values())
     }
 
     /// The single names below this directory.
@@ -174,6 +171,20 @@ impl ApprovalList {
         self.waiting.retain(|name, _| joined_path(name) != joined.path);
         self.waiting.insert(joined.path.clone(), joined);
     }
+}
+
+impl ShownList {
+    /// How many names are on it, and how many entries would be deleted.
+    pub fn totals(&self) -> (u64, u64) {
+        totals(&self.entries)
+    }
+}
+
+/// Names and entries.
+fn totals<'a>(waiting: impl IntoIterator<Item = &'a Waiting>) -> (u64, u64) {
+    waiting.into_iter().fold((0, 0), |(names, entries), it| {
+        (names.saturating_add(it.names), entries.saturating_add(it.entries))
+    })
 }
 
 impl Waiting {
