@@ -37,6 +37,7 @@ use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::Outcome;
 use mirrorball_core::data::plan::{HostPlan, MirrorPlan, RootPlan};
 use mirrorball_core::data::source_dir::SourceDir;
+use mirrorball_core::host::target_state::TargetState;
 use mirrorball_core::root::collator::{Collator, Effect};
 use mirrorball_core::root::deletions::{DeletionAccount, DeletionTerms};
 use mirrorball_core::root::epoch::Waits;
@@ -109,10 +110,17 @@ impl CollatorActor {
         let who = Who::Root(root.id.clone());
         let memory = Memory::new(&kit.plan, root);
         let now = kit.clock.now();
-        let account = DeletionAccount::from_kept(deletion_terms(root), memory.account(), now);
+        let mut kept = memory.account();
+        let extras = std::mem::take(&mut kept.extras);
+        let account = DeletionAccount::from_kept(deletion_terms(root), kept, now);
         let mut core = Collator::new(now, life as u32, waits, account, mirrors);
         for mirror in &root.mirrors {
             core.handle_target(&mirror.id, memory.directory(&mirror.id));
+        }
+        // What was approved in another directory says nothing of this one.
+        let is_known = |mirror: &MirrorId| memory.directory(mirror) != TargetState::Unknown;
+        for (mirror, approvals) in extras.into_iter().filter(|(mirror, _)| is_known(mirror)) {
+            core.handle_kept_extras(&mirror, approvals);
         }
         let log = kit.log.new(o!("root" => root.id.to_string()));
         let is_clean = memory.begin();

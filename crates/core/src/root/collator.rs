@@ -45,6 +45,8 @@ pub struct Collator {
     account: DeletionAccount,
     /// The same for what each mirror holds beyond it.
     extras: BTreeMap<MirrorId, ExtrasAccount>,
+    /// How what was approved of these must be written.
+    extras_dirty: Option<Durability>,
     /// What outlives the daemon; none where every start walks.
     checkpoint: Option<Checkpoint>,
     phase: Phase,
@@ -126,6 +128,7 @@ impl Collator {
             ledger,
             account,
             extras: BTreeMap::new(),
+            extras_dirty: None,
             checkpoint: None,
             phase: Phase::Opening { since: now, hands_out: false },
             early: BTreeSet::new(),
@@ -475,8 +478,8 @@ impl Rule for Collator {
     }
 
     fn poll_effect(&mut self) -> Option<Effect> {
-        if let Some(durability) = self.account.take_dirty() {
-            return Some(Effect::KeepAccount(self.account.to_kept(), durability));
+        if let Some((account, durability)) = self.take_account() {
+            return Some(Effect::KeepAccount(account, durability));
         }
         let effect = self.effects.pop_front();
         if effect.is_some() {

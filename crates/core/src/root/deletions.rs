@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::data::change::Epoch;
+use crate::data::ids::MirrorId;
 use crate::data::limits::{MARKS_WRITE_PART, MAX_DELETE_MIN, UNITS_MAX, WINDOW_STEPS};
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
@@ -68,6 +69,9 @@ pub struct KeptAccount {
     pub approvals: Approvals,
     /// The number of the newest list, of the root or of one of its mirrors.
     pub list_number: u64,
+    /// What was approved of what each mirror holds beyond the root.
+    #[serde(default)]
+    pub extras: Vec<(MirrorId, Approvals)>,
 }
 
 /// The deletion account of one root. For each [`Unit`] it knows the entries that the unit holds now, and its *mark*,
@@ -184,7 +188,7 @@ impl DeletionAccount {
         account
     }
 
-    /// What must survive the daemon now.
+    /// What must survive the daemon now, of the root itself.
     pub fn to_kept(&self) -> KeptAccount {
         KeptAccount {
             marks: self.units.iter().map(|(unit, it)| (unit.clone(), it.mark())).collect(),
@@ -192,6 +196,7 @@ impl DeletionAccount {
             is_emptied: self.is_emptied,
             approvals: self.approvals.clone(),
             list_number: self.list_number,
+            extras: Vec::new(),
         }
     }
 
@@ -253,6 +258,12 @@ impl DeletionAccount {
         } else {
             Permission::Waits
         }
+    }
+
+    /// The approved names at or above this path, each with the entries that were shown of it, if they cover the path,
+    /// whose newest epoch in the log is this.
+    pub fn approved_around(&self, path: &RelPath, epoch: Epoch) -> Vec<(RelPath, u64)> {
+        self.approvals.entries_around(path, epoch)
     }
 
     /// The source lacks this topmost name since this epoch, its deletion waits, and means so many entries.

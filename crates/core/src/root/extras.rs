@@ -74,10 +74,21 @@ impl ExtrasAccount {
         self.pay(now, 0, names);
     }
 
-    /// The deletion of this name has ended: what is found there from now on is something else.
-    pub fn settle(&mut self, path: &RelPath) {
+    /// The deletion of this name has ended: what is found there from now on is something else. Returns whether an approval
+    /// was used up.
+    pub fn settle(&mut self, path: &RelPath) -> bool {
         self.paid.remove(path);
-        self.approvals.settle(path);
+        self.approvals.settle(path)
+    }
+
+    /// What was approved.
+    pub fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// The account of a mirror of which this was approved before the daemon started.
+    pub fn from_kept(approvals: Approvals) -> Self {
+        Self { approvals: approvals.of_earlier_start(), ..Self::default() }
     }
 
     fn price(&self, path: &RelPath, entries: u64) -> u64 {
@@ -120,13 +131,13 @@ impl ExtrasAccount {
         self.list.add(path, epoch, entries);
     }
 
-    /// The log has a new entry for this path: approvals of it are void.
-    pub fn note_changed(&mut self, path: &RelPath, epoch: Epoch) {
+    /// The log has a new entry for this path: approvals of it are void. Returns whether there were any.
+    pub fn note_changed(&mut self, path: &RelPath, epoch: Epoch) -> bool {
         self.list.note_changed(path, epoch);
-        self.approvals.note_changed(path, epoch);
         if let Some(shown) = &mut self.shown {
             shown.note_changed(path, epoch);
         }
+        self.approvals.note_changed(path, epoch)
     }
 
     /// The names that wait, as a person is to be shown them; none if nothing waits. The list that was shown stays as it

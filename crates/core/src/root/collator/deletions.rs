@@ -15,9 +15,12 @@ use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Outcome};
 use crate::data::path::RelPath;
 use crate::root::backlog::{Cause, Obligation};
+use crate::root::change_log::ChangeLog;
 use crate::root::deletions::approval_list::{ApproveError, ShownList, Waiting};
-use crate::root::deletions::{DeletionTerms, Permission};
+use crate::root::deletions::approvals::Approvals;
+use crate::root::deletions::{DeletionTerms, Durability, KeptAccount, Permission};
 use crate::root::epoch::{Sealed, beyond_attributes};
+use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{LeftOut, LeftOutWhy};
 use crate::root::mirror::Mirror;
 use crate::source::entry_count::UnitChange;
@@ -27,6 +30,19 @@ impl Collator {
     pub fn handle_levels(&mut self, now: Moment, levels: Vec<UnitChange>) {
         self.account.apply(now, levels);
         self.judge_deletions(now);
+    }
+
+    /// This was approved of what a mirror holds beyond the source, before the daemon started.
+    pub fn handle_kept_extras(&mut self, id: &MirrorId, approvals: Approvals) {
+        self.extras.insert(id.clone(), ExtrasAccount::from_kept(approvals));
+    }
+
+    /// The account with what is kept of the mirrors, if it must be written now, and how.
+    pub(super) fn take_account(&mut self) -> Option<(KeptAccount, Durability)> {
+        let durability = self.account.take_dirty().max(self.extras_dirty.take())?;
+        let extras = self.extras.iter().filter(|(_, it)| !it.approvals().is_empty());
+        let extras = extras.map(|(id, it)| (id.clone(), it.approvals().clone())).collect();
+        Some((KeptAccount { extras, ..self.account.to_kept() }, durability))
     }
 
     /// Other terms of the account, by a reload.
@@ -47,15 +63,16 @@ impl Collator {
         for path in paths {
             self.account.note_changed(path, epoch);
             for extras in self.extras.values_mut() {
-                extras.note_changed(path, epoch);
+                if extras.note_changed(path, epoch) {
+                    self.extras_dirty = self.extras_dirty.max(Some(Durability::Written));
+                }
             }
         }
     }
 
     /// The epoch in which the source lost this path.
     fn lost_in(&self, path: &RelPath) -> Epoch {
-        let log = self.ledger.log();
-        log.last_change(path).map_or_else(|| log.head(), |(epoch, _)| epoch)
+        lost_in(self.ledger.log(), path)
     }
 
     /// Takes the deletions that await approval out of a batch.
@@ -117,13 +134,14 @@ impl Collator {
         found: Vec<LeftOut>,
     ) -> impl Iterator<Item = LeftOut> + use<> {
         let (limit, window) = (self.account.extras_limit(), self.account.window());
-        let head = self.ledger.log().head();
+        let log = self.ledger.log();
+        let head = log.head();
         let extras = self.extras.entry(id.clone()).or_default();
         let mut found = found;
         found.retain(|it| !extras.is_approved(&it.path));
-        let (mut waiting, rest): (Vec<LeftOut>, Vec<LeftOut>) = found
-            .into_iter()
-            .partition(|it| self.account.may_delete(&it.path, head) == Permission::Waits);
+        let (mut waiting, rest): (Vec<LeftOut>, Vec<LeftOut>) = found.into_iter().partition(|it| {
+            self.account.may_delete(&it.path, lost_in(log, &it.path)) == Permission::Waits
+        });
         let names: Vec<_> = rest.iter().map(|it| (&it.path, it.lost)).collect();
         if !extras.spend(now, &names, limit, window) {
             waiting.extend(rest);
@@ -134,8 +152,8 @@ impl Collator {
         waiting.into_iter()
     }
 
-    /// Work has ended. What it found on the mirror and the source is known to have lost went through the account of the
-    /// source; what it was to delete of that, and nothing speaks of any more, is settled.
+    /// Work has ended. What it found on the mirror and the source is known to have lost, or a person approved, went through
+    /// the account of the source; what it was to delete of that, and nothing speaks of any more, is settled.
     pub(super) fn note_found(
         &mut self,
         now: Moment,
@@ -147,14 +165,23 @@ impl Collator {
         if !matches!(end.outcome, Outcome::Done | Outcome::Partly(_)) {
             return;
         }
+        let (account, log) = (&self.account, self.ledger.log());
         let extras = self.extras.entry(id.clone()).or_default();
         let failed: BTreeSet<&RelPath> = end.outcome.unproved().iter().map(|it| &it.path).collect();
         let found = || end.extras.iter().chain(&end.obstacles);
         let is_found: BTreeSet<&RelPath> = found().map(|it| &it.path).collect();
         for path in named.iter().filter(|it| !failed.contains(it) && !is_found.contains(it)) {
-            extras.settle(path);
+            if extras.settle(path) {
+                self.extras_dirty = self.extras_dirty.max(Some(Durability::Written));
+            }
         }
         let mut lost = lost.clone();
+        // After a restart nobody knows how much was lost, but what was approved.
+        let approved = |path| account.approved_around(path, lost_in(log, path));
+        for (name, entries) in found().flat_map(|it| approved(&it.path)) {
+            let known = lost.entry(name).or_default();
+            *known = entries.max(*known);
+        }
         let covered = found().map(|it| (&it.path, take_around(&mut lost, &it.path, it.entries)));
         let covered: Vec<_> = covered.filter(|(_, entries)| *entries > 0).collect();
         extras.note_lost(now, &covered);
@@ -262,6 +289,7 @@ impl Collator {
     ) -> Result<ShownList, ApproveError> {
         let extras = self.extras.get_mut(id).ok_or(ApproveError::NoneCurrent)?;
         let approved = extras.approve(number)?;
+        self.extras_dirty = Some(Durability::Synced);
         self.judge_deletions(now);
         Ok(approved)
     }
@@ -317,6 +345,11 @@ fn found_on_mirror(batch: &Batch) -> impl Iterator<Item = LeftOut> {
     };
     let alone = all(&batch.extras, Need::GONE | Need::WITHIN);
     alone.into_iter().chain(all(&batch.obstacles, Need::TREE | Need::ANEW))
+}
+
+/// The newest epoch of a path that is missing; where the log has forgotten it, the newest of all.
+fn lost_in(log: &ChangeLog, path: &RelPath) -> Epoch {
+    log.last_change(path).map_or_else(|| log.head(), |(epoch, _)| epoch)
 }
 
 /// Takes at most so many entries from what was lost at, above or below a path. Returns how many there were.

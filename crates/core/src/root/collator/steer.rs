@@ -5,6 +5,7 @@ use crate::data::explanation::{LastChange, Whereabouts};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
+use crate::root::deletions::Durability;
 use crate::root::mirror::Terms;
 
 impl Collator {
@@ -49,7 +50,9 @@ impl Collator {
     pub fn remove_mirror(&mut self, now: Moment, id: &MirrorId) {
         self.ledger.remove_mirror(now, id);
         // What was approved there says nothing of another directory of the same name.
-        self.extras.remove(id);
+        if self.extras.remove(id).is_some() {
+            self.extras_dirty = self.extras_dirty.max(Some(Durability::Written));
+        }
         self.effects.push_back(Effect::Report);
     }
 

@@ -14,11 +14,26 @@ use crate::source::entry_count::is_top;
 /// of the log at, above or below a name makes the approval void there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approvals {
-    approved: BTreeMap<RelPath, Epoch>,
+    approved: BTreeMap<RelPath, Approval>,
     /// All names directly in the root that were missing then, though not what is below them.
     top: Option<Epoch>,
     /// What changed below an approved name, or in the root.
     changed: BTreeMap<RelPath, Epoch>,
+}
+
+/// How far the approval of one name goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Approval {
+    /// What is newer is not covered.
+    epoch: Epoch,
+    /// Entries that were shown.
+    entries: u64,
+}
+
+impl Approval {
+    fn max(self, other: Self) -> Self {
+        Self { epoch: self.epoch.max(other.epoch), entries: self.entries.max(other.entries) }
+    }
 }
 
 impl Approvals {
@@ -28,7 +43,7 @@ impl Approvals {
             self.top = self.top.max(Some(entry.epoch));
         } else {
             let known = self.approved.entry(entry.path.clone()).or_default();
-            *known = entry.epoch.max(*known);
+            *known = known.max(Approval { epoch: entry.epoch, entries: entry.entries });
         }
         self.bound();
     }
@@ -37,7 +52,7 @@ impl Approvals {
     pub fn covers(&self, path: &RelPath, epoch: Epoch) -> bool {
         let above = |path: &RelPath| std::iter::once(path.clone()).chain(path.ancestors());
         let top = self.top.filter(|_| is_top(path));
-        let approved = above(path).filter_map(|name| self.approved.get(&name).copied());
+        let approved = above(path).filter_map(|name| self.approved.get(&name).map(|it| it.epoch));
         let Some(approved) = approved.chain(top).max().filter(|approved| *approved >= epoch) else {
             return false;
         };
@@ -48,9 +63,17 @@ impl Approvals {
         changed.all(|changed| changed <= approved)
     }
 
+    /// The approved names at or above this path, each with the entries that were shown of it, if they cover the path,
+    /// which has this epoch.
+    pub fn entries_around(&self, path: &RelPath, epoch: Epoch) -> Vec<(RelPath, u64)> {
+        let names = std::iter::once(path.clone()).chain(path.ancestors());
+        let names = names.filter(|_| self.covers(path, epoch));
+        names.filter_map(|it| self.approved.get(&it).map(|known| (it, known.entries))).collect()
+    }
+
     /// The log has an entry of this epoch for the path. Returns whether that made an approval void.
     pub fn note_changed(&mut self, path: &RelPath, epoch: Epoch) -> bool {
-        if self.approved.is_empty() && self.top.is_none() {
+        if self.is_empty() {
             return false;
         }
         let below = match path.below() {
@@ -59,11 +82,11 @@ impl Approvals {
         };
         let here = below.chain(self.approved.get_key_value(path));
         let void: Vec<RelPath> =
-            here.filter(|(_, it)| **it < epoch).map(|(name, _)| name.clone()).collect();
+            here.filter(|(_, it)| it.epoch < epoch).map(|(name, _)| name.clone()).collect();
         for name in &void {
             self.approved.remove(name);
         }
-        let above = path.ancestors().filter_map(|name| self.approved.get(&name).copied());
+        let above = path.ancestors().filter_map(|name| self.approved.get(&name).map(|it| it.epoch));
         let is_inside = above.chain(self.top).any(|approved| approved < epoch);
         if is_inside {
             let known = self.changed.entry(path.clone()).or_default();
@@ -76,10 +99,10 @@ impl Approvals {
     /// What an earlier start of the daemon left, whose epochs mean nothing in this one: names that have not come back
     /// since they were approved. They are covered from [`Self::note_resumed`] on.
     pub fn of_earlier_start(self) -> Self {
-        let is_whole = |(path, epoch): &(&RelPath, &Epoch)| self.covers(path, **epoch);
-        let whole = self.approved.iter().filter(is_whole);
+        let whole = self.approved.iter().filter(|(path, it)| self.covers(path, it.epoch));
+        let of_before = |it: &Approval| Approval { epoch: Epoch::default(), ..*it };
         Self {
-            approved: whole.map(|(path, _)| (path.clone(), Epoch::default())).collect(),
+            approved: whole.map(|(path, it)| (path.clone(), of_before(it))).collect(),
             top: self.top.filter(|_| self.changed.is_empty()).map(|_| Epoch::default()),
             changed: BTreeMap::new(),
         }
@@ -87,34 +110,39 @@ impl Approvals {
 
     /// All that was missing at the start of the daemon has this epoch: what was approved before is covered up to it.
     pub fn note_resumed(&mut self, epoch: Epoch) {
-        let before = |it: &&mut Epoch| **it == Epoch::default();
-        self.approved.values_mut().chain(&mut self.top).filter(before).for_each(|it| *it = epoch);
+        let approved = self.approved.values_mut().map(|it| &mut it.epoch).chain(&mut self.top);
+        approved.filter(|it| **it == Epoch::default()).for_each(|it| *it = epoch);
     }
 
-    /// The deletion of this name has ended.
-    pub fn settle(&mut self, path: &RelPath) {
-        self.approved.remove(path);
+    /// The deletion of this name has ended. Returns whether it was approved by this name.
+    pub fn settle(&mut self, path: &RelPath) -> bool {
+        self.approved.remove(path).is_some()
+    }
+
+    /// Whether nothing is approved.
+    pub fn is_empty(&self) -> bool {
+        self.approved.is_empty() && self.top.is_none()
     }
 
     /// These were approved too.
     pub fn join(&mut self, other: Self) {
-        let join = |into: &mut BTreeMap<RelPath, Epoch>, from: BTreeMap<RelPath, Epoch>| {
-            for (path, epoch) in from {
-                let known = into.entry(path).or_default();
-                *known = epoch.max(*known);
-            }
-        };
-        join(&mut self.approved, other.approved);
-        join(&mut self.changed, other.changed);
+        for (path, approval) in other.approved {
+            let known = self.approved.entry(path).or_default();
+            *known = known.max(approval);
+        }
+        for (path, epoch) in other.changed {
+            let known = self.changed.entry(path).or_default();
+            *known = epoch.max(*known);
+        }
         self.top = self.top.max(other.top);
         self.bound();
     }
 
     /// No mirror has to delete anything of this epoch or an older one any more.
     pub fn trim(&mut self, floor: Epoch) {
-        self.approved.retain(|_, approved| *approved > floor);
+        self.approved.retain(|_, approved| approved.epoch > floor);
         self.top = self.top.filter(|approved| *approved > floor);
-        if self.approved.is_empty() && self.top.is_none() {
+        if self.is_empty() {
             self.changed.clear();
         }
     }
@@ -122,7 +150,7 @@ impl Approvals {
     /// Forgets the oldest approvals while there are too many: they are asked for again.
     fn bound(&mut self) {
         while self.approved.len() + self.changed.len() > APPROVALS_MAX {
-            let oldest = self.approved.values().copied().chain(self.top).min();
+            let oldest = self.approved.values().map(|it| it.epoch).chain(self.top).min();
             self.trim(oldest.unwrap_or_default());
         }
     }
