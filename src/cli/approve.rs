@@ -15,6 +15,7 @@ use mirrorball_core::data::limits::AWAITING_SHOWN_MAX;
 use mirrorball_core::data::list_id::ListId;
 
 /// Arguments of `approve`.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Args, Debug)]
 pub struct ApproveArgs {
     #[command(flatten)]
@@ -42,12 +43,11 @@ pub struct ApproveArgs {
 /// Approves lists by their numbers, or what waits on the selected mirrors: after it was shown and a person said yes, or at
 /// once with `--yes`. Exits with 1 if nothing was approved, or not everything.
 pub fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
-    let is_number = |what: &&String| what.contains(':');
     let client = Client::find(&args.daemon)?;
     if args.list {
         return list(&client, args);
     }
-    if args.what.iter().any(|what| is_number(&what)) {
+    if args.what.iter().any(|what| what.contains(':')) {
         let lists: Result<Vec<ListId>, _> = args.what.iter().map(|what| what.parse()).collect();
         let lists = lists.map_err(|error| BadRequest::new(error.to_string()))?;
         return post(&client, &Approval { lists, ..Approval::default() });
@@ -99,16 +99,16 @@ fn list(client: &Client, args: &ApproveArgs) -> anyhow::Result<ExitCode> {
 fn wanted(client: &Client, args: &ApproveArgs) -> anyhow::Result<Awaiting> {
     let is_all = args.json || args.all_names;
     let names_max = (!is_all).then_some(AWAITING_SHOWN_MAX);
-    ask(client, ApprovalsWanted { selectors: args.what.clone(), names_max })
+    ask(client, &ApprovalsWanted { selectors: args.what.clone(), names_max })
 }
 
 /// What waits on one mirror, without names.
 pub fn show(client: &Client, mirror: &MirrorId) -> anyhow::Result<Awaiting> {
-    ask(client, ApprovalsWanted { selectors: vec![mirror.to_string()], names_max: Some(0) })
+    ask(client, &ApprovalsWanted { selectors: vec![mirror.to_string()], names_max: Some(0) })
 }
 
-fn ask(client: &Client, wanted: ApprovalsWanted) -> anyhow::Result<Awaiting> {
-    Ok(serde_json::from_slice(&client.post("/approvals", &wanted)?)?)
+fn ask(client: &Client, wanted: &ApprovalsWanted) -> anyhow::Result<Awaiting> {
+    Ok(serde_json::from_slice(&client.post("/approvals", wanted)?)?)
 }
 
 fn post(client: &Client, approval: &Approval) -> anyhow::Result<ExitCode> {

@@ -55,8 +55,8 @@ fn what_a_command_does_not_know_is_refused_and_nothing_is_done() {
             && !command.contains(&"--json")
     };
     for command in COMMANDS.iter().filter(takes_selectors) {
-        let yes = command.iter().copied().filter(|it| *it == "--yes");
-        let command: Vec<&str> = [command[0], "site@nobody"].into_iter().chain(yes).collect();
+        let options = command.iter().copied().filter(|it| matches!(*it, "--yes" | "--list"));
+        let command: Vec<&str> = [command[0], "site@nobody"].into_iter().chain(options).collect();
         let output = daemon.verb(&command);
         assert_eq!(code(&output), 64, "{command:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains("site@nobody"), "{command:?}");

@@ -1,7 +1,7 @@
 //! What a person is shown of what waits, and approves.
 
 use actix::prelude::*;
-use slog::{Logger, warn};
+use slog::{Logger, info};
 
 use super::CollatorActor;
 use crate::actors::message::{Approvable, Approve, ListAwaiting, Who};
@@ -62,12 +62,12 @@ impl Handler<Approve> for CollatorActor {
             }
             Approvable::Source(root) => {
                 self.approve_source(ctx)?;
-                warn!(log, "The source is approved as it is now");
+                info!(log, "The source is approved as it is now");
                 Ok(Approved { halted: vec![root.to_string()], ..Approved::default() })
             }
             Approvable::Target(mirror) => {
                 self.turn(ctx, |core, now| core.handle_approve(now, &mirror));
-                warn!(log, "The mirror is approved as it is now"; "mirror" => %mirror);
+                info!(log, "The mirror is approved as it is now"; "mirror" => %mirror);
                 Ok(Approved { halted: vec![mirror.to_string()], ..Approved::default() })
             }
         }
@@ -96,6 +96,6 @@ fn log_list(log: &Logger, id: &ListId, approved: &ShownList) {
     let (names, entries) = approved.totals();
     let first = approved.entries.iter().take(APPROVED_LOGGED_MAX);
     let first: Vec<String> = first.map(|it| it.path.to_string()).collect();
-    warn!(log, "Deletions are approved"; "list" => %id, "deletions" => entries, "names" => names,
+    info!(log, "Deletions are approved"; "list" => %id, "deletions" => entries, "names" => names,
         "first" => first.join(" "));
 }

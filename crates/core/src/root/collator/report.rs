@@ -72,7 +72,7 @@ impl Collator {
         let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
         Some(format!(
             "Not mounted, or not what was mounted before, so left as they are on the mirrors: {}. To take what is \
-             there now: mirrorball approve",
+             there now: mirrorball approve --list",
             names.join(", ")
         ))
     }
