@@ -505,7 +505,7 @@ impl Maker {
         let compares = self.random.one_in(12).then(|| {
             let path = if self.random.one_in(2) { RelPath::root() } else { RelPath::from("a") };
             let depth = if self.random.one_in(2) { Depth::Times } else { Depth::Contents };
-            Compare { path, depth, is_doubt: self.random.one_in(2) }
+            Compare::whole(path, depth, self.random.one_in(2))
         });
         // A walk is of a directory that was there when it was owed.
         let compares = compares.filter(|it| self.source.is_directory(&it.path));

@@ -942,8 +942,8 @@ impl World {
 
     /// A person looks at what waits: the list of the source, and that of one mirror.
     fn show_lists(&mut self, host: usize) -> Vec<(Option<usize>, ShownList)> {
-        let source = self.collator.waiting_deletions().map(|list| (None, list));
-        let mirror = self.collator.waiting_extras_of(&id(host)).map(|list| (Some(host), list));
+        let source = self.collator.waiting_deletions().map(|list| (None, list.shown));
+        let mirror = self.collator.waiting_extras_of(&id(host)).map(|list| (Some(host), list.shown));
         let lists: Vec<_> = source.into_iter().chain(mirror).collect();
         for (mirror, list) in &lists {
             self.oracle.list_shown(self.now, *mirror, list);
