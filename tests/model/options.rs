@@ -1,7 +1,7 @@
 //! What one modelled run is told to do.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mirrorball_core::data::path::RelPath;
@@ -195,7 +195,7 @@ impl RunOptions {
 /// The compiled rules. Most runs have those of an earlier one, and compiling takes longer than a run.
 fn compiled(rules: &[Rule]) -> Arc<Filter> {
     thread_local! {
-        static KNOWN: RefCell<HashMap<Vec<Vec<u8>>, Arc<Filter>>> = RefCell::default();
+        static KNOWN: RefCell<BTreeMap<Vec<Vec<u8>>, Arc<Filter>>> = RefCell::default();
     }
     let key = rules.iter().map(Rule::line).collect();
     let compile = || Arc::new(Filter::new(rules).expect("a few rules"));

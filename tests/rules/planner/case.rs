@@ -480,7 +480,7 @@ impl Maker {
                 matches!(self.source.lookup(path).map(|it| &it.body), Some(Body::File { .. }));
             has_large && is_file
         });
-        let large: BTreeSet<RelPath> = large.cloned().filter(|_| self.random.one_in(2)).collect();
+        let large: BTreeSet<RelPath> = large.filter(|_| self.random.one_in(2)).cloned().collect();
         if self.random.one_in(10)
             && let Some(path) = mirror.below(&RelPath::root()).first().cloned()
         {
