@@ -20,14 +20,15 @@ const DEFAULT_MAX_DELETE: u64 = 1000;
 /// Marks on the disk may be off by a twentieth.
 const KEPT_PART: u64 = 20;
 /// A change is told, explored and sealed within this time, if no event is lost.
-const SEALED_WITHIN: Duration = Duration::from_secs(3);
+const SEALED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Watches what is deleted on mirrors. An entry may be deleted
 ///
-/// - never if it lies on a volume that is not mounted, and did when the work was handed out;
 /// - if a person approved of it, and the source has not had it since;
-/// - or if, when the work was handed out, its unit had not lost more than may be lost within the window; and then as
-///   many as the source lost around the names of the run, and beyond that as many as the mirror's own limit.
+/// - or if, when the work was handed out, its unit did not wait: then as many as the source lost around the names of the
+///   run, and beyond that as many as the mirror's own limit.
+///
+/// What lies on a volume that is not mounted, and did when the work was handed out, is never deleted.
 pub struct DeletionOracle {
     terms: DeletionTerms,
     names: BTreeMap<RelPath, Name>,

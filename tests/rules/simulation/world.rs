@@ -139,7 +139,8 @@ fn index(id: &MirrorId) -> usize {
 
 /// An account in which nothing is ever too much, or more than some entries are.
 fn deletion_terms(random: &mut Random) -> DeletionTerms {
-    let max_delete = [Some(u64::MAX), None, Some(2), Some(5), Some(10)][random.below(5) as usize];
+    let limits = [Some(u64::MAX), None, Some(1), Some(2), Some(5), Some(10)];
+    let max_delete = limits[random.below(6) as usize];
     let window = Duration::from_secs(60);
     DeletionTerms { max_delete, window, may_be_empty: false, free_to_delete: Vec::new() }
 }
@@ -201,7 +202,7 @@ pub fn run(seed: u64, talks: bool) {
     for _ in 0..world.random.below(most) + 20 {
         world.step();
         world.check();
-        if world.random.one_in(60) {
+        if world.random.one_in(20) {
             world.look_in();
         }
         if world.random.one_in(rest) {
@@ -932,7 +933,7 @@ impl World {
     /// A person looks in at a mirror, and approves of what waits there at once, or another time.
     fn look_in(&mut self) {
         let host = self.random.below(HOSTS as u64) as usize;
-        if self.random.one_in(2) {
+        if !self.random.one_in(3) {
             self.show_lists(host);
         } else if !self.mirrors[host].is_unmounted() {
             self.approve(host);
@@ -943,7 +944,8 @@ impl World {
     /// A person looks at what waits: the list of the source, and that of one mirror.
     fn show_lists(&mut self, host: usize) -> Vec<(Option<usize>, ShownList)> {
         let source = self.collator.waiting_deletions().map(|list| (None, list.shown));
-        let mirror = self.collator.waiting_extras_of(&id(host)).map(|list| (Some(host), list.shown));
+        let mirror =
+            self.collator.waiting_extras_of(&id(host)).map(|list| (Some(host), list.shown));
         let lists: Vec<_> = source.into_iter().chain(mirror).collect();
         for (mirror, list) in &lists {
             self.oracle.list_shown(self.now, *mirror, list);

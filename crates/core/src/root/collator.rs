@@ -32,8 +32,8 @@ use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::{Mirror, Terms};
 
-use self::pieces::Pieces;
 pub use self::deletions::WaitingList;
+use self::pieces::Pieces;
 pub use self::report::RootReport;
 
 /// Collects, seals and hands out the changes of one Root.
