@@ -58,7 +58,7 @@ enum Verb {
     Show(show::ShowArgs),
     /// Wait until everything that changed before now is on the mirrors
     Flush(flush::FlushArgs),
-    /// Show held deletions, and halted roots and mirrors; let them go, and take these as they are now
+    /// Show held deletions and halted roots and mirrors, and approve them
     Approve(approve::ApproveArgs),
     /// Send nothing to mirrors before `resume`, also after the next start; changes collect
     Pause(select::SelectArgs),
