@@ -155,21 +155,44 @@ impl ApprovalList {
         below.filter(|(_, it)| it.names == 1).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Makes one entry of the names of the unit that has most of them.
+    /// Makes one entry of the names of each of the units that have most of them, until half of the room is free.
     fn join(&mut self) {
-        let mut sizes: BTreeMap<RelPath, usize> = BTreeMap::new();
-        for path in self.waiting.keys() {
-            *sizes.entry(joined_path(path)).or_default() += 1;
+        // An entry of the root does not cover the names in an entry that was joined before: those come last, and what is in
+        // them is asked for anew.
+        self.join_those(|it| it.names == 1);
+        if self.waiting.len() > APPROVAL_NAMES_MAX {
+            self.join_those(|_| true);
         }
-        let Some((path, _)) = sizes.into_iter().max_by_key(|(_, names)| *names) else { return };
-        let mut joined = Waiting { path, epoch: Epoch::default(), entries: 0, names: 0 };
-        for it in self.waiting.values().filter(|it| joined_path(&it.path) == joined.path) {
+    }
+
+    fn join_those(&mut self, is_one: impl Fn(&Waiting) -> bool) {
+        let mut sizes: BTreeMap<RelPath, usize> = BTreeMap::new();
+        for it in self.waiting.values().filter(|it| is_one(it)) {
+            *sizes.entry(joined_path(&it.path)).or_default() += 1;
+        }
+        let mut largest: Vec<(usize, RelPath)> =
+            sizes.into_iter().map(|(path, names)| (names, path)).filter(|it| it.0 > 1).collect();
+        largest.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left = self.waiting.len();
+        let mut joined: BTreeMap<RelPath, Waiting> = BTreeMap::new();
+        for (names, path) in largest {
+            if left <= APPROVAL_NAMES_MAX / 2 {
+                break;
+            }
+            left -= names - 1;
+            let empty =
+                Waiting { path: path.clone(), epoch: Epoch::default(), entries: 0, names: 0 };
+            joined.insert(path, empty);
+        }
+        self.waiting.retain(|_, it| {
+            let joined = joined.get_mut(&joined_path(&it.path)).filter(|_| is_one(it));
+            let Some(joined) = joined else { return true };
             joined.epoch = joined.epoch.max(it.epoch);
             joined.entries = joined.entries.saturating_add(it.entries);
             joined.names += it.names;
-        }
-        self.waiting.retain(|name, _| joined_path(name) != joined.path);
-        self.waiting.insert(joined.path.clone(), joined);
+            false
+        });
+        self.waiting.extend(joined);
     }
 }
 
@@ -224,6 +247,22 @@ mod tests {
         let lines: Vec<_> =
             entries.map(|it| format!("{}@{}:{}", it.path, it.epoch, it.entries)).collect();
         lines.join(" ")
+    }
+
+    #[test]
+    fn joined_names_stay_covered_when_more_units_are_joined() {
+        let mut list = ApprovalList::default();
+        let name = |unit: usize, file: usize| RelPath::from(format!("d{unit:05}/f{file}").as_str());
+        let units = APPROVAL_NAMES_MAX;
+        for unit in 0..units {
+            list.add(&name(unit, 0), Epoch(1), 1);
+            list.add(&name(unit, 1), Epoch(1), 1);
+        }
+        let shown = list.show(|| 1).expect("they wait").clone();
+        assert!(shown.entries.len() <= APPROVAL_NAMES_MAX, "{}", shown.entries.len());
+        for unit in (0..units).step_by(97) {
+            assert!(shown.entries.iter().any(|it| it.covers(&name(unit, 1))), "{unit}");
+        }
     }
 
     #[test]
