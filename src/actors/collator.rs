@@ -279,7 +279,7 @@ impl Actor for CollatorActor {
             self.arm_checks(ctx);
             self.heed_time(ctx);
         }
-        self.turn(ctx, |_, _| ());
+        self.turn(ctx, Collator::handle_not_measured);
         self.report();
     }
 }

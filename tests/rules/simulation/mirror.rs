@@ -77,7 +77,11 @@ pub fn list(source: &Source, step: &Step) -> Listing {
         take(&path);
         // Implied directories come along.
         path.ancestors().filter(|above| !above.is_root()).for_each(|above| take(&above));
-        if is_recursive && source.is_directory(&path) {
+        if step.is_shallow && source.is_directory(&path) {
+            let children = below(&source.tree, &path);
+            children.iter().filter(|it| it.parent().as_ref() == Some(&path)).for_each(&mut take);
+            unreadable.extend(source.unreadable.iter().filter(|hidden| **hidden == path).cloned());
+        } else if is_recursive && source.is_directory(&path) {
             below(&source.tree, &path).iter().for_each(&mut take);
             let seen =
                 |hidden: &&RelPath| path.is_root() || **hidden == path || hidden.is_below(&path);
@@ -320,6 +324,12 @@ impl Mirror {
             {
                 top.parent().is_some_and(|parent| is_listed_directory(&parent))
                     && (path == top || path.is_below(top))
+            }
+            _ if step.is_shallow => {
+                let mut names = path.ancestors().chain([path.clone()]);
+                let child = names.find(|it| it.parent().as_ref() == Some(top));
+                let is_gone = child.is_some_and(|child| !listing.entries.contains_key(&child));
+                is_listed_directory(top) && is_gone
             }
             _ => is_listed_directory(top) && path.is_below(top),
         };

@@ -51,6 +51,23 @@ impl Source {
         path.is_root() || self.tree.get(path) == Some(&Node::Directory)
     }
 
+    /// How many entries are directly in each directory.
+    pub fn counts(&self) -> BTreeMap<RelPath, u64> {
+        let directories = self.tree.keys().filter(|path| self.is_directory(path)).cloned();
+        let mut counts: BTreeMap<RelPath, u64> =
+            directories.chain([RelPath::root()]).map(|path| (path, 0)).collect();
+        for parent in self.tree.keys().filter_map(RelPath::parent) {
+            *counts.entry(parent).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The directories directly in a directory.
+    pub fn subdirectories<'a>(&'a self, path: &'a RelPath) -> impl Iterator<Item = RelPath> + 'a {
+        let is_child = |it: &&RelPath| it.parent().as_ref() == Some(path) && self.is_directory(it);
+        self.tree.keys().filter(is_child).cloned()
+    }
+
     pub fn watch_all(&mut self, from: &RelPath) {
         let inside = |path: &RelPath| from.is_root() || path == from || path.is_below(from);
         let hidden = self.unreadable.clone();

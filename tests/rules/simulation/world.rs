@@ -11,6 +11,7 @@ use mirrorball_core::data::limits::LARGE_FILE_MIN;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::AssignmentEnd;
 use mirrorball_core::data::path::RelPath;
+use mirrorball_core::data::piece::{self, Part};
 use mirrorball_core::data::plan::{DeleteMode, RetryPlan};
 use mirrorball_core::data::snapshot::Listing as Facts;
 use mirrorball_core::data::step::{Exit, Step, StepKind};
@@ -41,8 +42,14 @@ const HOSTS: usize = 3;
 /// How long what broke off may still land.
 const LIFE: Duration = Duration::from_secs(20);
 const RETRY: RetryPlan = RetryPlan { first: Duration::from_secs(1), max: Duration::from_secs(30) };
-const TERMS: Terms =
-    Terms { retry: RETRY, receiver_life: LIFE, is_durable: false, piece_entries: None };
+/// Few, so that many walks are cut.
+const PIECE_ENTRIES: u64 = 2;
+const TERMS: Terms = Terms {
+    retry: RETRY,
+    receiver_life: LIFE,
+    is_durable: false,
+    piece_entries: Some(PIECE_ENTRIES),
+};
 const WAITS: Waits = Waits {
     settle: Duration::from_millis(50),
     max_age: Duration::from_secs(1),
@@ -69,6 +76,7 @@ enum Event {
     Look(u64),
     Listing(u64),
     Marked(u64),
+    Measured(u64),
     Written(u64),
     Scanned(u64, bool),
     WakeCollator(u64),
@@ -298,6 +306,12 @@ impl World {
                     self.later(20, Event::Marked(life));
                 }
             }
+            Event::Measured(life) if life == self.collator_life => {
+                // Now and then the source can't be counted.
+                let counts = (!self.random.one_in(8)).then(|| self.source.counts());
+                let pieces = counts.map(|it| piece::cut(it, PIECE_ENTRIES)).unwrap_or_default();
+                self.collator.handle_measured(now, pieces);
+            }
             Event::Written(life) if life == self.collator_life => {
                 self.disk.current = self.disk.next.take();
             }
@@ -415,7 +429,7 @@ impl World {
 
     fn carry_out(&mut self, effect: collator::Effect) {
         match effect {
-            collator::Effect::Measure => unreachable!("no walk is cut here"),
+            collator::Effect::Measure => self.later(30, Event::Measured(self.collator_life)),
             collator::Effect::Nudge(mirror, lane) => {
                 let host = index(&mirror);
                 let life = self.hosts[host].life;
@@ -542,7 +556,15 @@ impl World {
         }
         let unmounted = self.source.unmounted();
         let mut made = match work {
-            Work::Compare(compare) => batch::make_compare(to, compare.clone(), &unmounted),
+            Work::Compare(compare) => {
+                let mut compare = compare.clone();
+                if let Part::Subdirectories(range) = &compare.part {
+                    let below = self.source.subdirectories(&compare.path);
+                    compare.subdirectories =
+                        below.filter(|path| range.contains(path.name())).collect();
+                }
+                batch::make_compare(to, compare, &unmounted)
+            }
             Work::Push(entries) => {
                 let found: Vec<_> = entries.iter().map(|(p, _)| self.source.presence(p)).collect();
                 let renames = self.source.renames(&assignment.renames);
@@ -752,6 +774,7 @@ impl World {
                 | Event::Take(old, ..)
                 | Event::Reached(old, ..)
                 | Event::Ended(old, ..)
+                | Event::Measured(old)
                     if *old + 1 == life =>
                 {
                     *old = life;

@@ -60,6 +60,13 @@ impl Collator {
         }
     }
 
+    /// A count that was under way is lost with whoever made it. The mirrors that wait for it are compared in one run.
+    pub fn handle_not_measured(&mut self, now: Moment) {
+        if !self.pieces.waiting.is_empty() {
+            self.handle_measured(now, Vec::new());
+        }
+    }
+
     /// A comparison of contents that began at this epoch has ended. The differences are reported after the last piece.
     pub(super) fn note_checked(
         &mut self,
