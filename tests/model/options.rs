@@ -112,20 +112,21 @@ impl RunOptions {
             top: renamed.map_or_else(RelPath::root, |it| it.rename.to.clone()),
             makes_target: kind == Kind::FirstContact,
             looks: kind == Kind::Look,
-            recursive: matches!(
-                kind,
-                Kind::Subtrees
-                    | Kind::SubtreesWritten
-                    | Kind::Missing
-                    | Kind::MissingByFilter
-                    | Kind::Replace
-                    | Kind::Resend
-                    | Kind::Extras
-                    | Kind::Walk
-                    | Kind::Check
-                    | Kind::Verify
-                    | Kind::Plan
-            ),
+            recursive: !step.is_shallow
+                && matches!(
+                    kind,
+                    Kind::Subtrees
+                        | Kind::SubtreesWritten
+                        | Kind::Missing
+                        | Kind::MissingByFilter
+                        | Kind::Replace
+                        | Kind::Resend
+                        | Kind::Extras
+                        | Kind::Walk
+                        | Kind::Check
+                        | Kind::Verify
+                        | Kind::Plan
+                ),
             ignore_times: matches!(
                 kind,
                 Kind::Written
@@ -143,7 +144,7 @@ impl RunOptions {
             names_extras: kind == Kind::Extras,
             missing: match kind {
                 Kind::Missing => Missing::Deleted,
-                Kind::Extras if compares => Missing::Deleted,
+                Kind::Extras if compares && !step.is_shallow => Missing::Deleted,
                 _ if ignores_missing || compares => Missing::Ignored,
                 _ => Missing::Fails,
             },
@@ -215,7 +216,7 @@ fn listed(step: &Step) -> Vec<Listed> {
     };
     let root = Listed { path: RelPath::root(), with_contents: true };
     let names_root = step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root);
-    let with_contents = step.kind == StepKind::Leftovers;
+    let with_contents = step.is_shallow;
     let rest = paths.iter().filter(|path| !path.is_root());
     let rest = rest.map(|path| Listed { path: path.clone(), with_contents });
     names_root.then_some(root).into_iter().chain(rest).collect()

@@ -13,7 +13,7 @@ use self::case::Case;
 use crate::simulation::number;
 
 /// As many as two cores check in half a minute.
-const CASES: u64 = 400_000;
+const CASES: u64 = 250_000;
 
 /// What is wrong with one case, and the whole of it.
 fn check(seed: u64) -> Result<(), String> {

@@ -150,7 +150,15 @@ fn date(fs: &mut Fs, random: &mut Random) {
 fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     let mut paths: BTreeSet<RelPath> = (0..1 + random.below(4)).map(|_| path(random)).collect();
     let mut renamed = None;
+    let mut is_shallow = kind == StepKind::Leftovers;
     match kind {
+        StepKind::Walk | StepKind::Check | StepKind::Resend | StepKind::Extras
+            if one_in(random, 3) =>
+        {
+            // What is directly in a directory.
+            is_shallow = true;
+            paths = [if one_in(random, 3) { RelPath::root() } else { path(random) }].into();
+        }
         StepKind::Walk | StepKind::Check | StepKind::Resend | StepKind::Extras
             if one_in(random, 2) => {}
         StepKind::Walk
@@ -185,7 +193,6 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     };
     let held = if one_in(random, 5) { vec![path(random)] } else { Vec::new() };
     let delete_first = one_in(random, 4);
-    let is_shallow = kind == StepKind::Leftovers;
     let paths = paths.into_iter().collect();
     Step { kind, paths, held, is_shallow, deletions, delete_first, renamed }
 }

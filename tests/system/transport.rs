@@ -54,7 +54,7 @@ impl Bench {
             paths,
             held: vec![],
             deletions: Deletions::All,
-            is_shallow: false,
+            is_shallow: kind == StepKind::Leftovers,
             delete_first: false,
             renamed: None,
         };

@@ -119,6 +119,7 @@ fn hard_case_7_what_lies_behind_a_link_is_never_sent() {
     let daemon = Daemon::new().root_options("settle: \"300ms\",").local("local");
     fs::create_dir(daemon.source().join("a")).unwrap();
     fs::write(daemon.source().join("a/x"), "public").unwrap();
+    fs::write(daemon.source().join("stays"), "the source is not emptied").unwrap();
     let daemon = daemon.start();
     same(&daemon, "first");
     fs::write(daemon.source().join("a/x"), "changed").unwrap();
