@@ -65,12 +65,10 @@ pub struct Listing {
     pub facts: Option<(Facts, snapshot::Listing)>,
 }
 
-/// The directories directly in a directory below a Root, sorted; none if it can't be looked into.
-pub fn subdirectories(root: &SourceDir, path: &RelPath) -> impl Iterator<Item = RelPath> {
-    let listing = open(root, path).and_then(|it| list(&it.fd, false, |_, _| false));
-    let mut names = listing.map(|it| it.directories).unwrap_or_default();
-    names.sort_unstable();
-    names.into_iter().map(move |name| path.join(&name))
+/// The directories directly in a directory below a Root. Errors are those of opening and reading it.
+pub fn subdirectories(root: &SourceDir, path: &RelPath) -> Result<Vec<RelPath>, Errno> {
+    let listing = list(&open(root, path)?.fd, false, |_, _| false)?;
+    Ok(listing.directories.iter().map(|name| path.join(name)).collect())
 }
 
 /// Lists a directory that is watched already, so that what comes later raises an event. Facts are only

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use slog::{debug, error};
+use slog::{debug, error, warn};
 
 use super::CollatorActor;
 use super::guard::sight;
@@ -64,13 +64,10 @@ impl CollatorActor {
             let mut made = match &assignment.work {
                 Work::Compare(compare) => {
                     let mut compare = compare.clone();
-                    if let Part::Subdirectories(range) = &compare.part {
-                        let is_left_out = |path: &RelPath| {
-                            !range.contains(path.name()) || filter.excludes(path, true)
-                        };
-                        compare.subdirectories = explore::subdirectories(&source, &compare.path)
-                            .filter(|path| !is_left_out(path))
-                            .collect();
+                    if let Part::Subdirectories(_) = &compare.part {
+                        let listed = explore::subdirectories(&source, &compare.path).ok();
+                        let is_mirrored = |path: &RelPath| !filter.excludes(path, true);
+                        compare.set_listed(listed.map(|all| all.into_iter().filter(is_mirrored)));
                     }
                     batch::make_compare(assignment.to, compare, unmounted)
                 }
@@ -116,11 +113,16 @@ impl CollatorActor {
         let (source, filter) = (self.source.clone(), self.filter.clone());
         let task = tokio::task::spawn_blocking(move || {
             let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
-            let counts = source.map(|source| scan::counts(&source, &RelPath::root(), excludes));
-            counts.and_then(Result::ok).map(|counts| piece::cut(counts, PIECE_ENTRIES))
+            let source = source.ok_or_else(|| "the source is not open".to_string())?;
+            let counts = scan::counts(&source, &RelPath::root(), excludes);
+            Ok(piece::cut(counts.map_err(|error| error.to_string())?, PIECE_ENTRIES))
         });
         ctx.spawn(task.into_actor(self).map(|pieces, act, ctx| {
-            let pieces = pieces.ok().flatten().unwrap_or_default();
+            let pieces = pieces.unwrap_or_else(|error| Err(error.to_string()));
+            let pieces = pieces.unwrap_or_else(|why: String| {
+                warn!(act.log, "The source could not be counted; it is compared in one run"; "why" => why);
+                Vec::new()
+            });
             debug!(act.log, "The source is compared in pieces"; "pieces" => pieces.len());
             act.turn(ctx, |core, now| core.handle_measured(now, pieces));
         }));

@@ -11,7 +11,7 @@ use mirrorball_core::data::limits::LARGE_FILE_MIN;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::outcome::AssignmentEnd;
 use mirrorball_core::data::path::RelPath;
-use mirrorball_core::data::piece::{self, Part};
+use mirrorball_core::data::piece;
 use mirrorball_core::data::plan::{DeleteMode, RetryPlan};
 use mirrorball_core::data::snapshot::Listing as Facts;
 use mirrorball_core::data::step::{Exit, Step, StepKind};
@@ -558,11 +558,11 @@ impl World {
         let mut made = match work {
             Work::Compare(compare) => {
                 let mut compare = compare.clone();
-                if let Part::Subdirectories(range) = &compare.part {
-                    let below = self.source.subdirectories(&compare.path);
-                    compare.subdirectories =
-                        below.filter(|path| range.contains(path.name())).collect();
-                }
+                // Now and then the source can't be listed, though rsync can.
+                let may_list = !self.random.one_in(8);
+                compare.set_listed(may_list.then(|| {
+                    self.source.subdirectories(&compare.path.clone()).collect::<Vec<_>>()
+                }));
                 batch::make_compare(to, compare, &unmounted)
             }
             Work::Push(entries) => {

@@ -58,7 +58,7 @@ pub struct Compare {
     pub path: RelPath,
     /// The part of the directory.
     pub part: Part,
-    /// The existing directories of a [`Part::Subdirectories`], sorted; filled in when the disk is read.
+    /// The directories that a run compares for a [`Part::Subdirectories`], sorted; see [`Self::set_listed`].
     pub subdirectories: Vec<RelPath>,
     /// How.
     pub depth: Depth,
@@ -103,6 +103,19 @@ impl Compare {
     /// Compares a directory with all that is in it.
     pub fn whole(path: RelPath, depth: Depth, is_doubt: bool) -> Self {
         Self { path, part: Part::All, subdirectories: Vec::new(), depth, is_doubt }
+    }
+
+    /// Takes the directories directly in this one, in any order, for a [`Part::Subdirectories`]. None: they could not be
+    /// listed. The whole directory is compared then, and rsync names the reason if it cannot read it either.
+    pub fn set_listed(&mut self, directories: Option<impl IntoIterator<Item = RelPath>>) {
+        let Part::Subdirectories(range) = &self.part else { return };
+        let directories = directories.map(|it| {
+            let mut inside: Vec<RelPath> =
+                it.into_iter().filter(|path| range.contains(path.name())).collect();
+            inside.sort_unstable();
+            inside
+        });
+        self.subdirectories = directories.unwrap_or_else(|| vec![self.path.clone()]);
     }
 
     /// Whether a path is compared.

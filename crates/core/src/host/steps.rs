@@ -185,6 +185,7 @@ mod tests {
     use super::*;
     use crate::data::batch::Compare;
     use crate::data::change::Epoch;
+    use crate::data::piece::NameRange;
 
     const TERMS: MirrorTerms = MirrorTerms {
         target: TargetState::Filled,
@@ -227,6 +228,22 @@ mod tests {
             assert_eq!(kinds(&steps), [Written, Touched, Subtrees]);
             assert!(steps.iter().all(|step| step.deletions == Deletions::None));
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_compared_whole() {
+        let paths = |listed: Option<Vec<RelPath>>| {
+            let whole = Compare::whole("d".into(), Depth::Times, true);
+            let part = Part::Subdirectories(NameRange::default());
+            let mut compares = Compare { part, ..whole };
+            compares.set_listed(listed);
+            let batch = Batch { compares: Some(compares), ..Batch::default() };
+            let steps = plan(&batch, DeleteMode::Always, TERMS);
+            steps.into_iter().flat_map(|step| step.paths).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(Some(vec!["d/b".into(), "d/a".into()])), ["d/a".into(), "d/b".into()]);
+        assert_eq!(paths(Some(vec![])), []);
+        assert_eq!(paths(None), ["d".into()]);
     }
 
     #[test]

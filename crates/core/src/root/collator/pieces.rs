@@ -31,6 +31,9 @@ impl Collator {
     pub(super) fn cut(&mut self, now: Moment, id: &MirrorId, assignment: Assignment) {
         match &self.pieces.last {
             Some((at, pieces)) if now < *at + PIECES_AGE_MAX => {
+                if matches!(&assignment.work, Work::Compare(it) if it.depth == Depth::Contents) {
+                    self.drift.remove(id);
+                }
                 self.ledger.cut(now, id, assignment.id, pieces);
                 self.handle_take(now, id, Lane::Slow);
             }

@@ -49,7 +49,8 @@ impl Collator {
     /// A mirror is given up, and what it was handed out with it.
     pub fn remove_mirror(&mut self, now: Moment, id: &MirrorId) {
         self.ledger.remove_mirror(now, id);
-        // What was approved there says nothing of another directory of the same name.
+        self.drift.remove(id);
+        // Its approvals are no approvals for another directory of the same name.
         if self.extras.remove(id).is_some() {
             self.extras_dirty = self.extras_dirty.max(Some(Durability::Written));
         }
