@@ -57,7 +57,7 @@ pub struct AwaitingPlace {
     pub why: String,
 }
 
-/// What was approved.
+/// The result of an approval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Approved {

@@ -12,7 +12,7 @@ use crate::data::ids::{HostId, MirrorId, RootId};
 /// of the daemon: no id ever names two lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListId {
-    /// Whose list it is.
+    /// The root or mirror that the list belongs to.
     pub root: RootId,
     /// The host of the mirror whose list it is; none for what the root lost.
     pub host: Option<HostId>,

@@ -139,7 +139,7 @@ pub struct MirrorStatus {
     pub last_success: Option<String>,
     /// Part of a running Walk, or of its piece that is running, that is done, 0 to 1.
     pub progress: Option<f32>,
-    /// How far a Walk or check has come that is made in pieces; none while there is none.
+    /// The progress of a walk or check that is made in pieces; otherwise none.
     pub walk: Option<WalkProgress>,
     /// Pushes done.
     pub pushes: u64,
@@ -161,7 +161,7 @@ impl MirrorStatus {
     }
 }
 
-/// How far a comparison has come that is made in pieces. What breaks off goes on where it was.
+/// The progress of a comparison that is made in pieces. After an interruption it continues with the same piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WalkProgress {

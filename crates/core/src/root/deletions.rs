@@ -65,7 +65,7 @@ pub struct KeptAccount {
     pub exceeded: Option<u64>,
     /// The root was emptied, and less than half is back.
     pub is_emptied: bool,
-    /// What was approved.
+    /// The approvals.
     pub approvals: Approvals,
     /// The number of the newest list, of the root or of one of its mirrors.
     pub list_number: u64,

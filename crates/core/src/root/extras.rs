@@ -10,8 +10,8 @@ use crate::root::deletions::approval_list::{ApprovalList, ApproveError, ShownLis
 use crate::root::deletions::approvals::Approvals;
 
 /// Names that a comparison found on one mirror and not in the source. So many of their entries go without a question as
-/// the source itself may lose; of more, all wait. What the source is known to have lost under such a name is not counted:
-/// it went through the account of the source.
+/// the source itself may lose; of more, all wait. Losses of the source under such a name are not counted again: they went
+/// through the account of the source.
 #[derive(Debug, Default)]
 pub struct ExtrasAccount {
     list: ApprovalList,
@@ -81,7 +81,7 @@ impl ExtrasAccount {
         self.approvals.settle(path)
     }
 
-    /// What was approved.
+    /// The approvals, to be kept for the next start.
     pub fn approvals(&self) -> &Approvals {
         &self.approvals
     }

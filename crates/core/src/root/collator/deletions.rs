@@ -96,7 +96,7 @@ impl Collator {
         }
         let found: Vec<LeftOut> = found_on_mirror(&batch).collect();
         waiting.extend(self.waiting_extras(now, id, found).map(|it| (it.path.clone(), it)));
-        // What the source lost where something else is now goes as its other losses do.
+        // A lost directory with another entry in its place is deleted under the same rule as every other loss.
         let may_go =
             |path: &RelPath| self.account.may_delete(path, self.lost_in(path)) != Permission::Waits;
         let in_the_way: BTreeMap<RelPath, u64> =
@@ -152,8 +152,8 @@ impl Collator {
         waiting.into_iter()
     }
 
-    /// Work has ended. What it found on the mirror and the source is known to have lost, or a person approved, went through
-    /// the account of the source; what it was to delete of that, and nothing speaks of any more, is settled.
+    /// An assignment has ended. Entries that it found on the mirror, and that the source is known to have lost or a person
+    /// approved, are charged to the account of the source alone. A named extra that the end does not mention is settled.
     pub(super) fn note_found(
         &mut self,
         now: Moment,
@@ -331,7 +331,7 @@ impl WaitingList {
     }
 }
 
-/// What this batch deletes that was found on the mirror, by itself or in the way of something.
+/// The deletions of entries that a run found on the mirror, by themselves or in the way of something.
 fn found_on_mirror(batch: &Batch) -> impl Iterator<Item = LeftOut> {
     let all = |found: &BTreeMap<RelPath, u64>, need: Need| {
         let why = LeftOutWhy::ExtraAwaitsApproval;

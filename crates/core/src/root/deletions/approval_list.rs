@@ -115,7 +115,7 @@ impl ApprovalList {
         self.shown.as_ref()
     }
 
-    /// Drops the list that was shown, if it was not used. What still waits of it has to be told again.
+    /// Drops the list that was shown, if it was not used. Its names that still wait have to be told again.
     pub fn withdraw(&mut self) {
         self.shown = None;
     }
