@@ -196,15 +196,17 @@ impl Host {
     /// A collator answers with work.
     pub fn handle_batch(&mut self, now: Moment, id: &MirrorId, lane: Lane, work: HostWork) {
         let HostWork { assignment, batch, target, .. } = work;
-        let Some(mirror) = self.mirrors.get_mut(id) else { return };
-        if !mirror.is_asked(lane) || self.draining {
-            mirror.handle_nothing(lane);
+        let mirror = self.mirrors.get_mut(id);
+        let Some(mirror) = mirror.filter(|it| it.is_asked(lane) && !self.draining) else {
+            if let Some(mirror) = self.mirrors.get_mut(id) {
+                mirror.handle_nothing(lane);
+            }
             // Nobody here asked for it, so it is given back, or it would be taken for under way.
             let why = "nobody waits for it any more";
             let end = AssignmentEnd::again(Blame::Mirror, why);
             self.effects.push_back(Effect::Ended(id.clone(), assignment, end));
             return;
-        }
+        };
         let push = PushId(self.next_push);
         self.next_push += 1;
         let is_walk = batch.compares.is_some();

@@ -34,15 +34,13 @@ impl CollatorActor {
     ) {
         let (id, lane) = (assignment.id, assignment.lane);
         let Some(source) = self.source.clone() else {
-            self.answer(mirror.clone(), lane, None);
-            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
-            return;
+            return self.give_back(ctx, mirror, lane, id);
         };
         let mut making = None;
         if assignment.is_shared {
             let asker = (mirror.clone(), id);
             match self.shared.handle_ask((assignment.from, assignment.to), asker) {
-                Answer::Made(made) => return self.hand_out(ctx, mirror, lane, id, &made),
+                Answer::Made(made) => return self.hand_out(ctx, mirror, lane, id, &made, source),
                 Answer::Wait => return,
                 Answer::Make { making: number, forgotten } => {
                     making = Some(number);
@@ -91,18 +89,17 @@ impl CollatorActor {
             batch.full = !top.is_empty();
             batch.entries = entries;
             batch.entries_expected = if assignment.is_suspicious { top.len() as u64 } else { 0 };
-            (judgement, Arc::new(made))
+            (judgement, Arc::new(made), source)
         });
         ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
-            Ok((judgement, made)) => {
+            Ok((judgement, made, source)) => {
                 let waiting = making.map(|number| act.shared.handle_made(number, &made));
                 let askers = std::iter::once((mirror, id)).chain(waiting.into_iter().flatten());
-                act.handle_made(ctx, lane, askers.collect(), &judgement, &made);
+                act.handle_made(ctx, lane, askers.collect(), &judgement, &made, &source);
             }
             Err(error) => {
                 error!(act.log, "Making a batch failed"; "why" => %error);
-                act.answer(mirror.clone(), lane, None);
-                act.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
+                act.give_back(ctx, mirror, lane, id);
                 act.forget_shared(ctx);
             }
         }));
@@ -135,18 +132,32 @@ impl CollatorActor {
         askers: Vec<Asker>,
         judgement: &Judgement,
         made: &Made,
+        source: &SourceDir,
     ) {
         self.judge(ctx, judgement.clone());
+        let is_held = matches!(judgement, Judgement::Same(_)) && !source.is_given_up();
         for (mirror, id) in askers {
-            match judgement {
-                Judgement::Same(_) => self.hand_out(ctx, mirror, lane, id, made),
-                Judgement::Gone(_) => {
-                    self.answer(mirror.clone(), lane, None);
-                    self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
-                }
+            if is_held {
+                self.hand_out(ctx, mirror, lane, id, made, source.clone());
+            } else {
+                self.give_back(ctx, mirror, lane, id);
             }
         }
     }
+
+    /// There is nothing for this Mirror now; what it came for is still owed.
+    fn give_back(
+        &mut self,
+        ctx: &mut Context<Self>,
+        mirror: MirrorId,
+        lane: Lane,
+        id: AssignmentId,
+    ) {
+        self.answer(mirror.clone(), lane, None);
+        self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
+    }
+
+    /// Hands out what was looked at in this source.
 
     fn hand_out(
         &mut self,
@@ -155,11 +166,12 @@ impl CollatorActor {
         lane: Lane,
         assignment: AssignmentId,
         made: &Made,
+        source: SourceDir,
     ) {
         let mut batch = None;
         self.turn(ctx, |core, now| batch = core.handle_made(now, &mirror, assignment, made));
         // None: all of it is covered by something else, or owed for later.
-        let work = batch.zip(self.source.clone()).map(|(batch, source)| {
+        let work = batch.map(|batch| {
             debug!(self.log, "Handing out"; "mirror" => %mirror, "paths" => batch.len(),
                 "compares" => batch.compares.is_some());
             let target = self.core.target(&mirror);
@@ -174,11 +186,10 @@ impl CollatorActor {
         self.turn_away(ctx, waiting);
     }
 
-    /// There is nothing for them now; what they came for is still owed.
+    /// Gives back what all of these came for.
     pub(super) fn turn_away(&mut self, ctx: &mut Context<Self>, askers: Vec<Asker>) {
         for (mirror, id) in askers {
-            self.answer(mirror.clone(), Lane::Fresh, None);
-            self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
+            self.give_back(ctx, mirror, Lane::Fresh, id);
         }
     }
 }
