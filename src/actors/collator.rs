@@ -23,7 +23,8 @@ use crate::actors::links::{CollatorLink, HostLink, RootLink, WatcherLink};
 use crate::actors::memory::Memory;
 use crate::actors::message::{
     BatchReady, Begun, Changed, Checked, Degraded, EndWell, Ended, MeetHost, Reached, RootReported,
-    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Work, WorkWaits,
+    Seal, SourceGone, TakeBatch, Told, VolumeSeen, WatchLost, Watching, Who, Withdraw, Work,
+    WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -226,6 +227,11 @@ impl Shell for CollatorActor {
             Effect::Make(mirror, assignment) => self.make(ctx, mirror, assignment),
             Effect::Measure => self.measure(ctx),
             Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
+            Effect::Withdraw(mirror, assignment) => {
+                if let Some(host) = self.hosts.get(&mirror.host) {
+                    tell(&host.withdraw, Withdraw { mirror, assignment });
+                }
+            }
             Effect::Remember(mirror, directory) => {
                 if let Err(error) = self.memory.keep(&mirror, directory) {
                     warn!(self.log, "What is known of a mirror can't be kept for the next start";

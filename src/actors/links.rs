@@ -5,7 +5,7 @@ use actix::Recipient;
 use crate::actors::message::{
     ActorGone, BatchReady, Begun, Changed, Degraded, Drained, Ended, Explore, Fence, HostReported,
     LetGo, Reached, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen,
-    WatchAnew, WatchLost, Watching, WorkWaits,
+    WatchAnew, WatchLost, Watching, Withdraw, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -17,6 +17,8 @@ pub struct HostLink {
     pub batch_ready: Recipient<BatchReady>,
     /// Keep nothing of the Root open.
     pub let_go: Recipient<LetGo>,
+    /// Delete nothing more for an assignment.
+    pub withdraw: Recipient<Withdraw>,
 }
 
 /// From a transfer actor to a Root's collator.

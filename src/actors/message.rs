@@ -124,6 +124,16 @@ pub struct LetGo {
     pub root: RootId,
 }
 
+/// Collator to host: deletions of this assignment wait for a person now. Lost: what was begun goes on.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Withdraw {
+    /// Where it runs.
+    pub mirror: MirrorId,
+    /// Which.
+    pub assignment: AssignmentId,
+}
+
 /// Anybody to watcher: which Epoch holds everything that changed before now, also what is still in the
 /// kernel's queue? The error says why that can't be told.
 #[derive(Message, Debug)]

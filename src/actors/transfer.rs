@@ -18,7 +18,7 @@ use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
     BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan, Pause, Ping,
-    Progressed, Reached, RunEnded, TakeBatch, TakeTarget, Verify, Who, Work, WorkWaits,
+    Progressed, Reached, RunEnded, TakeBatch, TakeTarget, Verify, Who, Withdraw, Work, WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -120,6 +120,7 @@ impl TransferActor {
             work_waits: address.clone().recipient(),
             batch_ready: address.clone().recipient(),
             let_go: address.clone().recipient(),
+            withdraw: address.clone().recipient(),
         }
     }
 
@@ -401,15 +402,7 @@ impl Handler<Verify> for TransferActor {
             let end = slots.run(Weight::Walk(u64::MAX), process, transport.run(job)).await;
             match rsync_output::judge(&step, &end).outcome {
                 Outcome::Done => Ok(end.differences),
-                Outcome::Halt(why)
-                | Outcome::Full(why)
-                | Outcome::Unattributed(why)
-                | Outcome::Incapable(_, why)
-                | Outcome::Again { why, .. } => Err(why),
-                Outcome::Partly(failed) => {
-                    let first = failed.first().map(|f| format!("{}: {}", f.path, f.reason));
-                    Err(first.unwrap_or_else(|| "something could not be read".into()))
-                }
+                failed => Err(failed.why().unwrap_or_default()),
             }
         })
     }
@@ -419,6 +412,24 @@ impl Handler<LetGo> for TransferActor {
     type Result = ();
     fn handle(&mut self, message: LetGo, _: &mut Self::Context) {
         self.transport.let_go(&message.root);
+    }
+}
+
+impl Handler<Withdraw> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: Withdraw, ctx: &mut Self::Context) {
+        let Withdraw { mirror, assignment } = message;
+        let is_meant = |it: &Push| it.mirror == mirror && it.assignment == assignment;
+        let mut running = self.live.running.iter_mut();
+        let Some((id, running)) = running.find(|(_, it)| is_meant(&it.rule.push)) else { return };
+        let (id, end) = (*id, running.rule.withdraw());
+        info!(self.log, "Deletions of a run wait now; it deletes nothing more"; "mirror" => %mirror,
+            "is_ended" => end.is_some());
+        if let Some(end) = end {
+            // With what waits for it ends the process.
+            running.step.take().map(|step| ctx.cancel_future(step));
+            self.end(ctx, id, end);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 use crate::restart::wait_for_holders;
-use crate::support::servers::Rsyncd;
+use crate::support::servers::{Proxy, Rsyncd, rsyncd_ron};
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, Owned, binary, text, wait_for};
 
@@ -243,4 +243,24 @@ fn what_each_mirror_holds_beyond_the_source_is_a_list_of_its_own() {
     server.start_again();
     daemon.wait_for_mirror("web", "in sync", |m| m["state"] == "in-sync");
     assert_same(&daemon.source(), &mirrors[1], "approved");
+}
+
+#[test]
+fn hard_case_38_a_run_that_deletes_is_ended_when_more_is_lost_than_may_go() {
+    let rsyncd = Rsyncd::start();
+    let proxy = Proxy::start(rsyncd.port);
+    let daemon = Daemon::new().root_options("max_delete: 5,");
+    let daemon = daemon.mirror("web", &rsyncd_ron(proxy.port), "m/site", "");
+    fill(&daemon.source().join("top/a"));
+    fs::write(daemon.source().join("stays"), "").unwrap();
+    let daemon = daemon.start();
+    daemon.flush("");
+    proxy.slow_down(20_000);
+    fs::remove_file(daemon.source().join("top/a/0")).unwrap();
+    wait_for("the run", || daemon.log().contains("step: deletions").then_some(()));
+    fs::remove_dir_all(daemon.source().join("top/a")).unwrap();
+    wait_for("its end", || daemon.log().contains("it deletes nothing more").then_some(()));
+    proxy.slow_down(0);
+    wait_for_held(&daemon, "web", 11);
+    assert_eq!(fs::read_dir(rsyncd.path("site/top/a")).unwrap().count(), 10);
 }

@@ -378,6 +378,8 @@ impl Host {
             Outcome::Incapable(_, why) => {
                 self.handle_failure(now, &id, lane, since, Blame::Mirror, why.clone());
             }
+            // The rest is tried at once: nobody failed.
+            Outcome::Withdrawn { .. } => mirror.want(lane),
             Outcome::Again { blame, why, .. } => {
                 self.handle_failure(now, &id, lane, since, *blame, why.clone());
             }

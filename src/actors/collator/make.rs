@@ -34,7 +34,7 @@ impl CollatorActor {
     ) {
         let (id, lane) = (assignment.id, assignment.lane);
         let Some(source) = self.source.clone() else {
-            return self.give_back(ctx, mirror, lane, id);
+            return self.give_back(ctx, &mirror, lane, id);
         };
         let mut making = None;
         if assignment.is_shared {
@@ -99,7 +99,7 @@ impl CollatorActor {
             }
             Err(error) => {
                 error!(act.log, "Making a batch failed"; "why" => %error);
-                act.give_back(ctx, mirror, lane, id);
+                act.give_back(ctx, &mirror, lane, id);
                 act.forget_shared(ctx);
             }
         }));
@@ -140,7 +140,7 @@ impl CollatorActor {
             if is_held {
                 self.hand_out(ctx, mirror, lane, id, made, source.clone());
             } else {
-                self.give_back(ctx, mirror, lane, id);
+                self.give_back(ctx, &mirror, lane, id);
             }
         }
     }
@@ -149,16 +149,15 @@ impl CollatorActor {
     fn give_back(
         &mut self,
         ctx: &mut Context<Self>,
-        mirror: MirrorId,
+        mirror: &MirrorId,
         lane: Lane,
         id: AssignmentId,
     ) {
         self.answer(mirror.clone(), lane, None);
-        self.turn(ctx, |core, now| core.handle_not_made(now, &mirror, id));
+        self.turn(ctx, |core, now| core.handle_not_made(now, mirror, id));
     }
 
     /// Hands out what was looked at in this source.
-
     fn hand_out(
         &mut self,
         ctx: &mut Context<Self>,
@@ -189,7 +188,7 @@ impl CollatorActor {
     /// Gives back what all of these came for.
     pub(super) fn turn_away(&mut self, ctx: &mut Context<Self>, askers: Vec<Asker>) {
         for (mirror, id) in askers {
-            self.give_back(ctx, mirror, Lane::Fresh, id);
+            self.give_back(ctx, &mirror, Lane::Fresh, id);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A small world around the real ledger: two files in the source, one or two mirrors, and what can happen to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mirrorball_core::data::batch::{Batch, Depth, Present};
@@ -492,7 +493,7 @@ impl World {
         let present = items
             .iter()
             .map(|(path, need)| Present { path: path.clone(), content: need.wants_contents() });
-        let batch = Batch { present: present.collect(), ..Batch::default() };
+        let batch = Arc::new(Batch { present: present.collect(), ..Batch::default() });
         self.ledger.made(self.now, &id, assignment.id, &batch, &left_out);
         if batch.is_empty() {
             self.tell(mirror, assignment.id, &AssignmentEnd::new(Outcome::Done));

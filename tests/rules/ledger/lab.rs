@@ -1,5 +1,6 @@
 //! A source, a mirror and the ledger between them, so that a test reads as a story. Each step panics where it is impossible.
 
+use std::sync::Arc;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -277,7 +278,7 @@ impl Lab {
         let (out, rest): (Vec<Dirty>, Vec<Dirty>) = items.drain(..).partition(is_out);
         run.read.retain(|path, _| rest.iter().any(|(own, _)| own == path));
         let present = rest.iter().map(|(path, _)| Present { path: path.clone(), content: true });
-        let batch = Batch { present: present.collect(), ..Batch::default() };
+        let batch = Arc::new(Batch { present: present.collect(), ..Batch::default() });
         *items = rest;
         let out = out.into_iter();
         let left_out: Vec<LeftOut> =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mirrorball_core::data::change::AssignmentId;
 use mirrorball_core::data::moment::Moment;
 use mirrorball_core::data::path::RelPath;
-use mirrorball_core::data::step::Step;
+use mirrorball_core::data::step::{Step, StepKind};
 use mirrorball_core::root::deletions::DeletionTerms;
 use mirrorball_core::root::deletions::approval_list::ShownList;
 use mirrorball_core::source::entry_count::{Unit, UnitChange};
@@ -47,6 +47,7 @@ pub struct DeletionOracle {
     /// Since when every change in the source is told.
     told_since: Moment,
     handed_out: BTreeMap<(usize, AssignmentId), HandedOut>,
+    withdrawn: BTreeSet<(usize, AssignmentId)>,
     /// What was deleted beyond the losses of the source, by mirror and life, with the time when it was handed out.
     extras: BTreeMap<(usize, usize), Vec<(Moment, u64)>>,
 }
@@ -103,6 +104,7 @@ impl DeletionOracle {
             approvals: Vec::new(),
             told_since: Moment::default(),
             handed_out: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
             extras: BTreeMap::new(),
         }
     }
@@ -179,6 +181,11 @@ impl DeletionOracle {
         self.handed_out.insert((mirror, assignment), handed_out);
     }
 
+    /// A host was told that this work may not delete any more.
+    pub fn withdrawn(&mut self, mirror: usize, assignment: AssignmentId) {
+        self.withdrawn.insert((mirror, assignment));
+    }
+
     /// A run deleted these entries on a mirror.
     pub fn deleted(
         &mut self,
@@ -189,6 +196,11 @@ impl DeletionOracle {
         deleted: &[RelPath],
     ) {
         let handed_out = self.handed_out[&(mirror, assignment)].clone();
+        let is_withdrawn = self.withdrawn.contains(&(mirror, assignment));
+        assert!(
+            deleted.is_empty() || !is_withdrawn || step.kind == StepKind::Leftovers,
+            "{deleted:?} are deleted on mirror {mirror} after the run was withdrawn: {step:?}"
+        );
         // A name that came to the volume after it was looked for may go.
         let was_there = |path: &&RelPath| self.names[*path].came <= handed_out.at;
         let stored = source.stored().filter(was_there).find(|path| deleted.contains(path));

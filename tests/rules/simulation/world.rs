@@ -87,6 +87,7 @@ enum Event {
     WorkWaits(usize, u64, MirrorId, Lane),
     Reached(u64, MirrorId),
     Answer(usize, u64, MirrorId, Lane, Option<HostWork>),
+    Withdraw(usize, u64, MirrorId, AssignmentId),
     Listed(usize, u64, PushId, Step),
     Ran(usize, u64, PushId, Step, Listing, Fault),
     Lands(usize, u64, RelPath, Node, Landing),
@@ -361,6 +362,9 @@ impl World {
                     None => rule.handle_nothing(now, &mirror, lane),
                 }
             }
+            Event::Withdraw(host, life, mirror, assignment) if life == self.hosts[host].life => {
+                self.withdraw(host, &mirror, assignment);
+            }
             Event::Listed(host, life, push, step) if life == self.hosts[host].life => {
                 let listing = mirror::list(&self.source, &step);
                 let fault = self.fault(host);
@@ -437,6 +441,11 @@ impl World {
             }
             collator::Effect::Make(mirror, assignment) => {
                 self.later(20, Event::Make(self.collator_life, mirror, assignment));
+            }
+            collator::Effect::Withdraw(mirror, assignment) => {
+                let host = index(&mirror);
+                let life = self.hosts[host].life;
+                self.send(HOSTS, host, Event::Withdraw(host, life, mirror, assignment));
             }
             collator::Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
             collator::Effect::Remember(mirror, directory) => {
@@ -615,12 +624,28 @@ impl World {
         self.end(host, id, end);
     }
 
+    fn withdraw(&mut self, host: usize, mirror: &MirrorId, assignment: AssignmentId) {
+        let is_meant = |it: &Push| it.mirror == *mirror && it.assignment == assignment;
+        let mut running = self.hosts[host].running.iter_mut();
+        let Some((id, running)) = running.find(|(_, it)| is_meant(&it.push)) else { return };
+        let (id, end) = (*id, running.withdraw());
+        self.say(|| format!("withdraw h{host} {assignment:?} {end:?}"));
+        self.oracle.withdrawn(host, assignment);
+        if let Some(end) = end {
+            // It was killed before it deleted anything.
+            self.end(host, id, end);
+        }
+    }
+
     fn end(&mut self, host: usize, id: PushId, end: AssignmentEnd) {
         self.hosts[host].running.remove(&id);
         self.hosts[host].rule.handle_ended(self.now, id, end);
     }
 
     fn ran(&mut self, host: usize, id: PushId, step: &Step, listing: &Listing, fault: Fault) {
+        if !self.hosts[host].running.contains_key(&id) {
+            return;
+        }
         let before = self.mirrors[host].tree.clone();
         let end = self.mirrors[host].apply(&self.source, step, listing, fault, &mut self.random);
         self.say(|| {

@@ -164,6 +164,12 @@ impl Batch {
         self.compares.as_ref().is_some_and(|it| it.depth == Depth::Contents)
     }
 
+    /// The names that its runs delete, or whose place they free of a directory.
+    pub fn deletions(&self) -> impl Iterator<Item = &RelPath> {
+        let found = self.extras.keys().chain(self.obstacles.keys());
+        self.missing.iter().chain(found).chain(self.in_the_way.keys())
+    }
+
     /// How many entries may go with these names, of those that are deleted.
     pub fn lost_with(&self, names: &[RelPath]) -> u64 {
         let lost = |path: &RelPath| match (self.extras.get(path), self.lost.get(path)) {

@@ -65,7 +65,15 @@ pub enum Outcome {
         /// It broke off in the middle: what was on its way may still land, over something newer.
         cut_off: bool,
     },
+    /// Its deletions began to wait for a person while it ran, so it was ended: nothing counts. The rest is tried at once.
+    Withdrawn {
+        /// It was broken off in a run that deletes, as [`Self::Again`] says.
+        cut_off: bool,
+    },
 }
+
+/// Why a run was ended whose deletions began to wait.
+const WITHDRAWN: &str = "deletions of this run began to wait for approval, so it was ended";
 
 impl Outcome {
     /// What went wrong, for people; none if nothing did.
@@ -78,12 +86,18 @@ impl Outcome {
             | Self::Full(why)
             | Self::Incapable(_, why)
             | Self::Again { why, .. } => Some(why.clone()),
+            Self::Withdrawn { .. } => Some(WITHDRAWN.into()),
         }
     }
 
     /// Whether its end says path by path what was proved.
     pub fn is_settled(&self) -> bool {
         matches!(self, Self::Done | Self::Partly(_))
+    }
+
+    /// Whether it broke off in the middle, so that what was on its way may still land.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Again { cut_off: true, .. } | Self::Withdrawn { cut_off: true })
     }
 
     /// The unproved paths; empty for an outcome that does not name them.
@@ -96,6 +110,7 @@ impl Outcome {
         match self {
             Self::Done => RunEnd::Done,
             Self::Partly(_) => RunEnd::Partly,
+            Self::Withdrawn { .. } => RunEnd::Withdrawn,
             Self::Again { blame: Blame::Host, .. } => RunEnd::HostFailed,
             Self::Again { blame: Blame::Mirror, .. }
             | Self::Unattributed(_)

@@ -39,6 +39,8 @@ pub enum RunEnd {
     MirrorFailed,
     /// The Host failed; it is tried again.
     HostFailed,
+    /// Its deletions began to wait, and it was ended.
+    Withdrawn,
 }
 
 /// A histogram with [`Durations::BOUNDS`].
@@ -52,7 +54,8 @@ pub struct Durations {
 
 impl RunEnd {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Done, Self::Partly, Self::MirrorFailed, Self::HostFailed];
+    pub const ALL: [Self; 5] =
+        [Self::Done, Self::Partly, Self::MirrorFailed, Self::HostFailed, Self::Withdrawn];
 
     /// As metrics name it.
     pub fn name(self) -> &'static str {
@@ -61,6 +64,7 @@ impl RunEnd {
             Self::Partly => "partly",
             Self::MirrorFailed => "mirror-failed",
             Self::HostFailed => "host-failed",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
@@ -89,7 +93,7 @@ mod tests {
         let mut runs = Runs::default();
         runs.note(RunEnd::Done, Duration::from_millis(20));
         runs.note(RunEnd::HostFailed, Duration::from_secs(100_000));
-        assert_eq!(runs.ended, [1, 0, 0, 1]);
+        assert_eq!(runs.ended, [1, 0, 0, 1, 0]);
         assert_eq!((runs.durations.counts[1], runs.durations.counts[10]), (1, 1));
     }
 }

@@ -195,7 +195,7 @@ pub struct RecentRun {
     pub at: String,
     /// `push` or `walk`.
     pub kind: String,
-    /// `done`, `partly`, `mirror-failed` or `host-failed`.
+    /// `done`, `partly`, `mirror-failed`, `host-failed`, or `withdrawn` (its deletions began to wait).
     pub end: String,
     /// How long it took.
     pub seconds: f64,

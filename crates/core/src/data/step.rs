@@ -24,6 +24,16 @@ pub struct Step {
     pub renamed: Option<Renamed>,
 }
 
+impl Step {
+    /// Whether it takes entries from the mirror that the deletion account must allow. Leftovers of receivers need no
+    /// permission.
+    pub fn deletes(&self) -> bool {
+        let is_real = !matches!(self.deletions, Deletions::None | Deletions::AtMost(0));
+        let kinds = [StepKind::Missing, StepKind::MissingByFilter, StepKind::Replace];
+        is_real && kinds.contains(&self.kind)
+    }
+}
+
 /// How what was renamed is taken from its old name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renamed {

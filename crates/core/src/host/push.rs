@@ -35,6 +35,18 @@ pub struct RunningPush {
     obstacles: Vec<Extra>,
     has_linked: bool,
     drift: Differences,
+    /// Whether the step under way deletes.
+    deletes: bool,
+    permission: Permission,
+}
+
+/// Whether steps that delete may still begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permission {
+    Given,
+    Withdrawn,
+    /// A step was left out because it is withdrawn.
+    Missed,
 }
 
 impl RunningPush {
@@ -58,6 +70,8 @@ impl RunningPush {
             obstacles: Vec::new(),
             has_linked: false,
             drift: Differences::default(),
+            deletes: false,
+            permission: Permission::Given,
         }
     }
 
@@ -82,8 +96,21 @@ impl RunningPush {
             self.steps.clear();
             return None;
         }
+        if self.permission != Permission::Given && step.deletes() {
+            self.steps.clear();
+            self.permission = Permission::Missed;
+            return None;
+        }
+        self.deletes = step.deletes();
         self.has_linked |= step.renamed.as_ref().is_some_and(|it| it.basis == Basis::Linked);
         Some(step)
+    }
+
+    /// Deletions of this batch began to wait: none is begun any more. Returns the end of the assignment if the step under
+    /// way deletes; then that run must be broken off.
+    pub fn withdraw(&mut self) -> Option<AssignmentEnd> {
+        self.permission = Permission::Withdrawn;
+        self.deletes.then(|| self.end(Outcome::Withdrawn { cut_off: true }))
     }
 
     /// Everything is created, and what is only on the mirror is counted. Of listed names, and of directories that are in the
@@ -202,7 +229,8 @@ impl RunningPush {
             end @ (Outcome::Again { .. }
             | Outcome::Halt(_)
             | Outcome::Full(_)
-            | Outcome::Incapable(..)) => Some(self.end(end)),
+            | Outcome::Incapable(..)
+            | Outcome::Withdrawn { .. }) => Some(self.end(end)),
         }
     }
 
@@ -213,6 +241,7 @@ impl RunningPush {
             unproved.entry(it.path.clone()).and_modify(|known| known.need |= it.need).or_insert(it);
         }
         let outcome = match self.unattributed.take() {
+            _ if self.permission == Permission::Missed => Outcome::Withdrawn { cut_off: false },
             Some(why) => Outcome::Unattributed(why),
             None if unproved.is_empty() => Outcome::Done,
             None => Outcome::Partly(unproved.into_values().collect()),
@@ -420,6 +449,40 @@ mod tests {
         assert_eq!(push.handle_step(&look, &refused, judge(&look, &refused)), None);
         let seen = push.handle_step(&look, &empty, judge(&look, &empty)).map(|end| end.outcome);
         assert!(matches!(seen, Some(Outcome::Halt(_))), "{seen:?}");
+    }
+
+    #[test]
+    fn nothing_is_deleted_after_a_run_was_withdrawn() {
+        let counted = "Deletions stopped due to --max-delete limit (2 skipped)\n";
+        let end_of = |step: &Step| match step.deletions {
+            Deletions::AtMost(0) => end(25, counted, 0),
+            _ => end(0, "", 0),
+        };
+        let run_until = |push: &mut RunningPush, is_here: fn(&Step) -> bool| loop {
+            let step = push.next_step().expect("it comes to that");
+            if is_here(&step) {
+                return step;
+            }
+            let end = end_of(&step);
+            assert_eq!(push.handle_step(&step, &end, judge(&step, &end)), None);
+        };
+        let mut early = push();
+        let step = run_until(&mut early, |step| step.deletions == Deletions::AtMost(0));
+        assert_eq!(early.withdraw(), None, "it only counts");
+        let end = end_of(&step);
+        early.handle_step(&step, &end, judge(&step, &end));
+        while let Some(step) = early.next_step() {
+            assert!(!step.deletes(), "{step:?}");
+            let end = end_of(&step);
+            early.handle_step(&step, &end, judge(&step, &end));
+        }
+        assert_eq!(early.finish().outcome, Outcome::Withdrawn { cut_off: false });
+
+        let mut late = push();
+        let step = run_until(&mut late, Step::deletes);
+        assert_eq!(step.kind, StepKind::Missing);
+        let end = late.withdraw().map(|end| end.outcome);
+        assert_eq!(end, Some(Outcome::Withdrawn { cut_off: true }));
     }
 
     #[test]

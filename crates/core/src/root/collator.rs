@@ -92,6 +92,10 @@ pub enum Effect {
     Measure,
     /// Tell this mirror's host that there is nothing in this lane.
     Nothing(MirrorId, Lane),
+    /// Tell this mirror's host that this assignment may not delete any more: see [`RunningPush::withdraw`].
+    ///
+    /// [`RunningPush::withdraw`]: crate::host::push::RunningPush::withdraw
+    Withdraw(MirrorId, AssignmentId),
     /// Keep for the next start what is known of this mirror's directory.
     Remember(MirrorId, TargetState),
     /// A Mirror was compared whole, contents included; this was found different, and is repaired. None: that
@@ -327,6 +331,7 @@ impl Collator {
         let is_check = assigned.compares == Some(crate::data::batch::Depth::Contents);
         self.note_found(now, id, &assigned.paths, &assigned.lost, end);
         self.ledger.ended(now, id, assignment, end);
+        self.forget_approvals(now);
         let known = self.ledger.target(id);
         match &end.outcome {
             Outcome::Done => {

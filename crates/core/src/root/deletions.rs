@@ -284,9 +284,16 @@ impl DeletionAccount {
         }
     }
 
+    /// Whether anything is approved.
+    pub fn has_approvals(&self) -> bool {
+        !self.approvals.is_empty()
+    }
+
     /// No mirror has to delete anything of this epoch or an older one any more: approvals of it are forgotten.
     pub fn trim(&mut self, floor: Epoch) {
-        self.approvals.trim(floor);
+        if self.approvals.trim(floor) {
+            self.dirty = self.dirty.max(Some(Durability::Written));
+        }
     }
 
     /// The deletions that wait, as a person is to be shown them: the list that was shown already, if it was not used.

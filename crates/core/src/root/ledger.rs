@@ -12,6 +12,7 @@ mod report;
 mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::data::batch::{Batch, Compare, Depth, Dirty};
 use crate::data::change::{AssignmentId, Epoch, Lane, Move};
@@ -178,11 +179,14 @@ impl Ledger {
         now: Moment,
         id: &MirrorId,
         assignment: AssignmentId,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         left_out: &[LeftOut],
     ) {
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
         let Some(lane) = mirror.lane_of(assignment) else { return };
+        if let Some(assigned) = mirror.assigned_mut(lane) {
+            assigned.batch = Some(batch.clone());
+        }
         if batch.compares.is_none() {
             mirror.writers.set_scope(assignment, Scope::of_batch(batch));
         }
@@ -259,9 +263,8 @@ impl Ledger {
         if let Outcome::Done | Outcome::Partly(_) = &end.outcome {
             self.discharge(now, id, &assigned, end);
         }
-        let is_cut_off = matches!(end.outcome, Outcome::Again { cut_off: true, .. });
         let mirror = self.mirrors.get_mut(id).expect("it was there just now");
-        if is_cut_off {
+        if end.outcome.is_cut_off() {
             let life = mirror.terms.receiver_life;
             mirror.writers.cut(now, assignment, life);
         } else {

@@ -1,10 +1,11 @@
 //! What a root knows of one of its mirrors: cursor, ceiling, obligations, writers, target state. Nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::{Backoff, seed_of};
-use crate::data::batch::Depth;
+use crate::data::batch::{Batch, Depth};
 use crate::data::change::{AssignmentId, Epoch, Lane};
 use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
@@ -82,6 +83,8 @@ pub struct Assigned {
     pub compares: Option<Depth>,
     /// The part of the named directory.
     pub part: Part,
+    /// Everything that is run for it; none before it was looked at.
+    pub batch: Option<Arc<Batch>>,
 }
 
 impl Mirror {
@@ -143,6 +146,12 @@ impl Mirror {
             Lane::Fresh => self.fresh.as_ref(),
             Lane::Slow => self.slow.as_ref(),
         }
+    }
+
+    /// The assignments under way that were looked at, each with everything that is run for it.
+    pub fn running(&self) -> impl Iterator<Item = (AssignmentId, &Batch)> {
+        let under_way = [&self.fresh, &self.slow].into_iter().flatten();
+        under_way.filter_map(|it| Some((it.id, it.batch.as_deref()?)))
     }
 
     pub(super) fn assigned_mut(&mut self, lane: Lane) -> &mut Option<Assigned> {

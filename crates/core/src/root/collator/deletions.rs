@@ -28,8 +28,35 @@ use crate::source::entry_count::UnitChange;
 impl Collator {
     /// The number of entries of the source changed, unit by unit; the first time they were counted.
     pub fn handle_levels(&mut self, now: Moment, levels: Vec<UnitChange>) {
-        self.account.apply(now, levels);
+        if self.account.apply(now, levels) {
+            self.withdraw_runs();
+        }
         self.judge_deletions(now);
+    }
+
+    /// Runs that were begun and may not delete any more are withdrawn.
+    fn withdraw_runs(&mut self) {
+        let (account, log) = (&self.account, self.ledger.log());
+        for mirror in self.ledger.ids().filter_map(|id| self.ledger.mirror(id)) {
+            let extras = self.extras.get(mirror.id());
+            let waits = |path: &RelPath| {
+                account.may_delete(path, lost_in(log, path)) == Permission::Waits
+                    && !extras.is_some_and(|it| it.is_approved(path))
+            };
+            let withdrawn = mirror.running().filter(|(_, batch)| batch.deletions().any(waits));
+            let withdrawn = withdrawn.map(|(it, _)| Effect::Withdraw(mirror.id().clone(), it));
+            self.effects.extend(withdrawn);
+        }
+    }
+
+    /// Approvals are forgotten that no mirror can need any more: all hold everything, and nothing that was pushed before is
+    /// in doubt.
+    pub(super) fn forget_approvals(&mut self, now: Moment) {
+        if self.account.has_approvals()
+            && let Some(floor) = self.ledger.settled_floor(now)
+        {
+            self.account.trim(floor);
+        }
     }
 
     /// This was approved of what a mirror holds beyond the source, before the daemon started.

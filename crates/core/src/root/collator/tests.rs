@@ -251,3 +251,74 @@ fn a_mirror_that_was_told_of_work_takes_what_has_settled_since() {
     let assignment = take(&mut collator, 200, Lane::Fresh).expect("there are changes");
     assert!(matches!(assignment.work, Work::Push(entries) if entries.len() == 2));
 }
+
+/// So many entries are in the only directory of the root.
+fn level(collator: &mut Collator, ms: u64, entries: u64) {
+    let unit = Unit::Directory("d".into());
+    collator.handle_levels(at(ms), vec![UnitChange { unit, now: Some(entries), moved: 0 }]);
+}
+
+/// What is handed out of an assignment that names lost files.
+fn handed_out(collator: &mut Collator, ms: u64, assignment: &Assignment) -> Option<Arc<Batch>> {
+    let Work::Push(entries) = &assignment.work else { panic!("it is a push") };
+    let is_file = |path: &&RelPath| path.parent().is_some_and(|it| !it.is_root());
+    let missing: Vec<RelPath> = entries.iter().map(|(it, _)| it).filter(is_file).cloned().collect();
+    let made = Made { batch: Arc::new(Batch { missing, ..Batch::default() }), left_out: vec![] };
+    collator.handle_made(at(ms), &mirror(), assignment.id, &made)
+}
+
+#[test]
+fn hard_case_38_a_run_that_deletes_is_withdrawn_when_its_deletions_begin_to_wait() {
+    let mut collator = collator();
+    let terms = DeletionTerms { max_delete: Some(5), ..account().terms().clone() };
+    collator.set_deletion_terms(at(0), terms);
+    level(&mut collator, 0, 100);
+    walk(&mut collator, 1);
+    let lose = |collator: &mut Collator, ms, file: &str, entries| {
+        let went = Change::new(file.into(), Kinds::WENT);
+        level(collator, ms, entries);
+        collator.handle_changed(at(ms), vec![went], false);
+        collator.handle_timeout(at(ms + 60));
+    };
+    lose(&mut collator, 10, "d/a", 99);
+    let assignment = take(&mut collator, 80, Lane::Fresh).expect("a file went");
+    assert!(handed_out(&mut collator, 80, &assignment).is_some());
+    drain(&mut collator);
+    lose(&mut collator, 100, "d/b", 98);
+    let is_withdrawal = |it: &Effect| matches!(it, Effect::Withdraw(..));
+    assert!(!drain(&mut collator).iter().any(is_withdrawal), "two may go");
+    lose(&mut collator, 200, "d/c", 50);
+    assert!(drain(&mut collator).contains(&Effect::Withdraw(mirror(), assignment.id)));
+    let cut_off = end(Outcome::Withdrawn { cut_off: true });
+    collator.handle_ended(at(300), &mirror(), assignment.id, &cut_off);
+    let again = take(&mut collator, 301, Lane::Fresh).expect("it is owed");
+    assert_eq!(handed_out(&mut collator, 301, &again), None, "all of it waits");
+}
+
+#[test]
+fn an_approval_is_forgotten_when_all_mirrors_hold_everything() {
+    let mut collator = collator();
+    let terms = DeletionTerms { max_delete: Some(5), ..account().terms().clone() };
+    collator.set_deletion_terms(at(0), terms);
+    level(&mut collator, 0, 100);
+    walk(&mut collator, 1);
+    level(&mut collator, 10, 50);
+    let went = Change::new("d/a".into(), Kinds::WENT);
+    collator.handle_changed(at(10), vec![went], false);
+    collator.handle_timeout(at(80));
+    let assignment = take(&mut collator, 80, Lane::Fresh).expect("a file went");
+    assert_eq!(handed_out(&mut collator, 80, &assignment), None, "it waits");
+    let number = collator.waiting_deletions().expect("it is listed").shown.number;
+    collator.approve_deletions(at(90), number).expect("it was shown just now");
+    let assignment = take(&mut collator, 91, Lane::Fresh).expect("it was approved");
+    assert!(handed_out(&mut collator, 91, &assignment).is_some());
+    assert!(collator.account.has_approvals());
+    collator.handle_ended(at(100), &mirror(), assignment.id, &end(Outcome::Done));
+    assert!(settled(&collator));
+    // What was pushed just now may be lost with the host, and is deleted again then.
+    collator.handle_changed(at(3_600_000), change("x"), false);
+    collator.handle_timeout(at(3_600_060));
+    let assignment = take(&mut collator, 3_600_060, Lane::Fresh).expect("a file changed");
+    collator.handle_ended(at(3_600_070), &mirror(), assignment.id, &end(Outcome::Done));
+    assert!(!collator.account.has_approvals());
+}

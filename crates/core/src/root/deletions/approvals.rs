@@ -138,13 +138,15 @@ impl Approvals {
         self.bound();
     }
 
-    /// No mirror has to delete anything of this epoch or an older one any more.
-    pub fn trim(&mut self, floor: Epoch) {
+    /// No mirror has to delete anything of this epoch or an older one any more. Returns whether that made an approval void.
+    pub fn trim(&mut self, floor: Epoch) -> bool {
+        let before = (self.approved.len(), self.top);
         self.approved.retain(|_, approved| approved.epoch > floor);
         self.top = self.top.filter(|approved| *approved > floor);
         if self.is_empty() {
             self.changed.clear();
         }
+        before != (self.approved.len(), self.top)
     }
 
     /// Forgets the oldest approvals while there are too many: they are asked for again.

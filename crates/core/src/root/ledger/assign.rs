@@ -172,6 +172,7 @@ impl Ledger {
             lost: lost.clone(),
             compares: None,
             part: Part::All,
+            batch: None,
         });
         Some(Assignment {
             id: assignment,
@@ -247,6 +248,7 @@ impl Ledger {
             lost: lost.clone(),
             compares,
             part,
+            batch: None,
         });
         Some(Assignment {
             id: assignment,

@@ -77,6 +77,14 @@ impl Ledger {
         })
     }
 
+    /// The epoch up to which nothing has to be brought to any mirror again, if all of them hold everything.
+    pub fn settled_floor(&self, now: Moment) -> Option<Epoch> {
+        let mut mirrors = self.mirrors.values();
+        let is_settled = mirrors.all(|mirror| self.is_settled(mirror));
+        let floor = self.mirrors.values().map(|mirror| mirror.floor(now)).min();
+        floor.filter(|_| is_settled)
+    }
+
     /// Whether everything that is known is on this mirror.
     fn is_settled(&self, mirror: &Mirror) -> bool {
         let head = self.log.head();
