@@ -176,3 +176,27 @@ fn held_deletions_cost_in_proportion_to_their_number_also_when_they_are_judged_a
         assert!(world.held() >= files as u64);
     });
 }
+
+#[test]
+fn a_change_costs_little_while_many_deletions_are_held() {
+    let hold_and_change = || {
+        let mut world = world(12_000, 10);
+        let before = cpu_time();
+        world.delete(9_900);
+        assert_eq!((world.push(), world.held()), (0, 9_900));
+        let held = cpu_time();
+        for number in 0..100 {
+            world.now = world.now + Duration::from_millis(10);
+            let change = Change::new(format!("new{number}").as_str().into(), Kinds::CONTENT);
+            world.collator.handle_changed(world.now, vec![change], false);
+            let assignment = world.take(Lane::Fresh).expect("a file changed");
+            world.end(&assignment, Outcome::Done);
+            assert_eq!(world.held(), 9_900);
+        }
+        (held - before, cpu_time() - held)
+    };
+    let costs: Vec<(Duration, Duration)> = (0..3).map(|_| hold_and_change()).collect();
+    let hold = costs.iter().map(|(hold, _)| *hold).max().unwrap();
+    let change = costs.iter().map(|(_, change)| *change).min().unwrap();
+    assert!(change < hold * 4, "{costs:?}");
+}

@@ -98,6 +98,30 @@ pub enum Cause {
     Resumed,
 }
 
+/// A [`Cause`] without its particulars.
+#[expect(missing_docs, reason = "as in Cause")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CauseKind {
+    Walk,
+    CheckOfTimes,
+    CheckOfContents,
+    Interference,
+    Large,
+    Failed,
+    Renamed,
+    Extra,
+    Deletion,
+    Unmounted,
+    Leftovers,
+    Restarted,
+    Resumed,
+}
+
+impl CauseKind {
+    /// Those of [`Cause::is_scheduled`].
+    pub const SCHEDULED: [Self; 2] = [Self::CheckOfTimes, Self::CheckOfContents];
+}
+
 impl Gates {
     /// Whether all of them are open.
     pub fn are_open(&self, now: Moment) -> bool {
@@ -116,21 +140,21 @@ impl Cause {
         is_one && self.kind() == other.kind()
     }
 
-    fn kind(&self) -> u8 {
+    fn kind(&self) -> CauseKind {
         match self {
-            Self::Walk => 0,
-            Self::Check { depth: Depth::Times } => 1,
-            Self::Check { depth: Depth::Contents } => 2,
-            Self::Interference => 3,
-            Self::Large => 4,
-            Self::Failed { .. } => 5,
-            Self::Renamed { .. } => 6,
-            Self::Extra => 7,
-            Self::Deletion => 8,
-            Self::Unmounted => 9,
-            Self::Leftovers => 10,
-            Self::Restarted => 11,
-            Self::Resumed => 12,
+            Self::Walk => CauseKind::Walk,
+            Self::Check { depth: Depth::Times } => CauseKind::CheckOfTimes,
+            Self::Check { depth: Depth::Contents } => CauseKind::CheckOfContents,
+            Self::Interference => CauseKind::Interference,
+            Self::Large => CauseKind::Large,
+            Self::Failed { .. } => CauseKind::Failed,
+            Self::Renamed { .. } => CauseKind::Renamed,
+            Self::Extra => CauseKind::Extra,
+            Self::Deletion => CauseKind::Deletion,
+            Self::Unmounted => CauseKind::Unmounted,
+            Self::Leftovers => CauseKind::Leftovers,
+            Self::Restarted => CauseKind::Restarted,
+            Self::Resumed => CauseKind::Resumed,
         }
     }
 
@@ -162,7 +186,7 @@ impl Obligation {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     directory: RelPath,
-    kind: u8,
+    kind: CauseKind,
     lane: Lane,
     awaits_approval: bool,
     volume: Option<RelPath>,
@@ -193,25 +217,34 @@ pub struct Backlog {
     by_path: BTreeMap<RelPath, BTreeSet<ObligationId>>,
     /// Those that wait for a moment, by that.
     timed: BTreeSet<(Moment, ObligationId)>,
-    scheduled: usize,
+    /// How many there are of each kind of cause.
+    counts: [usize; CauseKind::Resumed as usize + 1],
+    revision: u64,
 }
 
 impl Backlog {
+    /// Another number after each change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Adds one.
     pub fn insert(&mut self, id: ObligationId, obligation: Obligation) {
+        self.revision += 1;
         for (path, _) in obligation.items() {
             self.by_path.entry(path.clone()).or_default().insert(id);
         }
         if let Some(moment) = obligation.gates.not_before {
             self.timed.insert((moment, id));
         }
-        self.scheduled += usize::from(obligation.cause.is_scheduled());
+        self.counts[obligation.cause.kind() as usize] += 1;
         self.owed.insert(id, obligation);
     }
 
     /// Takes one out.
     pub fn remove(&mut self, id: ObligationId) -> Option<Obligation> {
         let obligation = self.owed.remove(&id)?;
+        self.revision += 1;
         for (path, _) in obligation.items() {
             if let Some(ids) = self.by_path.get_mut(path) {
                 ids.remove(&id);
@@ -223,7 +256,7 @@ impl Backlog {
         if let Some(moment) = obligation.gates.not_before {
             self.timed.remove(&(moment, id));
         }
-        self.scheduled -= usize::from(obligation.cause.is_scheduled());
+        self.counts[obligation.cause.kind() as usize] -= 1;
         Some(obligation)
     }
 
@@ -242,9 +275,14 @@ impl Backlog {
         self.owed.len()
     }
 
+    /// How many there are of these causes.
+    pub fn count(&self, kinds: &[CauseKind]) -> usize {
+        kinds.iter().map(|kind| self.counts[*kind as usize]).sum()
+    }
+
     /// Whether nothing is owed, scheduled checks aside.
     pub fn is_empty(&self) -> bool {
-        self.owed.len() == self.scheduled
+        self.owed.len() == self.count(&CauseKind::SCHEDULED)
     }
 
     /// Those at exactly this path.
@@ -274,30 +312,20 @@ impl Backlog {
         self.timed.range((Excluded(last), Unbounded)).next().map(|(moment, _)| *moment)
     }
 
-    /// Opens a gate of those for which this says so. Returns whether there was any.
-    pub fn open_gates(&mut self, mut open: impl FnMut(&mut Gates, &Obligation) -> bool) -> bool {
-        let mut has_opened = false;
-        let ids: Vec<ObligationId> = self.owed.keys().copied().collect();
-        for id in ids {
-            let mut gates = self.owed[&id].gates.clone();
-            let before = gates.not_before;
-            if open(&mut gates, &self.owed[&id]) {
-                has_opened = true;
-                if let Some(moment) = before {
-                    self.timed.remove(&(moment, id));
-                }
-                if let Some(moment) = gates.not_before {
-                    self.timed.insert((moment, id));
-                }
-                self.owed.get_mut(&id).expect("its id was listed").gates = gates;
-            }
+    /// Opens gates, none of which waits for the clock: `open` says which it opened. Returns whether there was any.
+    pub fn open_gates(&mut self, mut open: impl FnMut(&mut Gates) -> bool) -> bool {
+        let mut opened = 0;
+        for obligation in self.owed.values_mut() {
+            opened += u64::from(open(&mut obligation.gates));
         }
-        has_opened
+        self.revision += opened;
+        opened > 0
     }
 
     /// Opens a gate of one that does not wait for the clock.
     pub fn open_gate_of(&mut self, id: ObligationId, open: impl FnOnce(&mut Gates)) {
         if let Some(obligation) = self.owed.get_mut(&id) {
+            self.revision += 1;
             open(&mut obligation.gates);
         }
     }

@@ -32,6 +32,7 @@ use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{Assignment, Ledger, LeftOut};
 use crate::root::mirror::{Mirror, Terms};
 
+use self::deletions::Judged;
 pub use self::deletions::WaitingList;
 use self::pieces::Pieces;
 pub use self::report::RootReport;
@@ -47,6 +48,8 @@ pub struct Collator {
     extras: BTreeMap<MirrorId, ExtrasAccount>,
     /// How what was approved of these must be written.
     extras_dirty: Option<Durability>,
+    /// Of each mirror on which deletions wait.
+    judged: BTreeMap<MirrorId, Judged>,
     /// What outlives the daemon; none where every start walks.
     checkpoint: Option<Checkpoint>,
     phase: Phase,
@@ -133,6 +136,7 @@ impl Collator {
             account,
             extras: BTreeMap::new(),
             extras_dirty: None,
+            judged: BTreeMap::new(),
             checkpoint: None,
             phase: Phase::Opening { since: now, hands_out: false },
             early: BTreeSet::new(),

@@ -104,6 +104,7 @@ pub struct DeletionAccount {
     dirty: Option<Durability>,
     /// The sum of all marks as written last.
     written_marks: u64,
+    revision: u64,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +124,12 @@ impl Entries {
 
     fn loss(&self) -> u64 {
         self.mark() - self.now
+    }
+
+    /// What bears on the deletions in the unit: whether it is unknown, or lost something, and how much it held if it holds
+    /// nothing now.
+    fn bearing(&self) -> (bool, bool, u64) {
+        (self.is_unknown, self.loss() > 0, if self.now == 0 { self.loss() } else { 0 })
     }
 }
 
@@ -176,6 +183,7 @@ impl DeletionAccount {
             shown: None,
             approvals: kept.approvals.of_earlier_start(),
             dirty: None,
+            revision: 0,
             written_marks: kept.marks.iter().map(|(_, mark)| mark).sum(),
         };
         for (unit, mark) in kept.marks {
@@ -206,7 +214,9 @@ impl DeletionAccount {
         for it in self.units.values_mut() {
             it.written = it.mark();
         }
+        let units = self.units.len();
         self.units.retain(|_, it| it.mark() > 0 || it.is_unknown);
+        self.revision += u64::from(units != self.units.len());
         self.totals.drift = 0;
         self.written_marks = self.totals.marks;
         Some(dirty)
@@ -219,6 +229,7 @@ impl DeletionAccount {
         if was_counted {
             self.advance(now);
         } else {
+            self.revision += 1;
             self.clock.read = now;
         }
         let was_exceeded = self.exceeded.is_some();
@@ -343,6 +354,7 @@ impl DeletionAccount {
     pub fn approve(&mut self, now: Moment, number: u64) -> Result<ShownList, ApproveError> {
         let approved = self.list.approve(number)?;
         self.advance(now);
+        self.revision += 1;
         let (approvals, levels) = self.shown.take().expect("a list was shown with its levels");
         self.approvals.join(approvals);
         for (unit, level) in levels {
@@ -378,7 +390,14 @@ impl DeletionAccount {
         self.advance(now);
         self.clock.step = (terms.window / WINDOW_STEPS).max(Duration::from_nanos(1));
         self.terms = terms;
+        self.revision += 1;
         self.judge(now);
+    }
+
+    /// Another number after each change of what [`Self::may_delete`] allows more than before, or of what
+    /// [`Self::entries_of`] says.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Since when deletions wait; none if none do.
@@ -492,6 +511,7 @@ impl DeletionAccount {
         self.is_emptied = !self.terms.may_be_empty && (is_empty || is_still);
         let limit = self.limit();
         let is_exceeded = all.loss > limit || self.is_emptied;
+        self.revision += u64::from(is_exceeded != self.exceeded.is_some());
         match &self.exceeded {
             None if is_exceeded => {
                 self.exceeded = Some(Exceeded { limit, since: now });
@@ -517,7 +537,9 @@ impl DeletionAccount {
 
     /// Changes a unit, and the sums with it.
     fn change(&mut self, unit: &Unit, change: impl FnOnce(&mut Entries, u64)) {
-        let mut it = self.units.remove(unit).unwrap_or_default();
+        let known = self.units.remove(unit);
+        let before = known.as_ref().map(Entries::bearing);
+        let mut it = known.unwrap_or_default();
         self.totals = self.totals.without(&it);
         if let Some(expires) = it.past.expires() {
             self.expiries.remove(&(expires, unit.clone()));
@@ -527,7 +549,9 @@ impl DeletionAccount {
         if let Some(expires) = it.past.expires() {
             self.expiries.insert((expires, unit.clone()));
         }
-        if it.mark() > 0 || it.is_unknown || it.written > 0 {
+        let is_kept = it.mark() > 0 || it.is_unknown || it.written > 0;
+        self.revision += u64::from(before != is_kept.then(|| it.bearing()));
+        if is_kept {
             self.units.insert(unit.clone(), it);
         }
     }

@@ -21,6 +21,7 @@ pub struct ExtrasAccount {
     spent: VecDeque<Spent>,
     /// Names whose deletion is not settled, and how many of their entries are accounted for already.
     paid: BTreeMap<RelPath, Paid>,
+    revision: u64,
 }
 
 #[derive(Debug)]
@@ -47,26 +48,29 @@ impl ExtrasAccount {
         limit: u64,
         window: Duration,
     ) -> bool {
-        let fits = self.fits(now, names.iter().copied(), limit, window);
+        self.expire(now, window);
+        let price = self.price_of(names.iter().copied());
+        let fits = self.has_room(price, limit);
         if fits {
-            let entries = names.iter().map(|(path, entries)| self.price(path, *entries)).sum();
-            self.pay(now, entries, names);
+            self.pay(now, price, names);
         }
         fits
     }
 
-    /// Whether the entries of these names fit into the account now.
-    pub fn fits<'a>(
-        &mut self,
-        now: Moment,
-        names: impl Iterator<Item = (&'a RelPath, u64)>,
-        limit: u64,
-        window: Duration,
-    ) -> bool {
-        self.expire(now, window);
+    /// How many entries these names take out of the account, in all.
+    pub fn price_of<'a>(&self, names: impl Iterator<Item = (&'a RelPath, u64)>) -> u64 {
+        names.fold(0, |sum, (path, entries)| sum.saturating_add(self.price(path, entries)))
+    }
+
+    /// Whether so many entries fit into the account; see [`Self::expire`].
+    pub fn has_room(&self, entries: u64, limit: u64) -> bool {
         let spent: u64 = self.spent.iter().map(|it| it.entries).sum();
-        names.fold(spent, |sum, (path, entries)| sum.saturating_add(self.price(path, entries)))
-            <= limit
+        spent.saturating_add(entries) <= limit
+    }
+
+    /// Another number after each change of what is approved, or of what a name costs.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The source is known to have lost so many entries under these names.
@@ -77,8 +81,10 @@ impl ExtrasAccount {
     /// The deletion of this name has ended: what is found there from now on is something else. Returns whether an approval
     /// was used up.
     pub fn settle(&mut self, path: &RelPath) -> bool {
-        self.paid.remove(path);
-        self.approvals.settle(path)
+        let was_paid = self.paid.remove(path).is_some();
+        let was_approved = self.approvals.settle(path);
+        self.revision += u64::from(was_paid || was_approved);
+        was_approved
     }
 
     /// The approvals, to be kept for the next start.
@@ -96,6 +102,7 @@ impl ExtrasAccount {
     }
 
     fn pay(&mut self, now: Moment, entries: u64, names: &[(&RelPath, u64)]) {
+        self.revision += u64::from(!names.is_empty());
         let mut new = Vec::new();
         for (path, entries) in names {
             let paid = self.paid.entry((*path).clone()).or_insert_with(|| {
@@ -109,8 +116,10 @@ impl ExtrasAccount {
         }
     }
 
-    fn expire(&mut self, now: Moment, window: Duration) {
+    /// Forgets what was spent before the window.
+    pub fn expire(&mut self, now: Moment, window: Duration) {
         while self.spent.front().is_some_and(|it| it.at + window < now) {
+            self.revision += 1;
             let old = self.spent.pop_front().expect("it was there just now");
             for path in old.names {
                 if self.paid.get(&path).is_some_and(|paid| paid.at == old.at) {
@@ -172,6 +181,7 @@ impl ExtrasAccount {
     /// A person approved the list of this number.
     pub fn approve(&mut self, number: u64) -> Result<ShownList, ApproveError> {
         let approved = self.list.approve(number)?;
+        self.revision += 1;
         self.approvals.join(self.shown.take().unwrap_or_default());
         Ok(approved)
     }

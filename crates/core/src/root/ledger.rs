@@ -23,7 +23,7 @@ use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::host::target_state::TargetState;
-use crate::root::backlog::{Cause, Gates, Obligation, ObligationId};
+use crate::root::backlog::{Cause, CauseKind, Gates, Obligation, ObligationId};
 use crate::root::change_log::{ChangeLog, Entry};
 use crate::root::epoch::Sealed;
 use crate::root::mirror::{Assigned, Mirror, Terms};
@@ -463,9 +463,8 @@ impl Ledger {
     /// What waited for the end of this assignment, or for what it has settled, does not wait any more.
     fn open_after(&mut self, id: &MirrorId, assignment: AssignmentId) {
         let Some(mirror) = self.mirrors.get_mut(id) else { return };
-        let is_extra = |(_, it): (_, &Obligation)| matches!(it.cause, Cause::Extra);
-        let owes_extras = mirror.backlog.iter().any(is_extra);
-        mirror.backlog.open_gates(|gates, _| {
+        let owes_extras = mirror.backlog.count(&[CauseKind::Extra]) > 0;
+        mirror.backlog.open_gates(|gates| {
             let opens_after = gates.after == Some(assignment);
             let opens_after_extras = gates.after_extras && !owes_extras;
             if opens_after {
@@ -479,7 +478,7 @@ impl Ledger {
     /// These volumes are not mounted; whatever waited for another one is due.
     pub fn set_unmounted(&mut self, unmounted: &[RelPath]) {
         for mirror in self.mirrors.values_mut() {
-            mirror.backlog.open_gates(|gates, _| {
+            mirror.backlog.open_gates(|gates| {
                 let is_back = gates.volume.as_ref().is_some_and(|it| !unmounted.contains(it));
                 if is_back {
                     gates.volume = None;

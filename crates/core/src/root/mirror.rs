@@ -14,7 +14,7 @@ use crate::data::path::RelPath;
 use crate::data::piece::Part;
 use crate::data::plan::RetryPlan;
 use crate::host::target_state::TargetState;
-use crate::root::backlog::{Backlog, Cause, Gates, Obligation, ObligationId};
+use crate::root::backlog::{Backlog, Cause, CauseKind, Gates, Obligation, ObligationId};
 use crate::root::change_log::Entry;
 use crate::root::past::Past;
 use crate::root::writers::Writers;
@@ -268,6 +268,6 @@ impl Mirror {
 
     /// Whether the whole root has to be compared, or a piece of it, because something is in doubt.
     pub fn owes_walk(&self) -> bool {
-        self.backlog.iter().any(|(_, it)| matches!(it.cause, Cause::Walk))
+        self.backlog.count(&[CauseKind::Walk]) > 0
     }
 }

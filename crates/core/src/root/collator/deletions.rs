@@ -18,7 +18,7 @@ use crate::root::backlog::{Cause, Obligation};
 use crate::root::change_log::ChangeLog;
 use crate::root::deletions::approval_list::{ApproveError, ShownList, Waiting};
 use crate::root::deletions::approvals::Approvals;
-use crate::root::deletions::{DeletionTerms, Durability, KeptAccount, Permission};
+use crate::root::deletions::{DeletionAccount, DeletionTerms, Durability, KeptAccount, Permission};
 use crate::root::epoch::{Sealed, beyond_attributes};
 use crate::root::extras::ExtrasAccount;
 use crate::root::ledger::{LeftOut, LeftOutWhy};
@@ -217,26 +217,39 @@ impl Collator {
     /// What waits is judged again: entries came back, a person approved, or the source was counted.
     pub(super) fn judge_deletions(&mut self, now: Moment) {
         let (limit, window) = (self.account.extras_limit(), self.account.window());
-        let (account, extras) = (&self.account, &mut self.extras);
-        let log = self.ledger.log();
+        let (account, log) = (&self.account, self.ledger.log());
         let epoch = |it: &Obligation| log.last_change(&it.path).map_or(it.mark, |(epoch, _)| epoch);
         let mut may_go = Vec::new();
-        for id in self.ledger.ids() {
-            let Some(mirror) = self.ledger.mirror(id) else { continue };
-            let extras = extras.entry(id.clone()).or_default();
+        for mirror in self.ledger.ids().filter_map(|id| self.ledger.mirror(id)) {
+            let id = mirror.id();
+            if mirror.awaiting_approval().next().is_none() {
+                self.judged.remove(id);
+                continue;
+            }
+            let extras = self.extras.entry(id.clone()).or_default();
+            extras.expire(now, window);
+            let basis = basis(mirror, account, extras);
+            let known = self.judged.get(id).filter(|it| it.basis == basis);
+            if known.is_some_and(|it| it.extras_fit == extras.has_room(it.extras_price, limit)) {
+                continue;
+            }
             let is_extra = |it: &Obligation| matches!(it.cause, Cause::Extra);
             let awaiting = mirror.awaiting_approval().filter(|(_, it)| is_extra(it));
             let awaiting = awaiting.map(|(_, it)| (&it.path, it.lost.max(1)));
-            let fit = extras.fits(now, awaiting, limit, window);
+            let extras_price = extras.price_of(awaiting);
+            let extras_fit = extras.has_room(extras_price, limit);
             may_go.extend(mirror.awaiting_approval().filter_map(|(obligation, it)| {
                 let is_free = account.may_delete(&it.path, epoch(it)) != Permission::Waits;
                 let may = if is_extra(it) {
-                    (fit && is_free) || extras.is_approved(&it.path)
+                    (extras_fit && is_free) || extras.is_approved(&it.path)
                 } else {
                     is_free
                 };
                 may.then(|| (id.clone(), obligation))
             }));
+            let entries = held_entries(mirror, account);
+            let judged = Judged { basis, extras_price, extras_fit, entries };
+            self.judged.insert(id.clone(), judged);
         }
         if may_go.is_empty() {
             return;
@@ -246,6 +259,17 @@ impl Collator {
             self.nudge(now, &id);
         }
         self.effects.push_back(Effect::Report);
+    }
+
+    /// Entries whose deletion waits for a person on this mirror.
+    pub(super) fn held_entries(&self, id: &MirrorId) -> u64 {
+        let Some(mirror) = self.ledger.mirror(id) else { return 0 };
+        let is_current = |it: &&Judged| {
+            let extras = self.extras.get(id);
+            extras.is_some_and(|extras| it.basis == basis(mirror, &self.account, extras))
+        };
+        let judged = self.judged.get(id).filter(is_current);
+        judged.map_or_else(|| held_entries(mirror, &self.account), |it| it.entries)
     }
 
     /// The deletions of what the source lost that wait for a person, for all mirrors; none if nothing waits.
@@ -332,6 +356,42 @@ impl Collator {
         self.nudge(now, id);
         self.effects.push_back(Effect::Report);
     }
+}
+
+/// What was found when the waiting deletions of a mirror were judged last: they are many, and judged often.
+#[derive(Debug)]
+pub(super) struct Judged {
+    basis: Basis,
+    /// What those on the mirror alone would take out of its account.
+    extras_price: u64,
+    /// Whether that fitted.
+    extras_fit: bool,
+    /// Entries whose deletion waits.
+    entries: u64,
+}
+
+/// The revisions of all that a judgement follows from, the room in the account of the extras aside.
+#[derive(Debug, PartialEq, Eq)]
+struct Basis {
+    backlog: u64,
+    account: u64,
+    extras: u64,
+}
+
+fn basis(mirror: &Mirror, account: &DeletionAccount, extras: &ExtrasAccount) -> Basis {
+    Basis {
+        backlog: mirror.backlog().revision(),
+        account: account.revision(),
+        extras: extras.revision(),
+    }
+}
+
+fn held_entries(mirror: &Mirror, account: &DeletionAccount) -> u64 {
+    let entries = |it: &Obligation| match it.cause {
+        Cause::Extra => it.lost.max(1),
+        _ => account.entries_of(&it.path, it.lost),
+    };
+    mirror.awaiting_approval().map(|(_, it)| entries(it)).sum()
 }
 
 /// A list of deletions that waits for a person.

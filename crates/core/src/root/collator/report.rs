@@ -6,9 +6,7 @@ use crate::data::ids::MirrorId;
 use crate::data::limits::{STUCK_LISTED_MAX, STUCK_SHOWN_MAX};
 use crate::data::path::RelPath;
 use crate::data::status::RootState;
-use crate::root::backlog::{Cause, Obligation};
 use crate::root::ledger::Standing;
-use crate::root::mirror::Mirror;
 
 /// How a Root and its Mirrors stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,16 +88,6 @@ impl Collator {
         let doubts = [standing.behind_since, self.open.oldest(), self.exploring, unmounted];
         standing.behind_since = doubts.into_iter().chain([self.phase.since()]).flatten().min();
         Some((id.clone(), standing, settled))
-    }
-
-    /// Entries whose deletion waits for a person on this mirror.
-    pub(super) fn held_entries(&self, id: &MirrorId) -> u64 {
-        let awaiting = self.ledger.mirror(id).into_iter().flat_map(Mirror::awaiting_approval);
-        let entries = |it: &Obligation| match it.cause {
-            Cause::Extra => it.lost.max(1),
-            _ => self.account.entries_of(&it.path, it.lost),
-        };
-        awaiting.map(|(_, it)| entries(it)).sum()
     }
 
     /// Whether any deletion waits for a person there.

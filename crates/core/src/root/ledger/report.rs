@@ -6,7 +6,7 @@ use crate::data::ids::MirrorId;
 use crate::data::moment::Moment;
 use crate::data::path::RelPath;
 use crate::data::status::WalkProgress;
-use crate::root::backlog::{Cause, Obligation};
+use crate::root::backlog::{Cause, CauseKind, Obligation};
 use crate::root::mirror::Mirror;
 use crate::root::writers::Writer;
 
@@ -44,32 +44,28 @@ impl Ledger {
     pub fn standing(&self, id: &MirrorId, stuck_max: usize) -> Option<Standing> {
         let mirror = self.mirrors.get(id)?;
         let above = self.log.count_above(mirror.cursor);
-        let count = |is_it: fn(&Obligation) -> bool| {
-            mirror.backlog.iter().filter(|(_, it)| is_it(it)).count()
-        };
+        let count = |kinds: &[CauseKind]| mirror.backlog.count(kinds);
         let failed = mirror.backlog.iter().filter_map(|(_, it)| match &it.cause {
             Cause::Failed { reason, .. } => Some((it.path.clone(), reason.clone())),
             _ => None,
         });
-        let backlog = count(|it| !it.cause.is_scheduled() && !matches!(it.cause, Cause::Walk));
+        let comparisons = count(&[CauseKind::Walk]) + count(&CauseKind::SCHEDULED);
+        let stuck_total = count(&[CauseKind::Failed]);
         Some(Standing {
             epoch: self.flushed_to(mirror),
-            pending: above + backlog,
+            pending: above + mirror.backlog.len() - comparisons,
             behind_since: self.behind_since(mirror),
             owes_walk: mirror.owes_walk(),
             walk: mirror.walk_progress(),
-            stuck: failed.take(stuck_max).collect(),
-            stuck_total: count(|it| matches!(it.cause, Cause::Failed { .. })),
-            repeated: count(|it| {
-                matches!(
-                    it.cause,
-                    Cause::Interference
-                        | Cause::Large
-                        | Cause::Restarted
-                        | Cause::Renamed { .. }
-                        | Cause::Leftovers
-                )
-            }),
+            stuck: failed.take(stuck_max.min(stuck_total)).collect(),
+            stuck_total,
+            repeated: count(&[
+                CauseKind::Interference,
+                CauseKind::Large,
+                CauseKind::Restarted,
+                CauseKind::Renamed,
+                CauseKind::Leftovers,
+            ]),
             held_deletions: 0,
             may_change: mirror.writers.endanger(None),
             repeats_at: mirror.writers.next_expiry(mirror.terms.receiver_life),
