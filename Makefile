@@ -27,16 +27,11 @@ test: setup fmt lint doc
 	else \
 		echo "Not tested over fanotify: that needs CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"; \
 	fi
-	@if command -v cargo-deb >/dev/null && command -v dpkg >/dev/null && unshare --mount true 2>/dev/null; then \
-		tests/system/package.sh; \
-	else \
-		echo "The package is not tested: that needs cargo-deb, dpkg and root (make test-package)"; \
-	fi
+	tests/system/package.sh
 
-# A Debian package, installed, started, upgraded and removed in a copy of this system that is thrown away; `make test` does it
-# too where cargo-deb is.
+# A Debian package, installed, started, upgraded and removed in a copy of this system that is thrown away. `make test` does it too.
 test-package: setup
-	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	$(CARGO) test --test system --no-run --quiet
 	tests/system/package.sh
 
 # The page in a real browser; `make test` does it too where there is one.
@@ -69,34 +64,34 @@ bench: setup
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+PROFILE ?= release
+built = target/$(PROFILE:dev=debug)/mirrorball
 bin = $(DESTDIR)$(PREFIX)/bin
 share = $(DESTDIR)$(PREFIX)/share
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # The program, its pages, completions and unit. `make install DESTDIR=/tmp/package PREFIX=/usr` for a package.
 build:
-	$(CARGO) build --release --locked --quiet
+	$(CARGO) build --profile $(PROFILE) --locked --quiet
 
 # What `make build` has made: whoever installs need not have cargo.
 install:
-	@test -x target/release/mirrorball || { echo "make build first" >&2; exit 1; }
+	@test -x $(built) || { echo "make build first" >&2; exit 1; }
 	install -d $(bin) $(unit) $(share)/man $(share)/bash-completion/completions \
 		$(share)/zsh/site-functions $(share)/fish/vendor_completions.d $(share)/doc/mirrorball \
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-	install -m 755 target/release/mirrorball $(bin)/mirrorball
-	target/release/mirrorball man --directory $(share)/man
-	target/release/mirrorball completions bash > $(share)/bash-completion/completions/mirrorball
-	target/release/mirrorball completions zsh > $(share)/zsh/site-functions/_mirrorball
-	target/release/mirrorball completions fish > $(share)/fish/vendor_completions.d/mirrorball.fish
+	install -m 755 $(built) $(bin)/mirrorball
+	$(built) man --directory $(share)/man
+	$(built) completions bash > $(share)/bash-completion/completions/mirrorball
+	$(built) completions zsh > $(share)/zsh/site-functions/_mirrorball
+	$(built) completions fish > $(share)/fish/vendor_completions.d/mirrorball.fish
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' contrib/mirrorball.service > $(unit)/mirrorball.service
 	install -m 644 contrib/sysctl.d/60-mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
 	install -m 644 contrib/sysusers.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 644 contrib/tmpfiles.d/mirrorball.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
-	install -m 644 README.md CHANGELOG.md config/*.ron docs/*.md contrib/prometheus/alerts.yml contrib/grafana/mirrorball.json $(share)/doc/mirrorball/
+	install -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT config/*.ron docs/*.md contrib/prometheus/alerts.yml contrib/grafana/mirrorball.json $(share)/doc/mirrorball/
 
-# target/debian/mirrorball_*.deb, of what `make install` installs. Needs cargo-deb; REVISION=2 for a second one.
+# target/debian/mirrorball_*.deb, of what `make install` installs. Needs dpkg-dev; REVISION=2 for a second one.
 REVISION ?= 1
 deb: build
-	rm -rf target/package
-	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
-	$(CARGO) deb --quiet --no-build --no-strip --deb-revision=$(REVISION)
+	PROFILE=$(PROFILE) REVISION=$(REVISION) contrib/debian/build

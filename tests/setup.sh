@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the demo and the tests need and this machine lacks: rsync, ssh and sshd, git. The benchmarks name
-# more: lsyncd, inotifywait, python3.
+# more: lsyncd, inotifywait, python3; so does the test of the Debian package.
 set -eu
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/usr/bin/$1" ]; }
@@ -23,6 +23,8 @@ fi
 more=""
 for program in "$@"; do
     case "$program" in
+        dpkg-gencontrol) more="$more dpkg-dev" ;;
+        systemd-*) has "$program" || more="$more systemd-standalone-${program#systemd-}" ;;
         inotifywait) more="$more inotify-tools" ;;
         chromedriver) has apt-get && more="$more chromium-driver" || more="$more chromium-chromedriver" ;;
         *) more="$more $program" ;;
