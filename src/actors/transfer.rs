@@ -376,15 +376,8 @@ impl Handler<Verify> for TransferActor {
         };
         let kind = if message.contents { StepKind::Verify } else { StepKind::Plan };
         let deletes = message.contents || mirror.delete.on_walk();
-        let step = Step {
-            kind,
-            paths: Vec::new(),
-            held: Vec::new(),
-            deletions: if deletes { Deletions::All } else { Deletions::None },
-            is_shallow: false,
-            delete_first: false,
-            renamed: None,
-        };
+        let deletions = if deletes { Deletions::All } else { Deletions::None };
+        let step = Step::new(kind, Vec::new(), deletions);
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),

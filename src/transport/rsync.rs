@@ -26,7 +26,7 @@ use mirrorball_core::data::limits::{EVENT_PAUSE, FOLD_CHILDREN_MIN};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
-use mirrorball_core::data::step::{Deletions, Differences, Exit, Step, StepEnd, StepKind};
+use mirrorball_core::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {
@@ -188,15 +188,8 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
     if job.source.is_given_up() {
         return;
     }
-    let step = Step {
-        kind: StepKind::Written,
-        paths: Vec::new(),
-        held: job.step.held.clone(),
-        deletions: Deletions::None,
-        is_shallow: false,
-        delete_first: false,
-        renamed: None,
-    };
+    let written = Step::new(StepKind::Written, Vec::new(), Deletions::None);
+    let step = Step { held: job.step.held.clone(), ..written };
     let job = Job { step, ..job };
     let spec = spec(host, &job, rsh);
     warm.keep(what(&spec, host, &job), &spec);
@@ -252,20 +245,7 @@ async fn list_for(job: &Job) -> Vec<u8> {
 }
 
 fn not_connected(why: String) -> StepEnd {
-    StepEnd {
-        exit: Exit::Code(255),
-        messages: why.into_bytes(),
-        messages_cut: false,
-        created_directories: Vec::new(),
-        differences: Differences::default(),
-        extras: Vec::new(),
-        extras_cut: false,
-        entries_found: 0,
-        taken_over: 0,
-        bytes_sent: 0,
-        protocol: None,
-        prefixes: Vec::new(),
-    }
+    StepEnd { messages: why.into_bytes(), ..StepEnd::new(Exit::Code(255)) }
 }
 
 /// Where rsync's messages may place the source and the target.

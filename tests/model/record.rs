@@ -110,18 +110,15 @@ impl Record {
             }
         }
         StepEnd {
-            exit,
             messages: [self.info.as_bytes(), self.errors.as_bytes()].concat(),
-            messages_cut: false,
             created_directories,
             differences,
             entries_found: self.entries_found,
             extras,
-            extras_cut: false,
             taken_over,
-            bytes_sent: 0,
             protocol: has_spoken.then_some(32),
             prefixes: vec![SOURCE.into(), MIRROR.into()],
+            ..StepEnd::new(exit)
         }
     }
 }

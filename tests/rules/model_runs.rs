@@ -8,16 +8,7 @@ use crate::model::options::{RunOptions, is_temporary};
 use crate::model::rsync::{Progress, Run};
 
 fn step(kind: StepKind, paths: &[&str], deletions: Deletions) -> Step {
-    let paths = paths.iter().map(|path| (*path).into()).collect();
-    Step {
-        kind,
-        paths,
-        held: vec![],
-        deletions,
-        is_shallow: false,
-        delete_first: false,
-        renamed: None,
-    }
+    Step::new(kind, paths.iter().map(|path| (*path).into()).collect(), deletions)
 }
 
 fn run(kind: StepKind, paths: &[&str], deletions: Deletions) -> Run {

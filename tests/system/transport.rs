@@ -49,15 +49,8 @@ impl Bench {
     /// Runs one step with deletions allowed.
     fn run(&self, kind: StepKind, paths: &[&str]) -> (StepEnd, Verdict) {
         let paths = paths.iter().map(|path| (*path).into()).collect();
-        let step = Step {
-            kind,
-            paths,
-            held: vec![],
-            deletions: Deletions::All,
-            is_shallow: kind == StepKind::Leftovers,
-            delete_first: false,
-            renamed: None,
-        };
+        let is_shallow = kind == StepKind::Leftovers;
+        let step = Step { is_shallow, ..Step::new(kind, paths, Deletions::All) };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
             pace: Default::default(),

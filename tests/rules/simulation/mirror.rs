@@ -210,18 +210,13 @@ impl Mirror {
             other => other,
         };
         StepEnd {
-            exit,
             messages: run.messages.into_bytes(),
-            messages_cut: false,
             created_directories: run.created,
-            differences: Default::default(),
             extras: run.extras,
-            extras_cut: false,
             entries_found: self.tree.len() as u64,
             taken_over: run.taken_over,
-            bytes_sent: 0,
-            protocol: None,
             prefixes: vec![b"/src".to_vec()],
+            ..StepEnd::new(exit)
         }
     }
 

@@ -25,6 +25,19 @@ pub struct Step {
 }
 
 impl Step {
+    /// Returns a run over these paths that spares no directory, deletes last and renames nothing.
+    pub fn new(kind: StepKind, paths: Vec<RelPath>, deletions: Deletions) -> Self {
+        Self {
+            kind,
+            paths,
+            held: Vec::new(),
+            is_shallow: false,
+            deletions,
+            delete_first: false,
+            renamed: None,
+        }
+    }
+
     /// Whether it takes entries from the mirror that the deletion account must allow. Leftovers of receivers need no
     /// permission.
     pub fn deletes(&self) -> bool {
@@ -193,4 +206,24 @@ pub struct StepEnd {
     /// Absolute names under which it may speak of the source and of the target, without a slash at the
     /// end; empty for a chroot.
     pub prefixes: Vec<Vec<u8>>,
+}
+
+impl StepEnd {
+    /// Returns the end of a run that did nothing and said nothing.
+    pub fn new(exit: Exit) -> Self {
+        Self {
+            exit,
+            messages: Vec::new(),
+            messages_cut: false,
+            created_directories: Vec::new(),
+            differences: Differences::default(),
+            extras: Vec::new(),
+            extras_cut: false,
+            entries_found: 0,
+            taken_over: 0,
+            bytes_sent: 0,
+            protocol: None,
+            prefixes: Vec::new(),
+        }
+    }
 }

@@ -144,15 +144,8 @@ impl RunningPush {
         for path in new {
             self.was_replaced.insert(path.clone());
             let held = self.push.batch.held.clone();
-            next.push(Step {
-                kind: StepKind::Replace,
-                paths: vec![path],
-                held,
-                is_shallow: false,
-                deletions: Deletions::AtMost(0),
-                delete_first: false,
-                renamed: None,
-            });
+            let replace = Step::new(StepKind::Replace, vec![path], Deletions::AtMost(0));
+            next.push(Step { held, ..replace });
         }
         // What is named is what all deletions have left.
         next.sort_by_key(|step| step.kind == StepKind::Extras);
@@ -369,18 +362,11 @@ mod tests {
 
     fn end(code: i32, messages: &str, taken_over: u64) -> StepEnd {
         StepEnd {
-            exit: Exit::Code(code),
             messages: messages.into(),
-            messages_cut: false,
-            created_directories: Vec::new(),
-            differences: Differences::default(),
-            extras: Vec::new(),
-            extras_cut: false,
-            entries_found: 0,
             taken_over,
-            bytes_sent: 0,
             protocol: Some(32),
             prefixes: vec![b"/src".to_vec()],
+            ..StepEnd::new(Exit::Code(code))
         }
     }
 

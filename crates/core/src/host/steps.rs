@@ -41,13 +41,10 @@ pub struct MirrorTerms {
 pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> {
     let MirrorTerms { target, pieces, delete_first, .. } = terms;
     let step = |kind, paths, deletions| Step {
-        kind,
-        paths,
         held: batch.held.clone(),
         is_shallow: kind == StepKind::Leftovers,
-        deletions,
         delete_first,
-        renamed: None,
+        ..Step::new(kind, paths, deletions)
     };
     let renamed: Vec<Renamed> =
         batch.renames.iter().filter_map(|it| renamed(it, delete, terms)).collect();

@@ -1,32 +1,14 @@
 use super::*;
 
 fn step(kind: StepKind, paths: &[&str]) -> Step {
-    let paths = paths.iter().map(|p| (*p).into()).collect();
-    Step {
-        kind,
-        paths,
-        held: vec![],
-        deletions: Deletions::All,
-        is_shallow: false,
-        delete_first: false,
-        renamed: None,
-    }
+    Step::new(kind, paths.iter().map(|p| (*p).into()).collect(), Deletions::All)
 }
 
 fn ended(exit: Exit, stderr: &str) -> StepEnd {
     StepEnd {
-        exit,
         messages: stderr.into(),
-        messages_cut: false,
-        created_directories: vec![],
-        differences: Default::default(),
-        extras: vec![],
-        extras_cut: false,
-        entries_found: 0,
-        taken_over: 0,
-        bytes_sent: 0,
-        protocol: None,
         prefixes: vec![b"/src".to_vec(), b"/sub".to_vec()],
+        ..StepEnd::new(exit)
     }
 }
 
