@@ -32,8 +32,7 @@ fn hard_case_14_a_push_that_is_cut_off_is_repeated_when_its_receiver_must_be_dea
         .cut_off(FRESH)
         .change_unseen("a")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .expect_not_in_sync()
         .late_writes_land()
         .wait(LIFE - 1)
@@ -53,8 +52,7 @@ fn hard_case_14_a_push_that_is_cut_off_and_did_not_change_since_needs_no_repetit
         .seal()
         .take_fresh()
         .cut_off(FRESH)
-        .take_fresh()
-        .done_fresh()
+        .push()
         .expect_in_sync()
         .late_writes_land()
         .expect_in_sync()
@@ -69,12 +67,10 @@ fn hard_case_14_a_push_that_is_cut_off_and_did_not_change_since_needs_no_repetit
 fn hard_case_20_a_change_that_is_pushed_during_a_walk_is_pushed_again_after_it() {
     lab()
         .change("a")
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .change_unseen("a")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .expect_not_in_sync()
         .done_slow()
         .take_fresh()
@@ -88,13 +84,11 @@ fn hard_case_22_recent_pushes_are_repeated_after_a_long_outage() {
     lab()
         .change("long-ago")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .wait(400)
         .change("lately")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .wait(10)
         .change("during")
         .seal()
@@ -117,16 +111,14 @@ fn hard_case_22_a_short_outage_or_a_host_that_syncs_needs_no_repetition() {
         lab_of(1000, Terms { is_durable, ..TERMS })
             .change("lately")
             .seal()
-            .take_fresh()
-            .done_fresh()
+            .push()
             .wait(10)
             .change("during")
             .seal()
             .take_fresh()
             .find_host_away(FRESH)
             .wait(seconds)
-            .take_fresh()
-            .done_fresh()
+            .push()
             .expect_idle(FRESH)
             .expect_in_sync();
     }
@@ -179,8 +171,7 @@ fn hard_case_62_a_writer_that_fails_after_a_push_of_the_same_path_repeats_that_p
     let lab = lab()
         .change("p")
         .change("q")
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .change_unseen("p")
         .seal()
         .take_fresh()
@@ -201,12 +192,10 @@ fn hard_case_62_a_writer_that_fails_after_a_push_of_the_same_path_repeats_that_p
 fn hard_case_62_a_writer_that_nobody_can_explain_repeats_that_push() {
     lab()
         .change("p")
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .change_unseen("p")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .end_unattributed(SLOW)
         .take_fresh()
         .expect_sent(FRESH, &["p"])
@@ -218,15 +207,13 @@ fn hard_case_62_a_writer_that_nobody_can_explain_repeats_that_push() {
 #[test]
 fn hard_case_63_scheduled_walks_one_after_another_repeat_nothing_for_ever() {
     let mut lab = lab()
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .change("p")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .done_slow();
     for round in 0..3 {
-        lab = lab.check_due(Depth::Times).take_slow();
+        lab = lab.begin_check();
         if round == 0 {
             lab = lab.take_fresh().expect_sent(FRESH, &["p"]).done_fresh();
         }
@@ -239,15 +226,13 @@ fn hard_case_64_a_walk_that_is_cut_off_owes_no_contents_but_of_what_changed_sinc
     lab()
         .change("old")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .lose_event("lost")
         .take_nothing_fresh()
         .take_slow()
         .change("new")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .cut_off(SLOW)
         .take_slow()
         .expect_compared(Depth::Times)
@@ -293,8 +278,7 @@ fn hard_case_66_a_walk_that_wakes_up_may_undo_what_was_pushed_since_it_began() {
     }
     let names: Vec<&str> = iter::once(".").chain(names.iter().map(String::as_str)).collect();
     lab.seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .settle()
         .expect_not_in_sync()
         .wait(LIFE)
@@ -312,8 +296,7 @@ fn hard_case_66_a_temporary_file_of_a_live_writer_is_not_deleted_as_an_extra() {
         .seal()
         .take_fresh()
         .cut_off(FRESH)
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .find_extra(".f.ABCdef")
         .take_fresh()
         .expect_sent(FRESH, &["f"])
@@ -327,8 +310,7 @@ fn a_comparison_that_could_not_name_all_extras_is_repeated_when_those_it_named_a
     let extras = vec![Extra { path: "x".into(), entries: 1 }];
     let cut = AssignmentEnd { extras, extras_cut: true, ..AssignmentEnd::new(Outcome::Done) };
     lab()
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .end(SLOW, cut)
         .take_fresh()
         .leave_out(&["x"], &LeftOutWhy::ExtraAwaitsApproval)
@@ -357,8 +339,7 @@ fn hard_case_68_a_receiver_outlives_any_time_for_which_its_host_is_away() {
         .take_fresh()
         .find_host_away(FRESH)
         .wait(100 * LIFE)
-        .take_fresh()
-        .done_fresh()
+        .push()
         .late_writes_land()
         .expect_not_in_sync()
         .wait(LIFE - 1)
@@ -457,17 +438,13 @@ fn doubt_that_the_fresh_lane_passes_on_is_endangered_by_older_writers_too() {
         .seal()
         .take_fresh()
         .cut_off(FRESH)
-        .take_fresh()
-        .done_fresh()
+        .push()
         .lose_event("p")
         .take_nothing_fresh()
         .take_slow()
         .done_slow()
         .expect_not_in_sync()
-        .late_writes_land()
-        .wait(LIFE)
-        .settle()
-        .expect_in_sync();
+        .expect_in_sync_after_late_writes();
 }
 
 #[test]
@@ -477,8 +454,7 @@ fn a_change_that_waits_with_a_failed_path_is_endangered_by_older_writers_too() {
         .seal()
         .take_fresh()
         .fail(FRESH, "p")
-        .check_due(Depth::Times)
-        .take_slow()
+        .begin_check()
         .cut_off(SLOW)
         .change_unseen("p")
         .seal()
@@ -488,10 +464,7 @@ fn a_change_that_waits_with_a_failed_path_is_endangered_by_older_writers_too() {
         .expect_sent(FRESH, &["p"])
         .done_fresh()
         .expect_not_in_sync()
-        .late_writes_land()
-        .wait(LIFE)
-        .settle()
-        .expect_in_sync();
+        .expect_in_sync_after_late_writes();
 }
 
 #[test]
@@ -523,8 +496,7 @@ fn a_flush_waits_for_what_a_writer_from_before_may_have_undone() {
         .mark()
         .change_unseen("p")
         .seal()
-        .take_fresh()
-        .done_fresh()
+        .push()
         .expect_flushed(false)
         .late_writes_land()
         .wait(LIFE)
@@ -543,14 +515,14 @@ fn a_flush_waits_for_what_was_undone_though_it_changed_again_before_the_writer_w
 
 #[test]
 fn a_flush_waits_while_a_mirror_is_in_doubt_as_a_whole() {
-    let mut lab = lab().change("p").seal().mark().take_fresh().done_fresh().expect_flushed(true);
+    let mut lab = lab().change("p").seal().mark().push().expect_flushed(true);
     let (now, id) = (lab.now(), lab.id().clone());
     lab.ledger.owe_walk(now, &id);
     lab.change("p").seal().settle().expect_flushed(true);
-    let mut lab = lab_of(1000, TERMS).change("p").seal().mark().take_fresh().done_fresh();
+    let mut lab = lab_of(1000, TERMS).change("p").seal().mark().push();
     lab = lab.change("q").seal();
     lab.ledger.owe_walk(now, &id);
-    lab.take_fresh().done_fresh().expect_flushed(false).settle().expect_flushed(true);
+    lab.push().expect_flushed(false).settle().expect_flushed(true);
 }
 
 #[test]
@@ -585,8 +557,7 @@ fn a_writer_whose_start_the_log_forgets_owes_all_that_it_touches() {
         .cut_off(FRESH)
         .change_unseen("x")
         .seal()
-        .take_fresh()
-        .done_fresh();
+        .push();
     for number in 0..300 {
         lab = lab.change(&format!("d{number}/f")).seal();
     }

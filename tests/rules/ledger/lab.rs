@@ -187,7 +187,7 @@ impl Lab {
         &self.runs[&lane].assignment
     }
 
-    pub fn settle_fresh(self) -> Self {
+    pub fn push(self) -> Self {
         self.take_fresh().done_fresh()
     }
 
@@ -270,6 +270,11 @@ impl Lab {
         self
     }
 
+    /// Receivers that were cut off write what they hold, and die; nothing of it stays.
+    pub fn expect_in_sync_after_late_writes(self) -> Self {
+        self.late_writes_land().wait(LIFE).settle().expect_in_sync()
+    }
+
     /// The look at the disk leaves these out of the fresh run, for this reason. An empty rest ends it.
     pub fn leave_out(mut self, paths: &[&str], why: &LeftOutWhy) -> Self {
         let run = self.runs.get_mut(&Lane::Fresh).expect("it is under way");
@@ -317,6 +322,11 @@ impl Lab {
     pub fn check_due(mut self, depth: Depth) -> Self {
         self.ledger.owe_check(self.now(), &self.id, depth);
         self
+    }
+
+    /// A scheduled comparison of sizes and times is under way.
+    pub fn begin_check(self) -> Self {
+        self.check_due(Depth::Times).take_slow()
     }
 
     pub fn mark(mut self) -> Self {

@@ -69,7 +69,7 @@ fn a_doubt_that_comes_meanwhile_means_all_pieces_once_more() {
 
 #[test]
 fn a_failed_path_of_one_piece_does_not_hold_up_the_others() {
-    let lab = cut(lab().change("a/x").seal().settle_fresh());
+    let lab = cut(lab().change("a/x").seal().push());
     let lab = expect_done(lab.take_slow().fail(SLOW, "a/x"), 1, 10);
     expect_done(lab.take_slow().done_slow(), 2, 20).expect_not_in_sync();
 }

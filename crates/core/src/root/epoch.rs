@@ -355,17 +355,17 @@ pub fn remove_below<T>(map: &mut BTreeMap<RelPath, T>, directory: &RelPath) -> V
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const WAITS: Waits = Waits {
+    pub(crate) const WAITS: Waits = Waits {
         settle: Duration::from_millis(50),
         max_age: Duration::from_secs(1),
         open_quiet: Duration::from_secs(2),
         open_max: Duration::from_secs(60),
     };
 
-    fn at(ms: u64) -> Moment {
+    pub(crate) fn at(ms: u64) -> Moment {
         Moment::after_start(Duration::from_millis(ms))
     }
 

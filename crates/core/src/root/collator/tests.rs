@@ -7,6 +7,7 @@ use crate::data::outcome::Extra;
 use crate::data::plan::RetryPlan;
 use crate::data::status::RootState;
 use crate::root::deletions::DeletionTerms;
+use crate::root::epoch::tests::{WAITS, at};
 use crate::root::ledger::Work;
 use crate::source::entry_count::{Unit, UnitChange};
 
@@ -16,16 +17,6 @@ const TERMS: Terms = Terms {
     is_durable: false,
     piece_entries: None,
 };
-const WAITS: Waits = Waits {
-    settle: Duration::from_millis(50),
-    max_age: Duration::from_secs(1),
-    open_quiet: Duration::from_secs(2),
-    open_max: Duration::from_secs(60),
-};
-
-fn at(ms: u64) -> Moment {
-    Moment::after_start(Duration::from_millis(ms))
-}
 
 fn mirror() -> MirrorId {
     MirrorId::new(&"site".into(), &"web".into())
