@@ -14,16 +14,20 @@ demo: setup
 	$(CARGO) build --profile quick --quiet
 	MIRRORBALL=target/quick/mirrorball $(CARGO) run --profile quick --quiet --example demo
 
-# What one runs while one works: formatting, lints, and all tests of the rules.
+# What one runs while one works: formatting, lints, and all tests of the rules, with one in twenty of the schedules, cases and
+# states that `make test` tries.
 check: fmt
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	RUST_BACKTRACE=0 $(CARGO) test --quiet -p mirrorball-core
+	PART=20 RUST_BACKTRACE=0 $(CARGO) test --quiet -p mirrorball-core
 
+# Tests of the real program wait more than they work: two for each processor.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+test: export RUST_BACKTRACE = 0
 test: setup fmt lint doc
-	RUST_BACKTRACE=0 $(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --no-fail-fast
 	@if [ $$(( 0x$$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) & 0x200004 )) = 2097156 ]; then \
 		echo "The same over fanotify"; \
-		WATCH=Fanotify RUST_BACKTRACE=0 $(CARGO) test --test system -- everyday:: renames:: volumes:: watching::; \
+		WATCH=Fanotify $(CARGO) test --workspace --test system -- everyday:: renames:: volumes:: watching::; \
 	else \
 		echo "Not tested over fanotify: that needs CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"; \
 	fi
@@ -31,7 +35,7 @@ test: setup fmt lint doc
 
 # A Debian package, installed, started, upgraded and removed in a copy of this system that is thrown away. `make test` does it too.
 test-package: setup
-	$(CARGO) test --test system --no-run --quiet
+	$(CARGO) test --workspace --test system --no-run --quiet
 	tests/system/package.sh
 
 # The page in a real browser; `make test` does it too where there is one.

@@ -11,6 +11,8 @@ use mirrorball_core::root::change_log::ChangeLog;
 use mirrorball_core::root::epoch::Sealed;
 use proptest::prelude::*;
 
+use crate::part_of;
+
 const PATHS_MAX: usize = 16;
 const MIRRORS: usize = 3;
 
@@ -101,7 +103,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(part_of(3000) as u32))]
     #[test]
     fn a_mirror_is_told_of_every_change_above_its_cursor(ops in prop::collection::vec(op(), 1..80)) {
         let mut model = Model {

@@ -10,6 +10,7 @@ mod world;
 
 use self::search::Explored;
 use self::world::{Budget, Kind, Setting};
+use crate::number;
 
 const FILES: &[Kind] = &[Kind::New, Kind::EqualStamp];
 
@@ -32,7 +33,7 @@ fn setting(budget: Budget) -> Setting {
 }
 
 fn explore(name: &str, depth: usize, setting: &Setting) {
-    let depth = std::env::var("EXPLORE").map_or(depth, |text| text.parse().expect("a depth"));
+    let depth = number("EXPLORE").map_or(depth, |depth| depth as usize);
     let started = std::time::Instant::now();
     let Explored { states, depth, is_complete, wrong } = search::explore(setting, depth);
     let all = if is_complete { "all" } else { "not all" };

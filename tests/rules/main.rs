@@ -24,3 +24,13 @@ mod planner;
 mod simulation;
 mod tidy;
 mod watch_table;
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// How much of this many random cases or explored states is tried: all of it, or one in `PART`, as `make check` does.
+fn part_of(all: u64) -> u64 {
+    all.div_ceil(number("PART").unwrap_or(1))
+}

@@ -10,7 +10,7 @@ mod oracle;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::case::Case;
-use crate::simulation::number;
+use crate::{number, part_of};
 
 /// As many as two cores check in half a minute.
 const CASES: u64 = 250_000;
@@ -39,7 +39,7 @@ fn what_the_end_of_a_push_claims_is_on_the_mirror_and_all_else_is_owed() {
         return check(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
     let first = number("FIRST").unwrap_or(1);
-    let end = first + number("CASES").unwrap_or(CASES);
+    let end = first + number("CASES").unwrap_or_else(|| part_of(CASES));
     let next = AtomicU64::new(first);
     let work = || {
         loop {

@@ -10,6 +10,8 @@ mod world;
 
 use mirrorball_core::data::path::RelPath;
 
+use crate::{number, part_of};
+
 /// splitmix64.
 pub struct Random(pub u64);
 
@@ -38,10 +40,6 @@ impl Random {
     }
 }
 
-pub fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 #[test]
 fn whatever_goes_wrong_every_mirror_ends_equal_and_nobody_says_so_before() {
     if let Some(seed) = number("SIMULATE") {
@@ -49,7 +47,7 @@ fn whatever_goes_wrong_every_mirror_ends_equal_and_nobody_says_so_before() {
         return;
     }
     let first = number("FIRST").unwrap_or(1);
-    for seed in first..first + number("SCHEDULES").unwrap_or(10_000) {
+    for seed in first..first + number("SCHEDULES").unwrap_or_else(|| part_of(10_000)) {
         let run = std::panic::catch_unwind(|| world::run(seed, false));
         assert!(run.is_ok(), "SIMULATE={seed} shows it");
     }

@@ -18,6 +18,8 @@ use mirrorball_core::source::watch_table::{
 };
 use proptest::prelude::*;
 
+use crate::part_of;
+
 type Ino = usize;
 
 const ROOT: Ino = 0;
@@ -488,7 +490,7 @@ fn whatever_happens(rules: &[Rule], steps: &[[u8; 3]]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(part_of(20_000) as u32))]
 
     #[test]
     fn in_the_end_each_directory_is_watched_under_its_name(

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::form;
 use super::world::{Setting, Step, World};
+use crate::part_of;
 
-/// States beyond which nothing more is explored: each costs some hundred bytes.
-const STATES_MAX: usize = 5_000_000;
+/// States beyond which nothing more is explored: each costs some hundred bytes, and some ten microseconds.
+const STATES_MAX: u64 = 1_000_000;
 
 /// What was explored.
 pub struct Explored {
@@ -40,9 +41,10 @@ pub fn explore(setting: &Setting, depth_max: usize) -> Explored {
         Search { setting, known: BTreeMap::new(), nodes: Vec::new(), queue: VecDeque::new() };
     let mut explored = Explored { states: 0, depth: 0, is_complete: true, wrong: None };
     search.add(World::new(setting), 0, None).expect("it begins well");
+    let states_max = part_of(STATES_MAX) as usize;
     while let Some((number, depth, world)) = search.queue.pop_front() {
         explored.depth = depth;
-        if depth == depth_max || search.nodes.len() > STATES_MAX {
+        if depth == depth_max || search.nodes.len() > states_max {
             explored.is_complete = false;
             continue;
         }
