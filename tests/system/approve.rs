@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
@@ -198,8 +197,7 @@ fn an_approval_outlives_the_daemon_for_a_mirror_that_was_down() {
     // What is lost in the same directory afterwards waits, and so would this.
     lose(&daemon, "b", 11);
     assert_eq!(shown(&daemon)["lists"][0]["id"], "site:2");
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(), 0);
+    daemon.shut_down();
     daemon.start_again();
     server.start_again();
     wait_until_gone(&server.path("site/top/a"));
@@ -231,17 +229,16 @@ fn what_each_mirror_holds_beyond_the_source_is_a_list_of_its_own() {
     assert!(lists.iter().all(|list| list["entries"] == 11 && list["first"][0]["path"] == "extra"));
     assert_eq!(approve(&daemon, &["site@local:2"]).0, Some(1));
     assert_eq!(approve(&daemon, &["site@local:1"]).0, Some(0));
-    daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &mirrors[0], "approved");
     assert!(mirrors[1].join("extra/9").exists());
     // The other one is down when it is approved, and there is a restart before it is back.
     server.stop();
     assert_eq!(approve(&daemon, &["site@web:2"]).0, Some(0));
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(), 0);
+    daemon.shut_down();
     daemon.start_again();
     server.start_again();
-    daemon.wait_for_mirror("web", "in sync", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("web", "in-sync");
     assert_same(&daemon.source(), &mirrors[1], "approved");
 }
 

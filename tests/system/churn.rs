@@ -68,7 +68,7 @@ pub fn number(name: &str) -> Option<u64> {
 #[test]
 fn random_work_ends_in_equality() {
     let seed = number("SEED").unwrap_or(20_261_121);
-    let seconds = number("SECONDS").unwrap_or(20);
+    let seconds = number("SECONDS").unwrap_or(10);
     println!("SEED={seed} SECONDS={seconds}");
     let six = Six::start(|_| ());
     let source = six.daemon.source();

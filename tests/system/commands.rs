@@ -243,10 +243,10 @@ fn a_source_that_is_not_there_yet_is_a_fault_to_check_and_waited_for_by_the_daem
         .unwrap();
     assert_eq!(check.status.code(), Some(78), "{}", text(&check.stderr));
     let daemon = daemon.start();
-    let status = daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    let status = daemon.wait_for_state("local", "halted");
     assert_eq!(status["epoch"], 0);
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "it came");
 }
 

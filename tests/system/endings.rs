@@ -28,7 +28,7 @@ fn says(daemon: &Daemon, expected: &str) {
 }
 
 fn arrives(daemon: &Daemon, at: &Path) {
-    daemon.wait_for_mirror("web", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("web", "in-sync");
     assert_same(&daemon.source(), at, "in the end");
 }
 
@@ -186,7 +186,7 @@ fn an_end_with_whole_seconds_is_warned_about_and_still_kept_equal() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let options = format!("rsync: Rsync(program: {program:?})");
     let daemon = start(&server.ron(), "m/site", &options);
-    daemon.wait_for_mirror("web", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("web", "in-sync");
     for round in 0..5 {
         fs::write(daemon.source().join("f"), round.to_string()).unwrap();
         daemon.flush("");

@@ -21,9 +21,14 @@ pub(crate) struct Six {
 
 impl Six {
     pub(crate) fn start(prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_with("", prepare)
+    }
+
+    /// With further fields of the root.
+    pub(crate) fn start_with(options: &str, prepare: impl FnOnce(&Path)) -> Self {
         let rsyncds: Vec<Rsyncd> = (0..3).map(|_| Rsyncd::start()).collect();
         let sshd = Sshd::start();
-        let mut daemon = Daemon::new().root_options("may_be_empty: true,");
+        let mut daemon = Daemon::new().root_options("may_be_empty: true,").root_options(options);
         let mut targets = Vec::new();
         for (index, server) in rsyncds.iter().enumerate() {
             daemon = daemon.mirror(&format!("web{index}"), &server.ron(), "m/site", "");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::servers::{Fake, Rsyncd, free_port, rsyncd_ron};
+use crate::support::servers::{Fake, Proxy, Rsyncd, free_port, rsyncd_ron};
 use crate::support::tree::assert_same;
 use crate::support::volume::Volume;
 use crate::support::{Daemon, PATIENCE, wait_for};
@@ -58,7 +58,8 @@ fn broken_hosts_delay_nobody() {
 
     let good: Vec<Rsyncd> = (0..5).map(|_| Rsyncd::start()).collect();
     let (behind_slow, hanging) = (Rsyncd::start(), [Fake::hanging(), Fake::hanging()]);
-    let slow = Fake::slow(behind_slow.port, Duration::from_millis(20));
+    let slow = Proxy::start(behind_slow.port);
+    slow.slow_down(20);
     let (mut daemon, targets) = healthy(&good);
     daemon = daemon.mirror("refusing", &rsyncd_ron(free_port()), "m/site", "");
     daemon = daemon.mirror("slow", &rsyncd_ron(slow.port), "m/site", "");
@@ -92,7 +93,7 @@ fn a_host_that_comes_back_gets_everything() {
         fs::write(daemon.source().join(format!("f{round}")), "x").unwrap();
     }
     fs::remove_file(daemon.source().join("f7")).unwrap();
-    let status = daemon.wait_for_mirror("web", "retrying", |m| m["state"] == "retrying");
+    let status = daemon.wait_for_state("web", "retrying");
     assert!(status["last_error"].as_str().unwrap().contains("refused"), "{status:#}");
     server.start_again();
     daemon.flush("");
@@ -112,7 +113,7 @@ fn hard_case_9_a_retry_brings_what_has_come_meanwhile_in_one_push() {
     let before = daemon.mirror_status("web")["pushes"].as_u64();
     server.stop();
     fs::write(daemon.source().join("a"), "a").unwrap();
-    daemon.wait_for_mirror("web", "a failed push", |m| m["state"] == "retrying");
+    daemon.wait_for_state("web", "retrying");
     fs::remove_file(daemon.source().join("a")).unwrap();
     fs::write(daemon.source().join("b"), "b").unwrap();
     // What came last is known, so all is, and nothing is still collected: else it is for the next push.
@@ -235,8 +236,7 @@ fn many_files_while_the_only_target_hangs_cost_little() {
 fn term_ends_in_good_order_and_the_next_start_makes_up_for_what_was_missed() {
     let mut daemon = Daemon::new().local("local").start();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(), 0);
+    daemon.shut_down();
     assert!(!daemon.path("sock").exists());
     fs::write(daemon.source().join("while-down"), "x").unwrap();
     daemon.start_again();
@@ -263,7 +263,8 @@ fn children_do_not_outlive_a_killed_daemon() {
 #[test]
 fn hard_case_14_what_a_killed_receiver_has_left_behind_is_removed() {
     let server = Rsyncd::start();
-    let slow = Fake::slow(server.port, Duration::from_millis(5));
+    let slow = Proxy::start(server.port);
+    slow.slow_down(5);
     let host = rsyncd_ron(slow.port).replace("\"5s\"", "\"2s\"");
     let daemon = Daemon::new().mirror("web", &host, "m/site", "").start();
     fs::create_dir(daemon.source().join("d")).unwrap();
@@ -288,9 +289,10 @@ fn hard_case_14_what_a_killed_receiver_has_left_behind_is_removed() {
             let _ = rustix::process::kill_process(id, Signal::KILL);
         }
     }
-    daemon.wait_for_mirror("web", "in sync", |mirror| mirror["state"] == "in-sync");
+    slow.slow_down(0);
+    daemon.wait_for_state("web", "in-sync");
     // It is left alone for as long as its receiver may live.
     wait_for("it to be removed", || (!names().contains(&left)).then_some(()));
-    daemon.wait_for_mirror("web", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("web", "in-sync");
     assert_same(&daemon.source(), &server.path("site"), "and nothing else");
 }

@@ -12,6 +12,8 @@ use mirrorball_core::data::plan::Rule;
 use mirrorball_core::source::filter::{Filter, parse_rule};
 use proptest::prelude::*;
 
+use crate::support::in_memory;
+
 /// Everything that rsync would send from a tree under these rules.
 fn sent_by_rsync(source: &Path, rules: &Path, target: &Path) -> BTreeSet<PathBuf> {
     let output = Command::new("rsync")
@@ -43,7 +45,7 @@ fn all_paths(root: &Path) -> BTreeSet<PathBuf> {
 }
 
 fn check(rules: &[Rule], files: &[Vec<String>]) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     let source = dir.path().join("source");
     fs::create_dir(&source).unwrap();
     for components in files {

@@ -1,12 +1,12 @@
 //! Looking on: metrics, health, events and the page, over TCP, where nothing can be done.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 
 use crate::support::servers::{Rsyncd, free_port, untried};
-use crate::support::{Daemon, wait_for};
+use crate::support::{self, Daemon, wait_for};
 
 /// A daemon that listens, with a mirror that is in sync and one that is down.
 fn listening() -> (Daemon, u16) {
@@ -24,20 +24,12 @@ fn listening() -> (Daemon, u16) {
     // It is watched now, so that this raises events.
     std::fs::write(daemon.source().join("f"), "f").unwrap();
     daemon.flush("@one");
-    daemon.wait_for_mirror("down", "retrying", |mirror| mirror["state"] == "retrying");
+    daemon.wait_for_state("down", "retrying");
     (daemon, port)
 }
 
-/// Status code, head and body of an answer.
 fn ask(port: u16, request: &str, host: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let text = format!("{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (code, head.to_string(), body.to_string())
+    support::ask(TcpStream::connect(("127.0.0.1", port)).unwrap(), request, host)
 }
 
 fn get(port: u16, path: &str) -> (u16, String, String) {
@@ -104,7 +96,7 @@ fn health_is_that_every_actor_answers_and_readiness_that_every_root_is_watched()
     assert_eq!(get(port, "/healthz").0, 200);
     assert_eq!(get(port, "/readyz").0, 200);
     std::fs::rename(daemon.source(), daemon.path("away")).unwrap();
-    daemon.wait_for_mirror("one", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("one", "halted");
     let (code, _, body) = get(port, "/readyz");
     assert_eq!((code, body.contains("site is halted")), (503, true), "{body}");
     assert_eq!(get(port, "/healthz").0, 200, "the daemon itself is well");

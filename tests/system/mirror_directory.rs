@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, is_root, text};
@@ -16,7 +14,7 @@ fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
     daemon.flush("");
     fs::remove_dir_all(daemon.path("local")).unwrap();
     fs::write(daemon.source().join("g"), "g").unwrap();
-    let status = daemon.wait_for_mirror("local", "halted", |m| m["state"] == "halted");
+    let status = daemon.wait_for_state("local", "halted");
     assert!(status["last_error"].as_str().unwrap().contains("vanished"), "{status:#}");
     assert!(!daemon.path("local").exists());
     // The disk is mounted again: it goes on by itself.
@@ -26,7 +24,7 @@ fn hard_case_15_a_target_that_vanished_is_an_error_and_not_made_anew() {
     assert!(daemon.path("local/g").exists());
     fs::remove_dir_all(daemon.path("local")).unwrap();
     fs::write(daemon.source().join("h"), "h").unwrap();
-    daemon.wait_for_mirror("local", "halted again", |m| m["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     let shown = daemon.verb(&["approve", "--list"]);
     let shown = text(&shown.stdout);
     assert!(shown.contains("site@local is halted: ") && shown.contains("vanished"), "{shown}");
@@ -53,7 +51,7 @@ fn hard_case_15_a_mirror_that_stands_empty_is_not_filled_before_a_person_says_so
     fs::remove_dir_all(daemon.path("local/d")).unwrap();
     // Events were lost, as far as the daemon can tell: everything is compared.
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
-    daemon.wait_for_mirror("local", "the source is gone", |m| m["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
     let status = daemon.wait_for_mirror("local", "the mirror is halted", |m| {
         m["last_error"].as_str().is_some_and(|why| why.contains("empty"))
@@ -94,7 +92,7 @@ fn hard_case_15_a_walk_does_not_make_a_vanished_target_anew_on_any_kind_of_daemo
         fs::remove_dir_all(server.path("site")).unwrap();
         // A source that went away and came back is walked.
         fs::rename(daemon.source(), daemon.path("away")).unwrap();
-        daemon.wait_for_mirror("web", "halted", |mirror| mirror["state"] == "halted");
+        daemon.wait_for_state("web", "halted");
         fs::rename(daemon.path("away"), daemon.source()).unwrap();
         let status = daemon.wait_for_mirror("web", "the mirror is halted", |m| {
             m["last_error"].as_str().is_some_and(|why| why.contains("vanished"))
@@ -115,8 +113,7 @@ fn a_mirror_whose_disk_is_not_mounted_when_the_daemon_starts_is_not_made_anew() 
         if ending == "killed" {
             daemon.kill();
         } else {
-            daemon.signal(Signal::TERM);
-            daemon.wait();
+            daemon.shut_down();
         }
         // Gone with all that is in it, and then standing empty.
         let (local, away) = (daemon.path("local"), daemon.path("away"));
@@ -176,13 +173,12 @@ fn hard_case_15_a_mirror_that_only_pushes_have_filled_is_not_taken_for_its_mount
     daemon.flush("");
     fs::write(daemon.source().join("f"), "f").unwrap();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    daemon.shut_down();
     let (local, away) = (daemon.path("local"), daemon.path("away"));
     fs::rename(&local, &away).unwrap();
     fs::create_dir(&local).unwrap();
     daemon.start_again();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     assert_eq!(fs::read_dir(&local).unwrap().count(), 0);
 }
 
@@ -212,7 +208,7 @@ fn hard_case_15_what_is_pushed_to_an_emptied_mirror_does_not_make_it_equal() {
             });
             fs::remove_dir_all(&mirror).unwrap();
             fs::rename(&away, &mirror).unwrap();
-            daemon.wait_for_mirror(host, "in sync again", |m| m["state"] == "in-sync");
+            daemon.wait_for_state(host, "in-sync");
             assert_same(&daemon.source(), &mirror, host);
         }
     }

@@ -237,7 +237,7 @@ fn what_waits_for_an_answer_ends_when_the_daemon_dies_meanwhile() {
         Daemon::new().mirror("down", "Rsyncd(address: \"127.0.0.1\", port: 1)", "m/x", "");
     daemon.write_config();
     daemon.start_again();
-    daemon.wait_for_mirror("down", "a try", |mirror| mirror["state"] == "retrying");
+    daemon.wait_for_state("down", "retrying");
     let flush = "{\"selectors\": [], \"timeout_ms\": 600000}";
     let waiting = [("POST", "/flush", flush), ("GET", "/events", "")].map(|(method, path, body)| {
         let mut stream = UnixStream::connect(daemon.path("sock")).unwrap();

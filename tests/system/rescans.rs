@@ -44,7 +44,7 @@ fn a_root_that_is_only_looked_through_is_mirrored_all_the_same() {
     let daemon = Daemon::new().root_options("watch: Rescan(\"200ms\"),").local("local");
     directories(&daemon);
     let daemon = daemon.start();
-    daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     work(&daemon);
     let arrived = |_: &_| daemon.path("local/e8/sub/h").exists();
     daemon.wait_for_mirror("local", "it is found by itself", arrived);
@@ -64,7 +64,7 @@ fn with_too_few_watches_the_rest_is_looked_through_and_the_remedy_told() {
     let daemon = Daemon::new().local("local");
     directories(&daemon);
     let daemon = daemon.watches_max(20).start();
-    daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     work(&daemon);
     daemon.flush("");
     ends_equal(&daemon, "too few watches");

@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::Signal;
-
 use crate::support::Daemon;
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 
 fn in_sync(daemon: &Daemon, host: &str) -> serde_json::Value {
-    daemon.wait_for_mirror(host, "in sync", |m| m["state"] == "in-sync")
+    daemon.wait_for_state(host, "in-sync")
 }
 
 fn current(daemon: &Daemon) -> serde_json::Value {
@@ -29,11 +27,6 @@ pub fn wait_for_holders(daemon: &Daemon, hosts: &[&str]) {
     });
 }
 
-fn end_well(daemon: &mut Daemon) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(), 0);
-}
-
 /// Rewrites a file with as many bytes, and puts its time back.
 pub fn rewrite_unseen(path: &Path, text: &str) {
     let time = fs::metadata(path).unwrap().modified().unwrap();
@@ -43,7 +36,19 @@ pub fn rewrite_unseen(path: &Path, text: &str) {
 }
 
 fn two_mirrors(server: &Rsyncd) -> Daemon {
-    let daemon = Daemon::new().local("local").mirror("web", &server.ron(), "m/site", "");
+    filled(Daemon::new().local("local").mirror("web", &server.ron(), "m/site", ""))
+}
+
+/// The same, where a receiver that was cut off must be dead after two seconds.
+fn two_brief_mirrors(server: &Rsyncd) -> Daemon {
+    let daemon = Daemon::new();
+    let path = daemon.path("local").display().to_string();
+    let local = "Local(limits: Limits(timeout: \"1s\"))";
+    let web = server.ron().replace("\"5s\"", "\"1s\"");
+    filled(daemon.mirror("local", local, &path, "").mirror("web", &web, "m/site", ""))
+}
+
+fn filled(daemon: Daemon) -> Daemon {
     for directory in ["d", "e/f"] {
         fs::create_dir_all(daemon.source().join(directory)).unwrap();
         for number in 0..20 {
@@ -65,7 +70,7 @@ fn what_was_pushed_long_ago_is_not_pushed_at_each_start() {
     for _ in 0..2 {
         in_sync(&daemon, "local");
         wait_for_holders(&daemon, &["local"]);
-        end_well(&mut daemon);
+        daemon.shut_down();
         daemon.start_again();
         daemon.flush("");
     }
@@ -96,7 +101,7 @@ fn after_a_good_end_a_restart_pushes_what_has_changed_and_walks_nothing() {
     wait_for_holders(&daemon, &["local", "web"]);
     fs::write(daemon.source().join("d/0"), "while it ran").unwrap();
     daemon.flush("");
-    end_well(&mut daemon);
+    daemon.shut_down();
     change_while_down(&daemon.source());
     daemon.start_again();
     for host in ["local", "web"] {
@@ -108,17 +113,7 @@ fn after_a_good_end_a_restart_pushes_what_has_changed_and_walks_nothing() {
 #[test]
 fn after_kill_9_too_and_what_was_handed_out_is_pushed_once_more() {
     let server = Rsyncd::start();
-    let local = "Local(limits: Limits(timeout: \"1s\"))";
-    let web = server.ron().replace("\"5s\"", "\"1s\"");
-    let mut daemon = Daemon::new();
-    let path = daemon.path("local").display().to_string();
-    daemon = daemon.mirror("local", local, &path, "").mirror("web", &web, "m/site", "").start();
-    fs::create_dir_all(daemon.source().join("d")).unwrap();
-    fs::create_dir_all(daemon.source().join("e/f")).unwrap();
-    for number in 0..5 {
-        fs::write(daemon.source().join("d").join(number.to_string()), format!("{number:4}"))
-            .unwrap();
-    }
+    let mut daemon = two_brief_mirrors(&server).start();
     daemon.flush("");
     wait_for_holders(&daemon, &["local", "web"]);
     fs::write(daemon.source().join("gone"), "x").unwrap();
@@ -150,7 +145,7 @@ fn a_damaged_foreign_or_older_checkpoint_means_walk_and_never_an_error() {
     ];
     for damage in damages {
         wait_for_holders(&daemon, &["local", "web"]);
-        end_well(&mut daemon);
+        daemon.shut_down();
         damage(&daemon.path("state/checkpoints/site"));
         change_while_down(&daemon.source());
         fs::rename(daemon.source().join("e/g"), daemon.source().join("e/f")).unwrap();
@@ -169,7 +164,7 @@ fn walk_always_compares_everything_at_each_start_and_keeps_nothing() {
     let server = Rsyncd::start();
     let mut daemon = two_mirrors(&server).root_options("walk: Always,").start();
     in_sync(&daemon, "web");
-    end_well(&mut daemon);
+    daemon.shut_down();
     assert!(!daemon.path("state/checkpoints/site/current.json").exists());
     daemon.start_again();
     assert_eq!(in_sync(&daemon, "web")["walks"], 1);
@@ -178,7 +173,7 @@ fn walk_always_compares_everything_at_each_start_and_keeps_nothing() {
 #[test]
 fn hard_case_21_a_change_that_was_scanned_before_it_was_told_is_not_skipped_after_a_crash() {
     let server = Rsyncd::start();
-    let mut daemon = two_mirrors(&server).start();
+    let mut daemon = two_brief_mirrors(&server).start();
     for round in 0..5 {
         // Restarted in the middle of changes: some are scanned, some told, some both.
         for number in 0..20 {
@@ -203,11 +198,11 @@ fn a_mirror_that_was_down_goes_on_where_it_was_after_a_restart() {
     rewrite_unseen(&daemon.source().join("d/1"), "one!");
     fs::remove_file(daemon.source().join("d/2")).unwrap();
     daemon.flush("@local");
-    end_well(&mut daemon);
+    daemon.shut_down();
     daemon.start_again();
     daemon.flush("@local");
     // A second restart: by now the snapshot is one that this mirror has never held whole.
-    end_well(&mut daemon);
+    daemon.shut_down();
     rewrite_unseen(&daemon.source().join("d/3"), "thr!");
     daemon.start_again();
     server.start_again();
@@ -254,7 +249,7 @@ fn a_restart_with_eight_mirrors_costs_less_than_eight_walks() {
     daemon = daemon.start();
     hosts.iter().for_each(|host| drop(in_sync(&daemon, host)));
     wait_for_holders(&daemon, &hosts);
-    end_well(&mut daemon);
+    daemon.shut_down();
     fs::write(daemon.source().join("0/0"), "changed").unwrap();
     let of_servers = || servers.iter().map(|s| processor_seconds(s.process_id())).sum::<f64>();
 

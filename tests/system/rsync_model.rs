@@ -27,7 +27,7 @@ use crate::model::fs::{Body, Errno, Fs, NOW, ROOT_USER};
 use crate::model::options::{RunOptions, is_temporary};
 use crate::model::rsync::Run;
 use crate::support::servers::Rsyncd;
-use crate::support::{NOBODY, is_root};
+use crate::support::{NOBODY, in_memory, is_root};
 
 /// Where the modification times of a case begin.
 const BEGIN: u64 = 1_600_000_000_000_000_000;
@@ -429,7 +429,7 @@ struct Bench {
 
 impl Bench {
     fn new(user: u32, has_server: bool) -> Self {
-        let dir = tempfile::Builder::new().prefix("mb-model-").tempdir().unwrap();
+        let dir = in_memory();
         let server = has_server.then(|| {
             let name = if user == ROOT_USER { "root" } else { "nobody" };
             Rsyncd::start_with(&if is_root() { format!("uid = {name}\n") } else { String::new() })

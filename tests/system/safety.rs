@@ -4,43 +4,51 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::servers::Rsyncd;
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, NOBODY, is_root, text, wait_for};
 
-#[test]
-fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
+/// A daemon whose mirror has the file `f`.
+fn mirrored() -> Daemon {
     let daemon = Daemon::new().local("local");
     fs::write(daemon.source().join("f"), "f").unwrap();
     let daemon = daemon.start();
     daemon.flush("");
+    daemon
+}
+
+/// So many files in a directory.
+fn fill(directory: &Path, files: usize) {
+    fs::create_dir_all(directory).unwrap();
+    (0..files).for_each(|file| fs::write(directory.join(file.to_string()), "x").unwrap());
+}
+
+#[test]
+fn hard_case_8_a_source_that_was_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
+    let daemon = mirrored();
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     assert!(daemon.path("local/f").exists());
     fs::write(daemon.path("away/g"), "g").unwrap();
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "in sync again", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "back again");
 }
 
 #[test]
 fn hard_case_8_another_directory_at_the_sources_place_empties_no_mirror() {
-    let daemon = Daemon::new().local("local");
-    fs::write(daemon.source().join("f"), "f").unwrap();
-    let daemon = daemon.start();
-    daemon.flush("");
+    let daemon = mirrored();
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
     fs::create_dir(daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     fs::write(daemon.source().join("other"), "o").unwrap();
     daemon.flush_waits_in_vain();
     assert!(daemon.path("local/f").exists() && !daemon.path("local/other").exists());
     fs::remove_dir_all(daemon.source()).unwrap();
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "in sync again", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "back again");
 }
 
@@ -54,7 +62,7 @@ fn hard_case_26_a_parent_that_was_renamed_is_noticed_without_any_event() {
     daemon.flush("");
     fs::rename(&parent, daemon.path("away")).unwrap();
     fs::create_dir_all(daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     assert!(daemon.path("local/f").exists());
 }
 
@@ -80,7 +88,7 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     };
     let nothing_is_held = || {
         for host in ["local", "web"] {
-            daemon.wait_for_mirror(host, "in sync", |m| m["state"] == "in-sync");
+            daemon.wait_for_state(host, "in-sync");
         }
     };
     // A directory; and then files, one of them made anew while the others are held.
@@ -115,12 +123,6 @@ fn hard_case_16_too_many_deletions_are_held_and_creations_go_on() {
     assert_eq!(daemon.mirror_status("local")["walks"], walks);
 }
 
-/// So many files in a new directory.
-fn fill(directory: &Path, files: usize) {
-    fs::create_dir_all(directory).unwrap();
-    (0..files).for_each(|file| fs::write(directory.join(file.to_string()), "x").unwrap());
-}
-
 #[test]
 fn hard_case_38_a_directory_in_the_way_goes_only_within_the_budget() {
     let server = Rsyncd::start();
@@ -153,7 +155,7 @@ fn hard_case_38_a_directory_in_the_way_goes_only_within_the_budget() {
     assert!(is_kept("lost"));
     assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
     for host in ["local", "web"] {
-        daemon.wait_for_mirror(host, "in sync", |mirror| mirror["state"] == "in-sync");
+        daemon.wait_for_state(host, "in-sync");
     }
     for mirror in &mirrors {
         assert_same(&daemon.source(), mirror, "approved");
@@ -168,15 +170,14 @@ fn an_empty_source_at_the_start_empties_no_mirror() {
     fs::write(files.join("f"), "f").unwrap();
     daemon = daemon.start();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(), 0);
+    daemon.shut_down();
     fs::rename(&files, daemon.path("away")).unwrap();
     daemon.start_again();
-    let status = daemon.wait_for_mirror("local", "held", |m| m["state"] == "halted");
+    let status = daemon.wait_for_state("local", "halted");
     assert_eq!(status["held_deletions"], 2, "{status:#}");
     assert!(daemon.path("local/files/f").exists());
     fs::rename(daemon.path("away"), &files).unwrap();
-    daemon.wait_for_mirror("local", "in sync by itself", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "it was mounted later");
 }
 
@@ -185,13 +186,13 @@ fn a_root_without_its_marker_is_halted() {
     let daemon = Daemon::new().root_options("marker: \".mirror-me\",").local("local");
     fs::write(daemon.source().join("f"), "f").unwrap();
     let daemon = daemon.start();
-    daemon.wait_for_mirror("local", "halted", |m| m["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     assert!(!daemon.path("local/f").exists());
     fs::write(daemon.source().join(".mirror-me"), "").unwrap();
-    daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     fs::remove_file(daemon.source().join(".mirror-me")).unwrap();
     fs::remove_file(daemon.source().join("f")).unwrap();
-    daemon.wait_for_mirror("local", "halted again", |m| m["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     assert!(daemon.path("local/f").exists());
 }
 
@@ -259,18 +260,14 @@ fn hard_case_13_deletions_that_were_skipped_for_an_unreadable_directory_are_made
 
 #[test]
 fn another_directory_at_the_sources_place_before_the_start_empties_no_mirror() {
-    let mut daemon = Daemon::new().local("local");
-    fs::write(daemon.source().join("f"), "f").unwrap();
-    daemon = daemon.start();
-    daemon.flush("");
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    let mut daemon = mirrored();
+    daemon.shut_down();
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
     fs::create_dir(daemon.source()).unwrap();
     fs::write(daemon.source().join("other"), "o").unwrap();
     daemon.start_again();
     let halted = |daemon: &Daemon| {
-        daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+        daemon.wait_for_state("local", "halted");
         assert!(daemon.path("local/f").exists() && !daemon.path("local/other").exists());
     };
     halted(&daemon);
@@ -280,20 +277,17 @@ fn another_directory_at_the_sources_place_before_the_start_empties_no_mirror() {
     halted(&daemon);
     fs::remove_dir_all(daemon.source()).unwrap();
     fs::rename(daemon.path("away"), daemon.source()).unwrap();
-    daemon.wait_for_mirror("local", "in sync again", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "back again");
 }
 
 #[test]
 fn an_emptied_source_empties_no_mirror_whatever_is_done_in_it_and_however_often_it_is_started() {
     let mut daemon = Daemon::new().local("local");
-    for number in 0..50 {
-        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
-    }
+    fill(&daemon.source(), 50);
     daemon = daemon.start();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    daemon.shut_down();
     for number in 0..50 {
         fs::remove_file(daemon.source().join(number.to_string())).unwrap();
     }
@@ -310,21 +304,17 @@ fn an_emptied_source_empties_no_mirror_whatever_is_done_in_it_and_however_often_
             "{}",
             daemon.log_tail()
         );
-        daemon.signal(Signal::TERM);
-        daemon.wait();
+        daemon.shut_down();
     }
 }
 
 #[test]
 fn deletions_that_an_emptied_source_would_cause_stay_held_when_something_else_comes() {
     let mut daemon = Daemon::new().local("local");
-    for number in 0..50 {
-        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
-    }
+    fill(&daemon.source(), 50);
     daemon = daemon.start();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    daemon.shut_down();
     for number in 0..50 {
         fs::remove_file(daemon.source().join(number.to_string())).unwrap();
     }
@@ -334,21 +324,16 @@ fn deletions_that_an_emptied_source_would_cause_stay_held_when_something_else_co
     daemon.wait_for_mirror("local", "it arrives", |_| daemon.path("local/other").exists());
     daemon.flush_waits_in_vain();
     assert_eq!(fs::read_dir(daemon.path("local")).unwrap().count(), 51);
-    for number in 0..50 {
-        fs::write(daemon.source().join(number.to_string()), "x").unwrap();
-    }
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    fill(&daemon.source(), 50);
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "it is back");
 }
 
 #[test]
 fn nothing_is_approved_of_a_source_that_is_not_there() {
-    let daemon = Daemon::new().local("local");
-    fs::write(daemon.source().join("f"), "f").unwrap();
-    let daemon = daemon.start();
-    daemon.flush("");
+    let daemon = mirrored();
     fs::rename(daemon.source(), daemon.path("away")).unwrap();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     let output = daemon.verb(&["approve", "site", "--yes"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("can't be opened"), "{}", text(&output.stderr));

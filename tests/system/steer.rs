@@ -45,8 +45,7 @@ fn a_paused_mirror_gets_nothing_until_it_is_resumed_also_after_a_new_start() {
     daemon.flush("@other");
     assert!(daemon.path("other/f").exists() && !daemon.path("one/f").exists());
     assert_eq!(daemon.mirror_status("one")["pending_paths"], 1);
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    daemon.shut_down();
     daemon.start_again();
     fs::write(daemon.source().join("g"), "g").unwrap();
     daemon.flush("@other");

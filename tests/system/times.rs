@@ -7,10 +7,10 @@ use chrono::{Timelike, Utc};
 use crate::support::tree::assert_same;
 use crate::support::{Daemon, wait_for};
 
-/// A time zone in which a minute is over in half a minute, and that minute there.
+/// A time zone in which a minute is over in a quarter of a minute, and that minute there.
 fn zone() -> (String, u32) {
     let now = Utc::now();
-    let seconds = (30 + 60 - now.second()) % 60;
+    let seconds = (45 + 60 - now.second()) % 60;
     let minute = (now.num_seconds_from_midnight() + seconds) / 60 % (24 * 60);
     (format!("XXX-00:00:{seconds:02}"), minute)
 }
@@ -33,8 +33,7 @@ fn in_its_quiet_time_a_mirror_collects_and_afterwards_it_gets_everything_and_is_
         .mirror("quiet", "Local", &path, &quiet)
         .local("other")
         .start();
-    let waits =
-        daemon.wait_for_mirror("quiet", "its quiet time", |mirror| mirror["state"] == "quiet");
+    let waits = daemon.wait_for_state("quiet", "quiet");
     assert!(waits["quiet_until"].is_string(), "{waits:#}");
     daemon.flush("@other");
     assert!(!daemon.path("quiet").exists());
@@ -62,7 +61,7 @@ fn bandwidth_is_that_of_the_time_and_quiet_times_change_without_a_new_start() {
     fs::write(daemon.config_path(), at_rest).unwrap();
     assert!(daemon.verb(&["reload"]).status.success());
     fs::write(daemon.source().join("g"), "g").unwrap();
-    daemon.wait_for_mirror("slow", "its quiet time", |mirror| mirror["state"] == "quiet");
+    daemon.wait_for_state("slow", "quiet");
     fs::write(daemon.config_path(), text).unwrap();
     assert!(daemon.verb(&["reload"]).status.success());
     daemon.flush("");

@@ -138,7 +138,7 @@ impl World {
 #[test]
 fn whatever_is_killed_the_mirrors_end_equal() {
     let seed = number("SEED").unwrap_or(20_261_121);
-    let seconds = number("SECONDS").unwrap_or(20);
+    let seconds = number("SECONDS").unwrap_or(10);
     println!("SEED={seed} SECONDS={seconds}");
     let mut world = World::start();
     let mut random = Random::new(seed);
@@ -148,7 +148,7 @@ fn whatever_is_killed_the_mirrors_end_equal() {
         world.trouble(&mut random);
     }
     for (host, _) in world.mirrors() {
-        world.daemon.wait_for_mirror(host, "in sync", |m| m["state"] == "in-sync");
+        world.daemon.wait_for_state(host, "in-sync");
     }
     for (host, mirror) in world.mirrors() {
         assert_same(&world.daemon.source(), &mirror, &format!("{host}, seed {seed}"));
@@ -181,7 +181,7 @@ fn permissions_that_come_and_go_lose_nothing() {
             let mode = if path.is_dir() { 0o755 } else { 0o644 };
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        daemon.wait_for_mirror("local", "in sync", |m| m["state"] == "in-sync");
+        daemon.wait_for_state("local", "in-sync");
         assert_same_but_owners(&source, &daemon.path("local"), &format!("seed {seed}"));
     }
 }

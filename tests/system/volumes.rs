@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use crate::rescans::ends_equal;
 use crate::support::tree::assert_same;
 use crate::support::volume::Volume;
@@ -50,7 +48,7 @@ fn hard_case_8_another_volume_in_the_place_of_one_deletes_nothing_before_approva
     daemon.flush("");
     assert!(daemon.path("local/volume/precious").exists(), "{}", daemon.log_tail());
     assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
 
@@ -81,8 +79,7 @@ fn hard_case_8_a_volume_that_is_not_mounted_at_the_next_start_deletes_nothing_be
     fs::write(at.join("precious"), "p").unwrap();
     daemon = daemon.start();
     daemon.flush("");
-    daemon.signal(Signal::TERM);
-    daemon.wait();
+    daemon.shut_down();
     drop(volume);
     fs::write(daemon.source().join("up/other"), "o").unwrap();
     daemon.start_again();
@@ -92,7 +89,7 @@ fn hard_case_8_a_volume_that_is_not_mounted_at_the_next_start_deletes_nothing_be
     assert_ne!(status["state"], "in-sync", "{status:#}");
     assert!(precious.exists(), "{}", daemon.log_tail());
     assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert!(!precious.exists());
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
@@ -110,7 +107,7 @@ fn hard_case_29_the_file_system_of_a_halted_root_can_be_unmounted() {
     let daemon = daemon.start();
     daemon.flush("");
     fs::rename(daemon.source(), volume.join("away")).unwrap();
-    daemon.wait_for_mirror("local", "halted", |mirror| mirror["state"] == "halted");
+    daemon.wait_for_state("local", "halted");
     wait_for("umount", || {
         let unmount = std::process::Command::new("umount").arg(&volume).output().unwrap();
         unmount.status.success().then_some(())
@@ -127,7 +124,7 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     };
     fs::write(at.join("precious"), "p").unwrap();
     let daemon = daemon.start();
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     drop(volume);
     fs::write(daemon.source().join("up/other"), "o").unwrap();
     let arrived = |_: &_| daemon.path("local/up/other").exists();
@@ -139,7 +136,7 @@ fn hard_case_8_a_volume_in_a_root_that_is_only_looked_through_is_guarded_too() {
     daemon.flush("");
     assert!(daemon.path("local/up/volume/precious").exists(), "it is another one");
     assert!(daemon.verb(&["approve", "site", "--yes"]).status.success());
-    daemon.wait_for_mirror("local", "in sync", |mirror| mirror["state"] == "in-sync");
+    daemon.wait_for_state("local", "in-sync");
     assert_same(&daemon.source(), &daemon.path("local"), "as approved");
 }
 

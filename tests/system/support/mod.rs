@@ -15,6 +15,8 @@ pub mod tree;
 pub mod volume;
 
 use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -34,15 +36,31 @@ pub const NOBODY: u32 = 65534;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for a fact.
-pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, fact: impl FnMut() -> Option<T>) -> T {
+    wait_for_with(what, fact, String::new)
+}
+
+/// Waits for a fact, and says this where it does not come true.
+fn wait_for_with<T>(
+    what: &str,
+    mut fact: impl FnMut() -> Option<T>,
+    describe: impl Fn() -> String,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = fact() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}");
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}\n{}", describe());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A directory for small trees, in memory where there is such a place.
+pub fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("mb-").tempdir_in(place).unwrap()
 }
 
 /// A child process that ends with its owner.
@@ -258,9 +276,7 @@ impl Daemon {
         };
         self.process = Some(Owned(child.unwrap()));
         let socket = self.path("sock");
-        wait_for("the daemon's socket", || {
-            std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
-        });
+        wait_for("the daemon's socket", || UnixStream::connect(&socket).ok().map(drop));
     }
 
     pub fn process_id(&self) -> u32 {
@@ -279,6 +295,12 @@ impl Daemon {
         status.code().unwrap_or(-1)
     }
 
+    /// Shuts it down cleanly.
+    pub fn shut_down(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait(), 0);
+    }
+
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -293,10 +315,13 @@ impl Daemon {
             .unwrap()
     }
 
+    /// What `status --json` shows, without a process for each look.
     pub fn status(&self) -> Value {
-        let output = self.verb(&["status", "--json"]);
-        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.log_tail());
-        serde_json::from_slice(&output.stdout).unwrap()
+        let stream = UnixStream::connect(self.path("sock"));
+        let stream = stream.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()));
+        let (code, _, body) = ask(stream, "GET /status", "localhost");
+        assert_eq!(code, 200, "{body}\n{}", self.log_tail());
+        serde_json::from_str(&body).unwrap()
     }
 
     pub fn mirror_status(&self, host: &str) -> Value {
@@ -312,6 +337,11 @@ impl Daemon {
             || Some(self.mirror_status(host)).filter(&fact),
             || format!("{:#}\n{}", self.mirror_status(host), self.log_tail()),
         )
+    }
+
+    /// Waits until a mirror is in this state.
+    pub fn wait_for_state(&self, host: &str, state: &str) -> Value {
+        self.wait_for_mirror(host, state, |mirror| mirror["state"] == state)
     }
 
     /// Waits until everything is on the selected mirrors (all for "").
@@ -353,23 +383,18 @@ fn spawn_without_openat2(mut command: Command, answer: Errno) -> std::io::Result
     std::thread::spawn(spawn).join().unwrap()
 }
 
-fn wait_for_with<T>(
-    what: &str,
-    mut fact: impl FnMut() -> Option<T>,
-    describe: impl Fn() -> String,
-) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = fact() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}\n{}", describe());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Sends a request such as `GET /status`. Returns the status code, the head and the body of the answer.
+pub fn ask(mut server: impl Read + Write, request: &str, host: &str) -> (u16, String, String) {
+    write!(server, "{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, head.to_string(), body.to_string())
 }
 
 /// Runs a program to its good end.

@@ -15,6 +15,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Starts a server, and waits until it listens.
+fn serve(program: &str, arguments: &[&str], port: u16) -> Owned {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = Owned(command.spawn().unwrap());
+    wait_for(program, || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+    process
+}
+
 /// An rsync daemon with a module `m`.
 pub struct Rsyncd {
     pub dir: tempfile::TempDir,
@@ -56,18 +65,8 @@ impl Rsyncd {
     }
 
     pub fn start_again(&mut self) {
-        let config = self.dir.path().join("conf");
-        let child = Command::new("rsync")
-            .args(["--daemon", "--no-detach"])
-            .arg(format!("--config={}", config.display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.process = Some(Owned(child));
-        let port = self.port;
-        wait_for("rsyncd", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+        let config = format!("--config={}", self.dir.path().join("conf").display());
+        self.process = Some(serve("rsync", &["--daemon", "--no-detach", &config], self.port));
     }
 
     pub fn stop(&mut self) {
@@ -122,10 +121,11 @@ impl Sshd {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         let port = free_port();
+        // With a home of its own a login reads none of this user's start-up files, which may do much or say something.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile \
              {0}/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n\
-             PasswordAuthentication no\nMaxSessions 20\n",
+             PasswordAuthentication no\nMaxSessions 20\nSetEnv HOME={0}\n",
             path.display()
         );
         std::fs::write(path.join("config"), config).unwrap();
@@ -140,17 +140,9 @@ impl Sshd {
     pub fn start_again(&mut self) {
         let program =
             ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists());
-        let child = Command::new(program.expect("make setup installs openssh"))
-            .args(["-D", "-e", "-f"])
-            .arg(self.dir.path().join("config"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.process = Some(Owned(child));
-        let port = self.port;
-        wait_for("sshd", || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+        let program = program.expect("make setup installs openssh");
+        let config = self.dir.path().join("config").display().to_string();
+        self.process = Some(serve(program, &["-D", "-e", "-f", &config], self.port));
     }
 
     pub fn stop(&mut self) {
@@ -170,7 +162,7 @@ impl Sshd {
     }
 }
 
-/// A host that accepts connections and never says a word, or passes each byte on late.
+/// A host that accepts connections and never says a word.
 pub struct Fake {
     pub port: u16,
     stop: Arc<AtomicBool>,
@@ -193,45 +185,21 @@ impl Fake {
 
     /// Accepts and never answers.
     pub fn hanging() -> Self {
-        Self::accepting(|stream, stop| {
-            let mut stream = stream;
-            let mut buffer = [0; 1024];
-            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            while !stop.load(Ordering::Relaxed) {
-                if matches!(stream.read(&mut buffer), Ok(0)) {
-                    return;
-                }
-            }
-        })
-    }
-
-    /// Passes everything on to this port, each piece this much later.
-    pub fn slow(to: u16, delay: Duration) -> Self {
-        Self::accepting(move |client, _| {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-            let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            std::thread::spawn(move || pass_on(back.0, back.1, delay));
-            pass_on(client, server, delay);
-        })
-    }
-
-    fn accepting(serve: impl Fn(TcpStream, Arc<AtomicBool>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stop = Arc::new(AtomicBool::new(false));
-        let connected = Arc::new(AtomicBool::new(false));
-        let (flag, serve, seen) = (stop.clone(), Arc::new(serve), connected.clone());
+        let fake = Self { port, stop: Arc::default(), connected: Arc::default() };
+        let (stop, connected) = (fake.stop.clone(), fake.connected.clone());
         std::thread::spawn(move || {
+            let mut open = Vec::new();
             for stream in listener.incoming().flatten() {
-                if flag.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                seen.store(true, Ordering::Relaxed);
-                let (flag, serve) = (flag.clone(), serve.clone());
-                std::thread::spawn(move || serve(stream, flag));
+                connected.store(true, Ordering::Relaxed);
+                open.push(stream);
             }
         });
-        Self { port, stop, connected }
+        fake
     }
 }
 
@@ -257,7 +225,7 @@ impl Proxy {
                     let (Ok(from), Ok(to)) = (from, to) else { continue };
                     streams.lock().unwrap().extend(from.try_clone());
                     let delay_ms = delay_ms.clone();
-                    std::thread::spawn(move || pass_on_slowly(from, to, &delay_ms));
+                    std::thread::spawn(move || pass_on(from, to, &delay_ms));
                 }
             }
         });
@@ -277,24 +245,13 @@ impl Proxy {
     }
 }
 
-fn pass_on_slowly(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
     let mut buffer = vec![0; 4096];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         match delay_ms.load(Ordering::Relaxed) {
             0 => (),
             delay => std::thread::sleep(Duration::from_millis(delay)),
         }
-        if to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Write);
-}
-
-fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    let mut buffer = vec![0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        std::thread::sleep(delay);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
