@@ -9,7 +9,9 @@ if [ "${1:-}" != inside ]; then
     command -v dpkg >/dev/null || { echo "The package is not tested: this system has no dpkg"; exit; }
     unshare --mount true 2>/dev/null || { echo "The package is not tested: only root may have a mount namespace"; exit; }
     tests/setup.sh dpkg-gencontrol systemd-sysusers systemd-tmpfiles
-    place=$(mktemp -d "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)/mirrorball-package-XXXXXX")
+    # In memory where that has room for two packages and what is installed.
+    room=$(df --output=avail --block-size=1M /dev/shm 2>/dev/null | tail -n 1)
+    place=$(mktemp -d "$([ "${room:-0}" -gt 1000 ] && echo /dev/shm || echo /tmp)/mirrorball-package-XXXXXX")
     trap 'rm -rf "$place"' EXIT
     for revision in 1 2; do
         # Compressing the program with its debug information would take longer than all else.
