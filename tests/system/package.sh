@@ -6,15 +6,13 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 if [ "${1:-}" != inside ]; then
-    command -v dpkg >/dev/null || { echo "The package is not tested: this system has no dpkg"; exit; }
+    dpkg --status dpkg >/dev/null 2>&1 || { echo "The package is not tested: dpkg does not manage this system"; exit; }
     unshare --mount true 2>/dev/null || { echo "The package is not tested: only root may have a mount namespace"; exit; }
     tests/setup.sh dpkg-gencontrol systemd-sysusers systemd-tmpfiles
-    # In memory where that has room for two packages and what is installed.
-    room=$(df --output=avail --block-size=1M /dev/shm 2>/dev/null | tail -n 1)
-    place=$(mktemp -d "$([ "${room:-0}" -gt 1000 ] && echo /dev/shm || echo /tmp)/mirrorball-package-XXXXXX")
+    place=$(mktemp -d "${TMPDIR:-/tmp}/mirrorball-package-XXXXXX")
     trap 'rm -rf "$place"' EXIT
     for revision in 1 2; do
-        # Compressing the program with its debug information would take longer than all else.
+        # Compressing a program that is not optimised would take longer than all else.
         PROFILE=dev REVISION=$revision DPKG_DEB_COMPRESSOR_TYPE=none contrib/debian/build
         mv target/debian/mirrorball_*-${revision}_*.deb "$place/"
     done
@@ -22,7 +20,11 @@ if [ "${1:-}" != inside ]; then
     exit
 fi
 
-place=$2
+# The changes lie in memory: on the disk they would lie in the system that they change.
+packages=$2
+place=$packages/copy
+mkdir "$place"
+mount -t tmpfs tmpfs "$place"
 mkdir "$place/upper" "$place/work" "$place/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" "$place/root" || {
     echo "The package is not tested: this system can't be laid over itself"
@@ -32,7 +34,7 @@ mount -t proc proc "$place/root/proc"
 mount --rbind /dev "$place/root/dev"
 mkdir -p "$place/root/run" "$place/root/package"
 mount -t tmpfs tmpfs "$place/root/run"
-cp "$place"/*.deb "$place/root/package/"
+cp "$packages"/*.deb "$place/root/package/"
 cat > "$place/root/package/script" <<'SCRIPT'
 set -eu
 say() { echo "package: $*"; }
