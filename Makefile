@@ -18,7 +18,7 @@ demo: setup
 # states that `make test` tries.
 check: fmt
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	PART=20 RUST_BACKTRACE=0 $(CARGO) test --quiet -p mirrorball-core
+	PART=20 RUST_BACKTRACE=0 $(CARGO) test --quiet -p mirrorball-core --lib --test rules
 
 # Tests of the real program wait more than they work: two for each processor.
 test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
