@@ -377,7 +377,7 @@ impl Handler<Verify> for TransferActor {
         let kind = if message.contents { StepKind::Verify } else { StepKind::Plan };
         let deletes = message.contents || mirror.delete.on_walk();
         let deletions = if deletes { Deletions::All } else { Deletions::None };
-        let step = Step::new(kind, Vec::new(), deletions);
+        let step = Step { deletions, ..Step::new(kind, Vec::new()) };
         let process: Rc<Cell<Option<u32>>> = Rc::default();
         let job = Job {
             step: step.clone(),

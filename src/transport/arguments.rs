@@ -58,6 +58,10 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     for flag in deletions(step) {
         add(&flag);
     }
+    if !step.opened.is_empty() {
+        add("--no-implied-dirs");
+    }
+    step.omitted.options_without().for_each(&mut add);
     if let HostKind::Rsyncd { port, password_file, .. } = &host.kind {
         add(&format!("--contimeout={}", host.timeout.as_secs().max(1)));
         // Without it Nagle's algorithm and delayed acknowledgements add steps of 40 ms.
@@ -111,17 +115,30 @@ pub fn list(step: &Step, source: &SourceDir) -> Vec<u8> {
         Some(renamed) => &renamed.rename.files,
         None => &step.paths,
     };
-    if step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root) {
+    // What is directly in an opened directory stands for it.
+    let is_opened = |path: &RelPath| step.kind.is_recursive() && step.opened.contains(path);
+    if step.kind == StepKind::FirstContact
+        || step.paths.iter().any(|path| path.is_root() && !is_opened(path))
+    {
         list.extend_from_slice(b"./\0");
+    }
+    let opened: Vec<&RelPath> = paths.iter().filter(|path| is_opened(path)).collect();
+    for path in opened.into_iter().flat_map(|directory| fold::inside(source, directory)) {
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(path.as_bytes());
+        list.push(0);
     }
     let whole = match step.kind {
         StepKind::Written | StepKind::Touched => fold::whole(source, paths),
         _ => BTreeSet::new(),
     };
     let is_named = |path: &RelPath| !path.parent().is_some_and(|above| whole.contains(&above));
-    for path in
-        paths.iter().filter(|path| !path.is_root() && is_named(path) && !whole.contains(path))
-    {
+    let names_extras = step.kind == StepKind::Extras && step.is_shallow;
+    let is_listed = |path: &RelPath| {
+        let is_other = path.is_root() || whole.contains(path) || is_opened(path);
+        !is_other && is_named(path) && (!names_extras || fold::is_directory(source, path))
+    };
+    for path in paths.iter().filter(|path| is_listed(path)) {
         list.extend_from_slice(b"./");
         list.extend_from_slice(path.as_bytes());
         if step.is_shallow {

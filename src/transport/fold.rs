@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::fs::{Dir, OFlags};
+use rustix::io::Errno;
 
 use crate::watch::beneath::open_beneath;
 use mirrorball_core::data::limits::FOLD_CHILDREN_MIN;
@@ -30,6 +31,26 @@ pub fn whole(source: &SourceDir, paths: &[RelPath]) -> BTreeSet<RelPath> {
         entries.into_iter().all(|it| it.is_ok_and(|it| is_listed(it.file_name().to_bytes())))
     };
     children.into_iter().filter(|(dir, names)| is_whole(dir, names)).map(|(dir, _)| dir).collect()
+}
+
+/// The names directly in a directory. Nothing, if it is none; the directory itself, if it can't be read: rsync says why.
+pub fn inside(source: &SourceDir, directory: &RelPath) -> Vec<RelPath> {
+    let opened = open_beneath(source, directory, OFlags::RDONLY | OFlags::DIRECTORY);
+    let entries = match opened.and_then(Dir::new) {
+        Ok(entries) => entries,
+        Err(Errno::NOTDIR | Errno::NOENT | Errno::LOOP) => return Vec::new(),
+        Err(_) => return vec![directory.clone()],
+    };
+    let names: Result<Vec<_>, Errno> = entries.into_iter().collect();
+    let Ok(names) = names else { return vec![directory.clone()] };
+    let names = names.iter().map(|it| it.file_name().to_bytes());
+    let names = names.filter(|name| *name != b"." && *name != b"..");
+    names.map(|name| directory.join(name)).collect()
+}
+
+/// Whether it is a directory, and no link to one.
+pub fn is_directory(source: &SourceDir, path: &RelPath) -> bool {
+    open_beneath(source, path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
 }
 
 #[cfg(test)]

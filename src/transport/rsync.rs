@@ -26,7 +26,7 @@ use mirrorball_core::data::limits::{EVENT_PAUSE, FOLD_CHILDREN_MIN};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
-use mirrorball_core::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
+use mirrorball_core::data::step::{Differences, Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {
@@ -188,8 +188,8 @@ fn keep_warm(host: &HostPlan, job: Job, rsh: Option<&str>, warm: &Rc<Warm>) {
     if job.source.is_given_up() {
         return;
     }
-    let written = Step::new(StepKind::Written, Vec::new(), Deletions::None);
-    let step = Step { held: job.step.held.clone(), ..written };
+    let Step { held, opened, .. } = job.step.clone();
+    let step = Step { held, opened, ..Step::new(StepKind::Written, Vec::new()) };
     let job = Job { step, ..job };
     let spec = spec(host, &job, rsh);
     warm.keep(what(&spec, host, &job), &spec);
@@ -236,7 +236,7 @@ fn spec(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Spec {
 
 /// A long list is made where directories may be read without anybody's waiting.
 async fn list_for(job: &Job) -> Vec<u8> {
-    if job.step.paths.len() < FOLD_CHILDREN_MIN {
+    if job.step.paths.len() < FOLD_CHILDREN_MIN && job.step.opened.is_empty() {
         return list(&job.step, &job.source);
     }
     let (step, source) = (job.step.clone(), job.source.clone());

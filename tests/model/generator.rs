@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use mirrorball_core::data::attributes::Attributes;
 use mirrorball_core::data::path::RelPath;
 
 use super::fs::{Body, Errno, Fs, Inode, ROOT_USER};
 use super::listing::{Entry, FileList, Kind, NO_CHECKSUM, sort_key, within};
 use super::options::{AltDest, Missing, RunOptions};
 use super::record::{Item, Record, Who};
+
+/// What the user's umask takes away from the mode of what is new, where modes are not kept.
+const UMASK: u32 = 0o022;
 
 /// In which capacity an entry is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +117,17 @@ impl Bench<'_> {
             Ok(inode) => inode.clone(),
             Err(errno) => return self.failed(who, "stat %s failed", path, errno),
         };
+        let omitted = self.options.omitted;
+        let keeps = |attributes| !omitted.contains(attributes);
         if self.is_root()
             && there.owner != entry.owner
+            && keeps(Attributes::OWNER)
             && let Err(errno) = self.mirror.set_owner(&at, entry.owner)
         {
             return self.failed(who, "chown %s failed", path, errno);
         }
         if there.mtime != entry.mtime
+            && keeps(Attributes::TIMES)
             && let Err(errno) = self.mirror.set_mtime(&at, entry.mtime)
         {
             return self.failed(who, "failed to set times on %s", path, errno);
@@ -235,6 +243,14 @@ impl Generator {
             true => Err(Errno::NoEntry),
             false => bench.look(&at),
         };
+        let mut entry = entry.clone();
+        if options.omitted.contains(Attributes::PERMISSIONS) && entry.kind != Kind::Missing {
+            entry.mode = match &found {
+                Ok(there) => there.mode,
+                Err(_) => entry.mode & !UMASK,
+            };
+        }
+        let entry = &entry;
         if options.missing == Missing::Deleted && entry.kind == Kind::Missing {
             if let Ok(there) = &found
                 && !options.protects(path, false)
@@ -277,6 +293,9 @@ impl Generator {
     /// need not have one.
     fn expect_parent(&mut self, entry: &Entry, list: &FileList, bench: &mut Bench) -> Option<()> {
         let parent = entry.path.parent().unwrap_or_else(RelPath::root);
+        if !bench.options.implied_dirs {
+            return self.make_parent(entry, &parent, bench);
+        }
         let is_known = self.last_parent.as_ref() == Some(&parent)
             || self.last_directory.as_ref() == Some(&parent)
             || parent.is_root()
@@ -298,6 +317,27 @@ impl Generator {
             }
         }
         self.last_parent = Some(parent);
+        Some(())
+    }
+
+    /// The directory of an entry that came without those above it.
+    fn make_parent(&mut self, entry: &Entry, parent: &RelPath, bench: &mut Bench) -> Option<()> {
+        let is_new = self.last_parent.as_ref() != Some(parent);
+        self.last_parent = Some(parent.clone());
+        let at = bench.at(parent);
+        let is_missing = bench.mirror.stat(&at) == Err(Errno::NoEntry);
+        if !is_new || entry.kind == Kind::Missing || !is_missing {
+            return Some(());
+        }
+        if bench.options.dry_run {
+            self.missing_below = Some(depth(parent));
+            return Some(());
+        }
+        let made =
+            make_above(&at, bench.mirror).and_then(|()| bench.mirror.make_directory(&at, 0o755));
+        if let Err(errno) = made {
+            bench.failed(Who::Generator, "recv_generator: mkdir %s failed", parent, errno);
+        }
         Some(())
     }
 
@@ -757,7 +797,8 @@ impl Generator {
         if !bench.is_root() && entry.mode & 0o200 == 0 {
             let _ = bench.mirror.set_mode(&at, entry.mode);
         }
-        if bench.mirror.lstat(&at).is_ok_and(|there| there.mtime != entry.mtime) {
+        let is_dated = !bench.options.omitted.contains(Attributes::TIMES);
+        if is_dated && bench.mirror.lstat(&at).is_ok_and(|there| there.mtime != entry.mtime) {
             let _ = bench.mirror.set_mtime(&at, entry.mtime);
         }
     }

@@ -158,7 +158,7 @@ pub struct Lister {
 
 impl Lister {
     pub fn new(options: &RunOptions) -> Self {
-        let whole = Listed { path: RelPath::root(), with_contents: true };
+        let whole = Listed { path: RelPath::root(), with_contents: true, is_opened: false };
         let names: VecDeque<Listed> = options.list.clone().unwrap_or_else(|| vec![whole]).into();
         Self {
             names_top: options.list.is_none(),
@@ -223,8 +223,16 @@ impl Lister {
 
     /// A name of `--files-from`.
     fn take(&mut self, name: &Listed, options: &RunOptions, source: &Fs, record: &mut Record) {
-        let Listed { path, with_contents } = name;
-        if !path.is_root() && !self.names_top {
+        let Listed { path, with_contents, is_opened } = name;
+        if *is_opened {
+            let inside = source.below(path).into_iter().rev();
+            for path in inside.filter(|it| it.parent().as_ref() == Some(path)) {
+                let name = Listed { path, with_contents: false, is_opened: false };
+                self.names.push_front(name);
+            }
+            return;
+        }
+        if !path.is_root() && !self.names_top && options.implied_dirs {
             // Named as `./path`: the top comes along, without its contents.
             self.names_top = true;
             self.add_found(&RelPath::root(), false, options, source, record);
@@ -244,7 +252,8 @@ impl Lister {
         if found.is_some() && options.hides(path, is_directory) {
             return;
         }
-        if options.is_incremental() && path.as_bytes().contains(&b'/') {
+        let is_incremental = options.is_incremental() && options.implied_dirs;
+        if is_incremental && path.as_bytes().contains(&b'/') {
             let kind = match found {
                 None => NameKind::Missing,
                 Some(_) if *with_contents => NameKind::WithContents,
@@ -252,7 +261,9 @@ impl Lister {
             };
             return self.imply_next(&RelPath::root(), path, kind, options, source, record);
         }
-        self.imply_all(path, options, source, record);
+        if options.implied_dirs {
+            self.imply_all(path, options, source, record);
+        }
         let Some(inode) = found else { return self.list.add(Entry::missing(path.clone())) };
         let has_contents = options.recursive || *with_contents;
         let entry = Entry::new(path.clone(), &inode, has_contents);

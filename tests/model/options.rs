@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mirrorball_core::data::attributes::Attributes;
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::Rule;
 use mirrorball_core::data::step::{Basis, Deletions, Step, StepKind};
@@ -15,6 +16,8 @@ pub struct Listed {
     pub path: RelPath,
     /// With a slash at its end: links are followed, and what is directly in it is sent too.
     pub with_contents: bool,
+    /// It stands for the names that are directly in it when the list is made.
+    pub is_opened: bool,
 }
 
 /// What becomes of a listed name that is not in the source.
@@ -48,6 +51,10 @@ pub struct RunOptions {
     /// `--list-only` of the target.
     pub looks: bool,
     pub recursive: bool,
+    /// Directories above listed names get their attributes.
+    pub implied_dirs: bool,
+    /// Attributes that stay as they are.
+    pub omitted: Attributes,
     pub ignore_times: bool,
     pub checksum: bool,
     pub ignore_existing: bool,
@@ -112,6 +119,8 @@ impl RunOptions {
             top: renamed.map_or_else(RelPath::root, |it| it.rename.to.clone()),
             makes_target: kind == Kind::FirstContact,
             looks: kind == Kind::Look,
+            implied_dirs: step.opened.is_empty(),
+            omitted: step.omitted,
             recursive: !step.is_shallow
                 && matches!(
                     kind,
@@ -214,12 +223,17 @@ fn listed(step: &Step) -> Vec<Listed> {
         Some(renamed) => &renamed.rename.files,
         None => &step.paths,
     };
-    let root = Listed { path: RelPath::root(), with_contents: true };
+    let is_opened = |path: &RelPath| step.kind.is_recursive() && step.opened.contains(path);
+    let listed = |path: RelPath, with_contents| {
+        let is_opened = is_opened(&path);
+        let with_contents = with_contents && !is_opened;
+        Listed { path, with_contents, is_opened }
+    };
     let names_root = step.kind == StepKind::FirstContact || step.paths.iter().any(RelPath::is_root);
-    let with_contents = step.is_shallow;
+    let root = names_root.then(|| listed(RelPath::root(), true));
     let rest = paths.iter().filter(|path| !path.is_root());
-    let rest = rest.map(|path| Listed { path: path.clone(), with_contents });
-    names_root.then_some(root).into_iter().chain(rest).collect()
+    let rest = rest.map(|path| listed(path.clone(), step.is_shallow));
+    root.into_iter().chain(rest).collect()
 }
 
 /// As `transport::arguments::scope`: the listed names and the directories above them, and nothing else.

@@ -8,7 +8,8 @@ use crate::model::options::{RunOptions, is_temporary};
 use crate::model::rsync::{Progress, Run};
 
 fn step(kind: StepKind, paths: &[&str], deletions: Deletions) -> Step {
-    Step::new(kind, paths.iter().map(|path| (*path).into()).collect(), deletions)
+    let paths = paths.iter().map(|path| (*path).into()).collect();
+    Step { deletions, ..Step::new(kind, paths) }
 }
 
 fn run(kind: StepKind, paths: &[&str], deletions: Deletions) -> Run {

@@ -92,7 +92,7 @@ proptest! {
         ]),
     ) {
         let paths = if kind == StepKind::Walk { vec![] } else { vec!["a".into(), "b".into()] };
-        let step = Step::new(kind, paths, Deletions::All);
+        let step = Step { deletions: Deletions::All, ..Step::new(kind, paths) };
         let prefixes = vec![b"/src".to_vec(), b"/sub".to_vec()];
         let end = StepEnd { messages, prefixes, ..StepEnd::new(Exit::Code(code)) };
         let is_done = rsync_output::judge(&step, &end).outcome == Outcome::Done;

@@ -32,6 +32,7 @@ mod mirror_directory;
 mod page;
 mod panic;
 mod pieces;
+mod proof;
 mod refusals;
 mod renames;
 mod rescans;

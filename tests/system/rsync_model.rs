@@ -15,6 +15,7 @@ use mirrorball::config;
 use mirrorball::transport::rsync::RsyncTransport;
 use mirrorball::transport::{Job, Transport};
 use mirrorball::watch::source;
+use mirrorball_core::data::attributes::Attributes;
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::outcome::Outcome;
 use mirrorball_core::data::path::RelPath;
@@ -193,8 +194,19 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     };
     let held = if one_in(random, 5) { vec![path(random)] } else { Vec::new() };
     let delete_first = one_in(random, 4);
-    let paths = paths.into_iter().collect();
-    Step { kind, paths, held, is_shallow, deletions, delete_first, renamed }
+    let paths: Vec<RelPath> = paths.into_iter().collect();
+    let may_narrow = renamed.is_none() && !paths.is_empty();
+    let (mut opened, mut omitted) = (Vec::new(), Attributes::empty());
+    if may_narrow && one_in(random, 4) {
+        // One of them, or one above it.
+        let listed = &paths[random.below(paths.len())];
+        let above = listed.ancestors().chain([listed.clone()]);
+        opened = above.filter(|_| one_in(random, 2)).collect();
+    } else if may_narrow && one_in(random, 4) {
+        omitted = Attributes::from_bits_truncate(random.below(8) as u8);
+    }
+    let step = Step { paths, held, is_shallow, deletions, ..Step::new(kind, Vec::new()) };
+    Step { opened, omitted, delete_first, renamed, ..step }
 }
 
 fn rename(random: &mut Random, source: &Fs) -> Renamed {

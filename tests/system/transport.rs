@@ -49,8 +49,7 @@ impl Bench {
     /// Runs one step with deletions allowed.
     fn run(&self, kind: StepKind, paths: &[&str]) -> (StepEnd, Verdict) {
         let paths = paths.iter().map(|path| (*path).into()).collect();
-        let is_shallow = kind == StepKind::Leftovers;
-        let step = Step { is_shallow, ..Step::new(kind, paths, Deletions::All) };
+        let step = Step { deletions: Deletions::All, ..Step::new(kind, paths) };
         let (host, root) = (&self.plan.hosts[&"disk".into()], &self.plan.roots[&"site".into()]);
         let job = Job {
             pace: Default::default(),

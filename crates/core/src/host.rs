@@ -3,6 +3,7 @@
 
 pub mod hook;
 pub mod mirror;
+pub mod narrow;
 pub mod push;
 pub mod rsync_output;
 pub mod steps;

@@ -18,7 +18,7 @@ use mirrorball_core::root::change_log::ChangeLog;
 use mirrorball_core::root::epoch::{OpenEpoch, Waits};
 use mirrorball_core::source::filter::Filter;
 
-use crate::model::fs::{Body, Fs, Inode};
+use crate::model::fs::{Body, Fs, Inode, ROOT_USER};
 use crate::simulation::Random;
 
 /// Files of the mirror that the source never had are of this size, so that no size and time speaks for them.
@@ -47,6 +47,10 @@ pub enum Fault {
     Odd(u64),
     /// The connection breaks.
     Cut(u64),
+    /// It ends with 23, and blames one path for everything that it has not done.
+    Blames(u64),
+    /// It ends with 11 at a path that the mirror can't take.
+    Stops(u64),
 }
 
 pub struct Case {
@@ -67,6 +71,8 @@ pub struct Case {
     pub delete: DeleteMode,
     pub terms: MirrorTerms,
     pub fault: Option<(usize, Fault)>,
+    /// A directory of the mirror whose attributes can't be set.
+    pub foreign_directory: Option<RelPath>,
 }
 
 impl Case {
@@ -488,6 +494,7 @@ impl Maker {
             let at = self.random.below(names.len() as u64) as usize;
             mirror.poisoned.insert(names.get(at).cloned().unwrap_or(path));
         }
+        let foreign_directory = if self.random.one_in(8) { self.disown(&mut mirror) } else { None };
         if self.random.one_in(10)
             && let Some(path) = self.any_name()
             && self.is_in(&path, self.source.is_directory(&path))
@@ -530,8 +537,8 @@ impl Maker {
         let delete =
             if random.one_in(4) { modes[random.below(3) as usize] } else { DeleteMode::Always };
         let fault = random.one_in(6).then(|| {
-            let kind: fn(u64) -> Fault = if random.one_in(3) { Fault::Cut } else { Fault::Odd };
-            (random.below(5) as usize, kind(random.below(30)))
+            let kinds = [Fault::Odd, Fault::Odd, Fault::Cut, Fault::Blames, Fault::Stops];
+            (random.below(5) as usize, kinds[random.below(5) as usize](random.below(30)))
         });
         let terms = MirrorTerms {
             target: if random.one_in(8) { TargetState::Exists } else { TargetState::Filled },
@@ -561,7 +568,23 @@ impl Maker {
             delete,
             terms,
             fault,
+            foreign_directory,
         }
+    }
+
+    /// The mirror is served by a user without rights, and one of its directories is somebody else's, who lets that user
+    /// write there.
+    fn disown(&mut self, mirror: &mut Fs) -> Option<RelPath> {
+        let names: Vec<RelPath> = mirror.names().map(|(path, _)| path.clone()).collect();
+        let poisoned = std::mem::take(&mut mirror.poisoned);
+        names.iter().for_each(|path| mirror.set_owner(path, OTHER_USER).unwrap());
+        let directories: Vec<&RelPath> =
+            names.iter().filter(|path| mirror.is_directory(path)).collect();
+        let path = directories[self.random.below(directories.len() as u64) as usize].clone();
+        mirror.set_owner(&path, ROOT_USER).unwrap();
+        mirror.set_mode(&path, 0o777).unwrap();
+        (mirror.user, mirror.poisoned) = (OTHER_USER, poisoned);
+        Some(path)
     }
 
     /// Something from the backlog.
@@ -706,6 +729,7 @@ impl fmt::Display for Case {
         )?;
         writeln!(f, "lost {:?} found {:?} {:?}", self.lost, self.found_extra, self.delete)?;
         writeln!(f, "renames {:#?}", self.renames)?;
+        writeln!(f, "not its own {:?}", self.foreign_directory)?;
         writeln!(f, "{:?}\nfault {:?}", self.terms, self.fault)
     }
 }

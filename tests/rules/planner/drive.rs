@@ -7,6 +7,7 @@ use mirrorball_core::data::change::{AssignmentId, Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::limits::LARGE_FILE_MIN;
 use mirrorball_core::data::outcome::{AssignmentEnd, Outcome};
+use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::step::{Exit, Step, StepEnd};
 use mirrorball_core::host::Push;
 use mirrorball_core::host::mirror::PushId;
@@ -17,6 +18,7 @@ use mirrorball_core::root::batch::{self, Looked, Made, Presence};
 use super::case::{Case, Fault, Tree};
 use crate::model::fs::Fs;
 use crate::model::options::RunOptions;
+use crate::model::record::MIRROR;
 use crate::model::rsync::{Progress, Run};
 
 /// No push has more steps.
@@ -110,12 +112,24 @@ pub fn push(case: &Case) -> Pushed {
 
 fn run(case: &Case, step: &Step, fault: Option<Fault>, mirror: &mut Fs) -> StepEnd {
     let mut run = Run::new(RunOptions::new(step, case.rules));
+    let blames = |call: &str, count: u64| {
+        let names = case.source.below(&RelPath::root());
+        let names = if step.paths.is_empty() { &names } else { &step.paths };
+        let at = count as usize % names.len().max(1);
+        let name = names.get(at).cloned().unwrap_or_else(RelPath::root);
+        format!("rsync: [receiver] {call} \"{MIRROR}/{name}\": Operation not permitted (1)\n")
+    };
     let (count, code, says) = match fault {
         None => return run.complete(&case.source, mirror),
-        Some(Fault::Odd(count)) => (count, 23, "rsync: something odd has happened\n"),
+        Some(Fault::Odd(count)) => (count, 23, "rsync: something odd has happened\n".into()),
         Some(Fault::Cut(count)) => {
-            (count, 12, "rsync error: error in rsync protocol data stream\n")
+            (count, 12, "rsync error: error in rsync protocol data stream\n".into())
         }
+        Some(Fault::Blames(count)) if count % 3 == 0 => {
+            (count, 23, blames("failed to set times on", count))
+        }
+        Some(Fault::Blames(count)) => (count, 23, blames("open", count)),
+        Some(Fault::Stops(count)) => (count, 11, blames("write failed on", count)),
     };
     for _ in 0..count {
         if run.advance(&case.source, mirror) == Progress::Done {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use mirrorball_core::data::need::Need;
-use mirrorball_core::data::outcome::Outcome;
+use mirrorball_core::data::outcome::{Outcome, Unproved};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::step::{Step, StepKind};
 use mirrorball_core::root::batch::Presence;
 
 use super::case::{Case, is_inside, visible};
 use super::drive::{Pushed, Ran};
-use crate::model::fs::{Body, Fs, Inode};
+use crate::model::fs::{Body, Errno, Fs, Inode};
 use crate::model::options::is_temporary;
 
 type Verdict = Result<(), String>;
@@ -30,6 +30,7 @@ pub fn judge(case: &Case, pushed: &Pushed) -> Verdict {
         oracle.judge_step(index, ran, after)?;
     }
     oracle.judge_budget()?;
+    oracle.judge_blocked()?;
     if !matches!(pushed.end.outcome, Outcome::Done | Outcome::Partly(_)) {
         // Nothing is claimed: all of it is still owed.
         return Ok(());
@@ -262,6 +263,52 @@ impl Oracle<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something is wrong with this path, or with one around it.
+    fn is_to_blame(&self, path: &RelPath) -> bool {
+        let Case { source, mirror, foreign_directory, .. } = self.case;
+        let is_unreadable = |path: &RelPath| {
+            let is_read = match source.is_directory(path) {
+                true => source.read_directory(path).map(drop),
+                false => source.read(path).map(drop),
+            };
+            is_read == Err(Errno::Access)
+        };
+        let unreadable = source.names().map(|(path, _)| path).filter(|path| is_unreadable(path));
+        let mut all = unreadable.chain(&mirror.poisoned).chain(foreign_directory);
+        // It may be the file that the receiver writes first.
+        let names = |path: &RelPath| [Some(path.clone()), path.without_temporary_name()];
+        let own: Vec<RelPath> = names(path).into_iter().flatten().collect();
+        all.any(|it| names(it).iter().flatten().any(|it| own.iter().any(|own| own.is_related(it))))
+    }
+
+    /// A failure keeps no other path from being proved.
+    fn judge_blocked(&self) -> Verdict {
+        let Case { fault, renames, .. } = self.case;
+        if fault.is_some() {
+            return Ok(());
+        }
+        match &self.pushed.end.outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Partly(unproved) => {
+                // Some deletions wait for another reason, and leftovers are not looked for in what is no directory there.
+                let is_failed =
+                    |it: &&Unproved| it.reason.contains("failed") && it.need != Need::LEFTOVERS;
+                let mut failed = unproved.iter().filter(is_failed);
+                match failed.find(|it| !self.is_to_blame(&it.path)) {
+                    Some(it) => Err(format!("{} is owed: {}", it.path, it.reason)),
+                    None => Ok(()),
+                }
+            }
+            // What a directory is missing for is sent next time.
+            Outcome::Unattributed(_) if !renames.is_empty() => Ok(()),
+            Outcome::Unattributed(why) => Err(format!("nothing is claimed: {why}")),
+            Outcome::Halt(_)
+            | Outcome::Full(_)
+            | Outcome::Incapable(..)
+            | Outcome::Again { .. } => Ok(()),
+        }
     }
 
     // What may be deleted, and when.

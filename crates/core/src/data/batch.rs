@@ -49,6 +49,8 @@ pub struct Batch {
     pub obstacles: BTreeMap<RelPath, u64>,
     /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
     pub held: Vec<RelPath>,
+    /// Directories whose attributes the mirror can't keep, which is owed: runs for what is in them leave those alone.
+    pub unkept: Vec<RelPath>,
 }
 
 /// A directory, or a part of it, that is compared.

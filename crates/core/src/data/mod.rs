@@ -1,5 +1,6 @@
 //! Plain data that every part may use.
 
+pub mod attributes;
 pub mod awaiting;
 pub mod batch;
 pub mod change;

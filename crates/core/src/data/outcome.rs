@@ -234,6 +234,8 @@ pub struct AssignmentEnd {
     pub obstacles: Vec<Extra>,
     /// Whether there are more of them.
     pub extras_cut: bool,
+    /// One of its runs broke off, and others have proved what is claimed: what was on its way may still land.
+    pub broke_off: bool,
     /// Whether a run was begun that links new names to old ones.
     pub has_linked: bool,
     /// What a check found different although nothing was known to be; none if this was no check.
@@ -261,6 +263,7 @@ impl AssignmentEnd {
             extras: Vec::new(),
             obstacles: Vec::new(),
             extras_cut: false,
+            broke_off: false,
             has_linked: false,
             drift: None,
             notes: Vec::new(),

@@ -108,6 +108,11 @@ impl RelPath {
             && self.0[directory.0.len()] == b'/'
     }
 
+    /// Whether it is this directory, or below it.
+    pub fn is_at_or_below(&self, directory: &Self) -> bool {
+        self == directory || self.is_below(directory)
+    }
+
     /// Whether both are the same, or one lies below the other.
     pub fn is_related(&self, other: &Self) -> bool {
         self == other || self.is_below(other) || other.is_below(self)

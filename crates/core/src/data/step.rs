@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::data::attributes::Attributes;
 use crate::data::batch::Rename;
 use crate::data::path::RelPath;
 
@@ -16,6 +17,11 @@ pub struct Step {
     pub held: Vec<RelPath>,
     /// The listed directories stand for themselves and the entries directly in them.
     pub is_shallow: bool,
+    /// Directories whose own attributes this run leaves alone, as it does with those above every listed entry. A listed
+    /// one stands for what is directly in it. Empty: the directories above the listed entries get their attributes.
+    pub opened: Vec<RelPath>,
+    /// Attributes that this run leaves as they are on the mirror.
+    pub omitted: Attributes,
     /// The deletions that this run may make on the mirror; it may also only count them.
     pub deletions: Deletions,
     /// Deletes before it sends, on a mirror without room.
@@ -25,14 +31,16 @@ pub struct Step {
 }
 
 impl Step {
-    /// Returns a run over these paths that spares no directory, deletes last and renames nothing.
-    pub fn new(kind: StepKind, paths: Vec<RelPath>, deletions: Deletions) -> Self {
+    /// A run of this kind over these paths that deletes nothing.
+    pub fn new(kind: StepKind, paths: Vec<RelPath>) -> Self {
         Self {
             kind,
             paths,
             held: Vec::new(),
-            is_shallow: false,
-            deletions,
+            is_shallow: kind == StepKind::Leftovers,
+            opened: Vec::new(),
+            omitted: Attributes::empty(),
+            deletions: Deletions::None,
             delete_first: false,
             renamed: None,
         }
@@ -126,6 +134,28 @@ impl StepKind {
     /// Whether it compares whatever lies in its directories.
     pub fn is_walk(self) -> bool {
         matches!(self, Self::Walk | Self::Check | Self::Resend)
+    }
+
+    /// Whether it brings what is below its paths, too.
+    pub fn is_recursive(self) -> bool {
+        matches!(self, Self::Subtrees | Self::SubtreesWritten | Self::Replace | Self::Extras)
+            || self.is_walk()
+    }
+
+    /// Whether it brings the listed entries alone.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::Written | Self::Touched)
+    }
+
+    /// Whether it sends or compares contents whatever size and time say.
+    pub fn sends_contents(self) -> bool {
+        let is_walk = matches!(self, Self::Check | Self::Resend);
+        is_walk || matches!(self, Self::Written | Self::SubtreesWritten | Self::Replace)
+    }
+
+    /// Whether it deletes the listed names.
+    pub fn deletes_listed(self) -> bool {
+        matches!(self, Self::Missing | Self::MissingByFilter)
     }
 
     /// One word for logs and errors.

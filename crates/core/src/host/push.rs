@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::data::attributes::Attributes;
 use crate::data::batch::Batch;
-use crate::data::limits::{DIFFERENCES_MAX, EXTRAS_MAX, SURPRISES_MAX};
+use crate::data::limits::{
+    DIFFERENCES_MAX, EXCLUDES_MAX, EXTRAS_MAX, NARROWINGS_MAX, SURPRISES_MAX,
+};
+use crate::data::need::Need;
 use crate::data::outcome::{AssignmentEnd, Extra, Outcome, Unproved};
 use crate::data::path::RelPath;
 use crate::data::step::{Basis, Deletions, Differences, Exit, Step, StepEnd, StepKind};
 use crate::host::Push;
+use crate::host::narrow::{Narrowed, Suspects, dated, narrow};
 use crate::host::rsync_output::{Verdict, retry_need};
 
 /// One assignment under way and its remaining steps.
@@ -19,6 +24,10 @@ pub struct RunningPush {
     steps: VecDeque<Step>,
     unproved: Vec<Unproved>,
     unattributed: Option<String>,
+    narrowings: usize,
+    /// Names whose deletion was begun: what is left of what may go with them is granted once.
+    granted: BTreeSet<RelPath>,
+    broke_off: bool,
     surprises: Vec<RelPath>,
     notes: Vec<String>,
     bytes_sent: u64,
@@ -58,6 +67,9 @@ impl RunningPush {
             steps: steps.into(),
             unproved: Vec::new(),
             unattributed: None,
+            narrowings: 0,
+            granted: BTreeSet::new(),
+            broke_off: false,
             surprises: Vec::new(),
             notes: Vec::new(),
             bytes_sent: 0,
@@ -82,17 +94,18 @@ impl RunningPush {
         }
         let mut step = self.steps.pop_front()?;
         // What is no real directory is not filled: the next try does without.
+        let is_no_directory =
+            |it: &Unproved, to: &RelPath| it.path.is_related(to) && it.need != Need::ATTRIBUTES;
         while let Some(renamed) = &step.renamed
             && (self.unattributed.is_some()
-                || self.unproved.iter().any(|it| it.path.is_related(&renamed.rename.to)))
+                || self.unproved.iter().any(|it| is_no_directory(it, &renamed.rename.to)))
         {
             let why = "a directory could not be made for what was renamed";
             self.unattributed.get_or_insert_with(|| why.into());
             step = self.steps.pop_front()?;
         }
         // Nothing is deleted while something may not have been created.
-        let deletes = matches!(step.kind, StepKind::Missing | StepKind::MissingByFilter);
-        if self.unattributed.is_some() && deletes {
+        if self.unattributed.is_some() && step.kind.deletes_listed() {
             self.steps.clear();
             return None;
         }
@@ -102,6 +115,7 @@ impl RunningPush {
             return None;
         }
         self.deletes = step.deletes();
+        dated(&step).into_iter().for_each(|dated| self.steps.push_front(dated));
         self.has_linked |= step.renamed.as_ref().is_some_and(|it| it.basis == Basis::Linked);
         Some(step)
     }
@@ -122,10 +136,13 @@ impl RunningPush {
         }
         let mut next: Vec<Step> = Vec::new();
         for (step, count) in counted {
-            let most = self.push.batch.lost_with(&step.paths).saturating_add(self.renamed);
+            let lost = self.push.batch.lost_with(&step.paths);
+            let most = lost.saturating_add(self.renamed);
             let (deletions, kind) = match step.kind {
-                kind @ (StepKind::Missing | StepKind::MissingByFilter) if count <= most => {
-                    (Deletions::AtMost(most), kind)
+                kind if kind.deletes_listed() && count <= most => {
+                    // What was renamed is counted once.
+                    self.renamed -= count.saturating_sub(lost);
+                    (Deletions::AtMost(lost.max(count)), kind)
                 }
                 StepKind::Replace if count <= self.may_replace(&step.paths) => {
                     (Deletions::AtMost(count), StepKind::Replace)
@@ -144,8 +161,8 @@ impl RunningPush {
         for path in new {
             self.was_replaced.insert(path.clone());
             let held = self.push.batch.held.clone();
-            let replace = Step::new(StepKind::Replace, vec![path], Deletions::AtMost(0));
-            next.push(Step { held, ..replace });
+            let deletions = Deletions::AtMost(0);
+            next.push(Step { held, deletions, ..Step::new(StepKind::Replace, vec![path]) });
         }
         // What is named is what all deletions have left.
         next.sort_by_key(|step| step.kind == StepKind::Extras);
@@ -168,14 +185,22 @@ impl RunningPush {
         if step.renamed.as_ref().is_some_and(|it| it.rename.is_gone && it.basis != Basis::Similar) {
             self.renamed = self.renamed.saturating_add(end.taken_over);
         }
-        self.notes.extend(verdict.notes);
+        self.notes.extend(verdict.notes.iter().cloned());
+        self.broke_off |= verdict.broke_off;
+        if verdict.is_rest_unproved {
+            self.obstructed.extend(verdict.obstructed.iter().cloned());
+            self.note_created(step, end);
+            self.narrow(step, end, &verdict);
+            return None;
+        }
         let mut left = |why: &str| {
             let need = retry_need(step.kind);
             let left = |path: &RelPath| Unproved { path: path.clone(), need, reason: why.into() };
             self.unproved.extend(step.paths.iter().map(left));
         };
+        let is_granted = step.paths.iter().any(|path| self.granted.contains(path));
         match step.deletions {
-            Deletions::AtMost(0) if verdict.skipped > 0 => {
+            Deletions::AtMost(0) if verdict.skipped > 0 && !is_granted => {
                 self.counted.push((step.clone(), verdict.skipped));
             }
             // There was more than had been counted.
@@ -195,9 +220,7 @@ impl RunningPush {
         if self.push.batch.is_check() && step.kind.is_walk() {
             self.note_drift(&end.differences);
         }
-        if step.kind != StepKind::FirstContact {
-            self.note_surprises(&end.created_directories);
-        }
+        self.note_created(step, end);
         let expected = self.push.batch.entries_expected;
         // What can't be seen is not held against it.
         let is_seen = step.kind == StepKind::Look && end.exit == Exit::Code(0);
@@ -225,6 +248,51 @@ impl RunningPush {
             | Outcome::Incapable(..)
             | Outcome::Withdrawn { .. }) => Some(self.end(end)),
         }
+    }
+
+    /// Some paths of a step failed. They are owed, and runs without them prove the rest.
+    fn narrow(&mut self, step: &Step, end: &StepEnd, verdict: &Verdict) {
+        let unproved = verdict.outcome.unproved();
+        let reason = Unproved::describe(unproved);
+        let attributes = |path| verdict.on_attributes.get(path).copied().unwrap_or_default();
+        let failed = unproved.iter().map(|it| (it.path.clone(), attributes(&it.path)));
+        let in_the_way = verdict.obstructed.iter().map(|it| (it.clone(), Attributes::empty()));
+        let suspects: Suspects = failed.chain(in_the_way).collect();
+        // What the first run deleted counts.
+        let deletions = match step.deletions {
+            Deletions::AtMost(most) if most > 0 => {
+                self.granted.extend(step.paths.iter().cloned());
+                Deletions::AtMost(most.saturating_sub(end.differences.deleted))
+            }
+            other => other,
+        };
+        let step = Step { deletions, ..step.clone() };
+        let known = step.held.len().saturating_sub(self.push.batch.held.len());
+        let excludes_max = EXCLUDES_MAX.saturating_sub(known);
+        self.narrowings += 1;
+        let narrowed = narrow(&step, &suspects, excludes_max);
+        let narrowed = narrowed.filter(|_| self.narrowings <= NARROWINGS_MAX);
+        let need = retry_need(step.kind);
+        let left_out = match narrowed {
+            Some(Narrowed { steps, left_out }) => {
+                steps.into_iter().rev().for_each(|step| self.steps.push_front(step));
+                left_out
+            }
+            // Smaller pieces are tried next time.
+            None if step.paths.len() > 1 && !step.kind.is_walk() => {
+                self.unattributed.get_or_insert(reason);
+                return;
+            }
+            None if step.paths.is_empty() => [RelPath::root()].into(),
+            None => step.paths.iter().cloned().collect(),
+        };
+        self.unproved.extend(unproved.iter().cloned());
+        // What a directory is in the way of comes by a replacement.
+        let is_replaced =
+            |path: &RelPath| step.kind != StepKind::Replace && self.obstructed.contains(path);
+        let left_out = left_out.into_iter().filter(|path| !is_replaced(path));
+        let left_out = left_out.map(|path| Unproved { path, need, reason: reason.clone() });
+        self.unproved.extend(left_out);
     }
 
     /// All steps have ended.
@@ -259,6 +327,7 @@ impl RunningPush {
             extras: extras.into_iter().filter(is_counted).collect(),
             obstacles: std::mem::take(&mut self.obstacles),
             extras_cut: self.extras_cut,
+            broke_off: self.broke_off,
             has_linked: self.has_linked,
             drift: self.push.batch.is_check().then(|| std::mem::take(&mut self.drift)),
             notes: std::mem::take(&mut self.notes),
@@ -279,12 +348,12 @@ impl RunningPush {
 
     /// A directory that was created on the mirror, though neither it nor anything above it was to be:
     /// the mirror is not what we think.
-    fn note_surprises(&mut self, created: &[RelPath]) {
+    fn note_created(&mut self, step: &Step, end: &StepEnd) {
         let batch: &Arc<Batch> = &self.push.batch;
-        if batch.is_whole() {
+        if batch.is_whole() || step.kind == StepKind::FirstContact {
             return;
         }
-        let unexpected = created.iter().filter(|path| !batch.accounts_for(path));
+        let unexpected = end.created_directories.iter().filter(|path| !batch.accounts_for(path));
         let room = SURPRISES_MAX.saturating_sub(self.surprises.len());
         self.surprises.extend(unexpected.take(room).cloned());
     }

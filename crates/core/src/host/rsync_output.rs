@@ -1,10 +1,12 @@
 //! What the end of an rsync run means. Exit codes alone don't tell; what it said does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bstr::ByteSlice;
 
-use crate::data::limits::MESSAGE_CHARS_MAX;
+use crate::data::attributes::Attributes;
+use crate::data::limits::{MESSAGE_CHARS_MAX, VANISHED_MAX, VANISHED_MIN};
 use crate::data::name::{Escaped, decode_rsync, elide};
 use crate::data::need::Need;
 use crate::data::outcome::{Blame, Capability, Outcome, Unproved};
@@ -16,6 +18,12 @@ use crate::data::step::{Deletions, Exit, Step, StepEnd, StepKind};
 pub struct Verdict {
     /// How it ended.
     pub outcome: Outcome,
+    /// The unproved paths are suspects: messages name them, and nothing proves the rest.
+    pub is_rest_unproved: bool,
+    /// Of these, those that failed on these attributes alone.
+    pub on_attributes: BTreeMap<RelPath, Attributes>,
+    /// It broke off in the middle, though a path is to blame.
+    pub broke_off: bool,
     /// Deletions that rsync counted and did not make.
     pub skipped: u64,
     /// Paths in whose place directories stand that were only counted.
@@ -31,6 +39,7 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
     if end.exit == Exit::Code(25) && is_limited {
         said.skipped = said.skipped.max(1);
     }
+    let mut broke_off = false;
     let outcome = match end.exit {
         Exit::Signal(signal) => {
             let why = format!("rsync was killed by signal {signal}");
@@ -38,17 +47,47 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
         }
         Exit::NotStarted => again(Blame::Host, said.first_line()),
         Exit::Code(_) if step.kind == StepKind::Look => said.judge_look(step, end),
-        // 24: something vanished before it was read. A newer change for it is on its way.
+        // 24: something vanished before it was read. A newer change for it is on its way, unless it is all that is there:
+        // then the source itself goes away.
+        Exit::Code(24) if said.has_vanished_as_a_whole(step) => {
+            again(Blame::Mirror, format!("{} names vanished while they were sent", said.vanished))
+        }
         // 25: deletions were only counted.
         Exit::Code(25) if is_limited => said.judge_success(step),
         Exit::Code(0 | 24) => said.judge_success(step),
+        // The directory is there; the walk that follows proves the rest.
+        Exit::Code(23) if step.kind == StepKind::FirstContact && !said.no_space => Outcome::Done,
         Exit::Code(23) => said.judge_partial(step),
+        Exit::Code(11) if said.is_stopped_by_a_path(step) => {
+            broke_off = true;
+            Outcome::Partly(said.failed.clone())
+        }
         Exit::Code(code) => said.judge_failure(step, code),
     };
+    // Exit code 0 or 24 proves the rest, unless deletions were skipped.
+    let is_known = !said.deletions_skipped && !(said.is_cut && step.deletions != Deletions::None);
+    let is_proof = matches!(end.exit, Exit::Code(0 | 24)) && is_known;
+    // What is in the way of a replacement is what that is about.
+    let has_suspects = match step.kind {
+        StepKind::Replace => !said.failed.is_empty(),
+        _ => said.has_suspects(),
+    };
+    let is_rest_unproved =
+        matches!(outcome, Outcome::Partly(_)) && !is_proof && (broke_off || has_suspects);
     // What failed may be the reason why something is kept.
     let is_plain = said.skipped == 0 && said.failed.is_empty();
     let notes = if is_plain { said.notes } else { Vec::new() };
-    Verdict { outcome, skipped: said.skipped, obstructed: said.obstructed, notes }
+    let mut on_attributes = said.attributes;
+    on_attributes.retain(|_, attributes| !attributes.is_empty());
+    Verdict {
+        outcome,
+        is_rest_unproved,
+        on_attributes,
+        broke_off,
+        skipped: said.skipped,
+        obstructed: said.obstructed,
+        notes,
+    }
 }
 
 /// How rsync begins to say that something can't take the place of what is there.
@@ -65,17 +104,21 @@ fn again(blame: Blame, why: String) -> Outcome {
 #[derive(Default)]
 struct RsyncMessages {
     failed: Vec<Unproved>,
-    /// Those of `failed`.
-    failed_paths: BTreeSet<RelPath>,
+    /// Those of `failed`, with the attributes that they failed on, if it is on those alone.
+    attributes: BTreeMap<RelPath, Attributes>,
     unattributed: Vec<String>,
     notes: Vec<String>,
     /// Because something could not be read.
     deletions_skipped: bool,
     /// Because of their number.
     skipped: u64,
+    /// Names that were there when the source was listed, and not when they were read.
+    vanished: usize,
     /// Paths that wait for deletions that were only counted.
     obstructed: Vec<RelPath>,
     no_space: bool,
+    /// There were more than are kept.
+    is_cut: bool,
     /// Both ends have agreed on a protocol.
     has_spoken: bool,
     lines: Vec<String>,
@@ -85,6 +128,7 @@ impl RsyncMessages {
     fn read(step: &Step, end: &StepEnd) -> Self {
         let mut said = Self { has_spoken: end.protocol.is_some(), ..Self::default() };
         if end.messages_cut {
+            said.is_cut = true;
             said.unattributed.push("there were more messages than are kept".into());
         }
         let replaced = end.messages.lines().any(|line| line.contains_str(IN_THE_WAY));
@@ -112,7 +156,8 @@ impl RsyncMessages {
             self.skipped = digits.parse().unwrap_or(1);
             return;
         }
-        if text.starts_with("file has vanished:") {
+        if text.starts_with("file has vanished:") || text.starts_with("directory has vanished:") {
+            self.vanished += 1;
             return;
         }
         self.no_space |= text.contains("No space left on device")
@@ -130,7 +175,8 @@ impl RsyncMessages {
             }
             return;
         }
-        let suspects = attribute(step, line, prefixes);
+        let attributes = Attributes::in_message(&text);
+        let suspects = attribute(step, line, prefixes, attributes);
         if text.starts_with(IN_THE_WAY) && deletions_limited && !suspects.is_empty() {
             self.obstructed.extend(suspects.into_iter().map(|(path, _)| path).take(1));
             return;
@@ -140,9 +186,20 @@ impl RsyncMessages {
             return;
         }
         for (path, need) in suspects {
-            if self.failed_paths.insert(path.clone()) {
-                let reason = text.strip_prefix("rsync: ").unwrap_or(&text).into();
-                self.failed.push(Unproved { path, need, reason });
+            match self.attributes.entry(path) {
+                Entry::Vacant(vacant) => {
+                    let path = vacant.key().clone();
+                    vacant.insert(attributes);
+                    let reason = text.strip_prefix("rsync: ").unwrap_or(&text).into();
+                    self.failed.push(Unproved { path, need, reason });
+                }
+                Entry::Occupied(mut known) => {
+                    let failed = self.failed.iter_mut().find(|it| it.path == *known.key());
+                    failed.expect("it is one of them").need |= need;
+                    let is_whole = attributes.is_empty() || known.get().is_empty();
+                    let both = *known.get() | attributes;
+                    known.insert(if is_whole { Attributes::empty() } else { both });
+                }
             }
         }
     }
@@ -170,7 +227,9 @@ impl RsyncMessages {
     }
 
     fn judge_success(&self, step: &Step) -> Outcome {
-        if self.deletions_skipped || !self.failed.is_empty() {
+        // A line about deletions may be among what was not kept.
+        let is_unknown = self.is_cut && step.deletions != Deletions::None;
+        if self.deletions_skipped || is_unknown || !self.failed.is_empty() {
             return self.judge_partial(step);
         }
         Outcome::Done
@@ -180,27 +239,18 @@ impl RsyncMessages {
         if self.no_space {
             return Outcome::Full(self.first_line());
         }
-        if self.deletions_skipped && self.unattributed.is_empty() {
-            // Nothing was counted or deleted anywhere in this run.
-            let why = self.failed.first().map_or("something could not be read", |f| &f.reason);
-            let reason = format!("Nothing was deleted in it, because of: {why}");
-            let mut unproved = self.failed.clone();
+        if self.has_suspects() {
+            return Outcome::Partly(self.failed.clone());
+        }
+        if self.unattributed.is_empty() && self.deletions_skipped {
+            // Nothing was counted or deleted anywhere in this run, and nobody knows why.
+            let reason = "Nothing was deleted in it: something could not be read";
             let root = [RelPath::root()];
             let paths = if step.paths.is_empty() { &root } else { step.paths.as_slice() };
             let need = Need::GONE | Need::WITHIN;
-            unproved.extend(paths.iter().map(|path| Unproved {
-                path: path.clone(),
-                need,
-                reason: reason.clone(),
-            }));
-            return Outcome::Partly(unproved);
-        }
-        if self.unattributed.is_empty() && !self.failed.is_empty() {
-            return Outcome::Partly(self.failed.clone());
-        }
-        if !self.obstructed.is_empty() && self.unattributed.is_empty() {
-            // All that failed was in the way of something, and waits with the other deletions.
-            return Outcome::Done;
+            let unproved =
+                |path: &RelPath| Unproved { path: path.clone(), need, reason: reason.into() };
+            return Outcome::Partly(paths.iter().map(unproved).collect());
         }
         let why = self.unattributed.first().cloned().unwrap_or_else(|| {
             "rsync says that something was not transferred, but not what (code 23)".into()
@@ -218,6 +268,28 @@ impl RsyncMessages {
             [] => again(Blame::Mirror, why),
             _ => Outcome::Unattributed(why),
         }
+    }
+
+    /// Whether its messages name anything that failed. Messages that name nothing are no reason against a run without the
+    /// suspects: its exit code is the proof, whatever the first run and a login shell have said.
+    fn has_suspects(&self) -> bool {
+        !(self.failed.is_empty() && self.obstructed.is_empty())
+    }
+
+    /// Whether so much vanished that the next look is to decide what that means.
+    fn has_vanished_as_a_whole(&self, step: &Step) -> bool {
+        let is_large_part = self.vanished >= VANISHED_MIN && self.vanished * 10 > step.paths.len();
+        self.vanished > VANISHED_MAX || (is_large_part && !step.kind.is_recursive())
+    }
+
+    /// Whether it ended at a path that the mirror can't take, such as one that is too large: what comes after it may be
+    /// brought without it. The proof is the run that leaves it out.
+    fn is_stopped_by_a_path(&self, step: &Step) -> bool {
+        let is_named = |it: &Unproved| !it.path.is_root();
+        let is_elsewhere = matches!(step.kind, StepKind::FirstContact | StepKind::Renamed)
+            || self.lines.iter().any(|line| line.contains("No such file or directory"));
+        let is_named = !self.failed.is_empty() && self.failed.iter().all(is_named);
+        is_named && !is_elsewhere && !self.no_space
     }
 
     fn judge_failure(&self, step: &Step, code: i32) -> Outcome {
@@ -297,7 +369,7 @@ impl RsyncMessages {
         let need = retry_need(step.kind);
         let mut all = self.failed.clone();
         for path in &step.paths {
-            if !self.failed_paths.contains(path) {
+            if !self.attributes.contains_key(path) {
                 all.push(Unproved { path: path.clone(), need, reason: reason.into() });
             } else if let Some(failed) = all.iter_mut().find(|failed| failed.path == *path) {
                 failed.need |= need;
@@ -311,7 +383,8 @@ impl RsyncMessages {
 pub fn retry_need(kind: StepKind) -> Need {
     match kind {
         StepKind::Written | StepKind::FirstContact => Need::CONTENTS,
-        StepKind::Touched | StepKind::RootItself => Need::ATTRIBUTES,
+        StepKind::Touched => Need::EQUAL,
+        StepKind::RootItself => Need::ATTRIBUTES,
         StepKind::Subtrees
         | StepKind::Walk
         | StepKind::Verify
@@ -330,11 +403,16 @@ pub fn retry_need(kind: StepKind) -> Need {
 
 /// The paths that a message can be about, if the step can have failed on them, and what is left to do there. A message
 /// that is ambiguous can cost a run, and never a file.
-fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Vec<(RelPath, Need)> {
+fn attribute(
+    step: &Step,
+    line: &[u8],
+    prefixes: &[Vec<u8>],
+    attributes: Attributes,
+) -> Vec<(RelPath, Need)> {
     let names = names_in(line);
     let found = names.iter().map(|name| in_scope(step, name, prefixes));
     let mut paths = found.into_iter().find(|paths| !paths.is_empty()).unwrap_or_default();
-    if step.kind == StepKind::Leftovers {
+    if step.kind == StepKind::Leftovers && attributes.is_empty() {
         // The source knows the directory, and not what is left in it.
         let holds = |it: &&RelPath| paths.iter().any(|path| path == *it || path.is_below(it));
         paths = step.paths.iter().filter(holds).max().cloned().into_iter().collect();
@@ -343,6 +421,7 @@ fn attribute(step: &Step, line: &[u8], prefixes: &[Vec<u8>]) -> Vec<(RelPath, Ne
     // Only a run that deletes can make way.
     let is_blocked = line.starts_with(IN_THE_WAY.as_bytes());
     let need = match step.kind {
+        _ if !attributes.is_empty() => Need::ATTRIBUTES,
         StepKind::Leftovers => Need::LEFTOVERS,
         _ if is_directory || is_blocked => Need::TREE | Need::CONTENTS,
         StepKind::Written | StepKind::FirstContact | StepKind::Look => Need::CONTENTS,
@@ -384,8 +463,9 @@ fn in_scope(step: &Step, name: &[u8], prefixes: &[Vec<u8>]) -> Vec<RelPath> {
     if !name.starts_with(b"/") {
         candidates.push(name.strip_prefix(b"./").unwrap_or(name));
     }
-    let paths: Vec<RelPath> =
-        candidates.into_iter().filter_map(|bytes| RelPath::parse(bytes).ok()).collect();
+    // The mirror's own directory is called `/path/.`.
+    let paths = candidates.into_iter().map(|bytes| if bytes == b"." { &[] } else { bytes });
+    let paths: Vec<RelPath> = paths.filter_map(|bytes| RelPath::parse(bytes).ok()).collect();
     let hit = |path: &RelPath| {
         step.kind.is_walk()
             || step.paths.iter().any(|p| p == path || path.is_below(p) || p.is_below(path))

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::data::attributes::Attributes;
 use crate::data::batch::{Batch, Depth, Present, Rename};
+use crate::data::limits::EXCLUDES_MAX;
 use crate::data::path::RelPath;
 use crate::data::piece::Part;
 use crate::data::plan::DeleteMode;
 use crate::data::step::{Basis, Deletions, Renamed, Step, StepKind};
+use crate::host::narrow::{Suspects, narrow};
 use crate::host::target_state::TargetState;
 
 /// How a mirror takes a batch.
@@ -39,12 +42,29 @@ pub struct MirrorTerms {
 /// The rsync runs that bring a batch to a mirror, in order. Nothing is deleted but by list; a run over a directory counts
 /// what it would delete, by [`Deletions::AtMost`] zero.
 pub fn plan(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> {
+    let steps = plan_all(batch, delete, terms).into_iter();
+    steps.flat_map(|step| spare(step, &batch.unkept)).collect()
+}
+
+/// The same run, without the attributes of directories above its paths that the mirror can't keep.
+fn spare(step: Step, unkept: &[RelPath]) -> Vec<Step> {
+    let is_above = |it: &&RelPath| {
+        let has_place = step.renamed.is_none() && !step.paths.is_empty();
+        has_place && !step.paths.iter().any(|path| it.is_at_or_below(path))
+    };
+    let all = Attributes::all();
+    let suspects: Suspects = unkept.iter().filter(is_above).map(|it| (it.clone(), all)).collect();
+    let narrowed = if suspects.is_empty() { None } else { narrow(&step, &suspects, EXCLUDES_MAX) };
+    narrowed.map_or_else(|| vec![step], |narrowed| narrowed.steps)
+}
+
+fn plan_all(batch: &Batch, delete: DeleteMode, terms: MirrorTerms) -> Vec<Step> {
     let MirrorTerms { target, pieces, delete_first, .. } = terms;
     let step = |kind, paths, deletions| Step {
         held: batch.held.clone(),
-        is_shallow: kind == StepKind::Leftovers,
+        deletions,
         delete_first,
-        ..Step::new(kind, paths, deletions)
+        ..Step::new(kind, paths)
     };
     let renamed: Vec<Renamed> =
         batch.renames.iter().filter_map(|it| renamed(it, delete, terms)).collect();
@@ -241,6 +261,27 @@ mod tests {
         assert_eq!(paths(Some(vec!["d/b".into(), "d/a".into()])), ["d/a".into(), "d/b".into()]);
         assert_eq!(paths(Some(vec![])), []);
         assert_eq!(paths(None), ["d".into()]);
+    }
+
+    #[test]
+    fn hard_case_32_a_directory_that_is_known_not_to_be_ours_is_left_alone_from_the_first_run_on() {
+        let unkept = vec!["d".into()];
+        let present = vec![present("d/e/f", true), present("x", true)];
+        let batch = Batch { present, missing: vec!["d/gone".into()], unkept, ..Batch::default() };
+        let steps = plan(&batch, DeleteMode::Always, TERMS);
+        let shown = steps.iter().map(|it| (it.kind, it.paths.clone(), it.opened.clone()));
+        use StepKind::{Missing, Written};
+        let names = |names: &[&str]| names.iter().map(|it| (*it).into()).collect::<Vec<RelPath>>();
+        let expected = [
+            (Written, names(&["x"]), vec![]),
+            (Written, names(&["d/e", "d/e/f"]), names(&["d"])),
+            (Missing, names(&["d/gone"]), names(&["d"])),
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        // Its own attributes are tried as any others are.
+        let own = Batch { present: vec![self::present("d", false)], ..batch };
+        let steps = plan(&own, DeleteMode::Never, TERMS);
+        assert!(steps.iter().all(|it| it.opened.is_empty()), "{steps:?}");
     }
 
     #[test]

@@ -58,8 +58,16 @@ pub struct Looked<'a> {
 }
 
 /// Makes the batch of a push. `renames` are what exists, and may be on the mirror under other names.
-pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, renames: Vec<Rename>) -> Made {
+pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, mut renames: Vec<Rename>) -> Made {
     debug_assert_eq!(looked.entries.len(), looked.found.len());
+    // What has to be sent into a new file is not taken from elsewhere.
+    let anew: Vec<&RelPath> = looked
+        .entries
+        .iter()
+        .filter(|(_, need)| need.contains(Need::ANEW))
+        .map(|(path, _)| path)
+        .collect();
+    renames.retain(|it| !it.targets().iter().any(|to| anew.iter().any(|path| path.is_related(to))));
     let settled: BTreeSet<RelPath> = renames.iter().flat_map(Rename::targets).collect();
     let mut maker = Maker { settled, ..Maker::new(looked) };
     maker.sort_entries(filter);

@@ -294,7 +294,11 @@ impl Collator {
     ) -> Option<Arc<Batch>> {
         let mut left_out: Vec<LeftOut> = made.left_out.clone();
         let batch = made.batch.clone();
-        let batch = self.without_waiting_deletions(now, id, batch, &mut left_out);
+        let mut batch = self.without_waiting_deletions(now, id, batch, &mut left_out);
+        let unkept = self.ledger.unkept_directories(id, &batch);
+        if !unkept.is_empty() {
+            Arc::make_mut(&mut batch).unkept = unkept;
+        }
         let held_before = self.holds_deletions(id);
         self.ledger.made(now, id, assignment, &batch, &left_out);
         if !held_before && self.holds_deletions(id) {

@@ -264,7 +264,7 @@ impl Ledger {
             self.discharge(now, id, &assigned, end);
         }
         let mirror = self.mirrors.get_mut(id).expect("it was there just now");
-        if end.outcome.is_cut_off() {
+        if end.broke_off || end.outcome.is_cut_off() {
             let life = mirror.terms.receiver_life;
             mirror.writers.cut(now, assignment, life);
         } else {

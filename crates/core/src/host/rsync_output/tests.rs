@@ -1,7 +1,8 @@
 use super::*;
 
 fn step(kind: StepKind, paths: &[&str]) -> Step {
-    Step::new(kind, paths.iter().map(|p| (*p).into()).collect(), Deletions::All)
+    let paths = paths.iter().map(|p| (*p).into()).collect();
+    Step { deletions: Deletions::All, is_shallow: false, ..Step::new(kind, paths) }
 }
 
 fn ended(exit: Exit, stderr: &str) -> StepEnd {
@@ -34,13 +35,48 @@ fn hard_case_13_a_partial_transfer_names_the_paths_and_the_rest_is_done() {
 
 #[test]
 fn hard_case_13_what_nobody_can_attribute_is_still_owed() {
-    let stderr = format!("{OPEN}rsync: something odd happened\n");
-    let many = verdict(StepKind::Written, &["d/a", "d/b"], 23, &stderr);
-    assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
-    let one = verdict(StepKind::Written, &["d/a"], 23, &stderr);
+    let odd = "rsync: something odd happened\n";
+    for stderr in [odd, ""] {
+        let many = verdict(StepKind::Written, &["d/a", "d/b"], 23, stderr);
+        assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
+    }
+    let one = verdict(StepKind::Written, &["d/a"], 23, odd);
     assert_eq!(failed(&one), ["d/a"]);
-    let silent = verdict(StepKind::Written, &["d/a", "d/b"], 23, "");
-    assert!(matches!(silent.outcome, Outcome::Unattributed(_)));
+}
+
+#[test]
+fn hard_case_35_what_a_login_shell_says_hides_no_suspect() {
+    let stderr = format!("Welcome to web1!\n{OPEN}");
+    let many = verdict(StepKind::Written, &["d/a", "d/b"], 23, &stderr);
+    assert_eq!(failed(&many), ["d/a"]);
+    assert!(many.is_rest_unproved);
+    let done = verdict(StepKind::Written, &["d/a", "d/b"], 0, "Welcome to web1!\n");
+    assert_eq!(done.outcome, Outcome::Done);
+}
+
+#[test]
+fn deletions_are_not_proved_by_messages_that_were_not_kept() {
+    let end = StepEnd { messages_cut: true, ..ended(Exit::Code(0), "") };
+    let deletes = step(StepKind::Missing, &["d/a", "d/b"]);
+    assert!(matches!(judge(&deletes, &end).outcome, Outcome::Unattributed(_)));
+    let sends = Step { deletions: Deletions::None, ..step(StepKind::Written, &["d/a", "d/b"]) };
+    assert_eq!(judge(&sends, &end).outcome, Outcome::Done);
+}
+
+#[test]
+fn more_vanished_names_than_changes_explain_are_no_success() {
+    let vanished = |count: usize| "file has vanished: \"/src/x\"\n".repeat(count);
+    let outcome = |kind, listed: usize, count| {
+        let paths: Vec<String> = (0..listed).map(|it| format!("d/{it}")).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        verdict(kind, &paths, 24, &vanished(count)).outcome
+    };
+    let is_none = |outcome: Outcome| matches!(outcome, Outcome::Again { cut_off: false, .. });
+    assert_eq!(outcome(StepKind::Walk, 0, 1000), Outcome::Done);
+    assert!(is_none(outcome(StepKind::Walk, 0, 1001)));
+    assert_eq!(outcome(StepKind::Written, 100, 10), Outcome::Done);
+    assert!(is_none(outcome(StepKind::Written, 100, 11)));
+    assert_eq!(outcome(StepKind::Written, 3, 3), Outcome::Done, "a few always come and go");
 }
 
 #[test]
@@ -65,12 +101,65 @@ fn a_file_that_changed_while_it_was_sent_is_named() {
 }
 
 #[test]
-fn hard_case_13_skipped_deletions_leave_the_whole_step_owed() {
+fn hard_case_13_skipped_deletions_prove_nothing_about_the_rest() {
     let stderr = "rsync: [sender] opendir \"/src/d/u\" failed: Permission denied (13)\n\
         IO error encountered -- skipping file deletion\n";
-    let verdict_of = |kind, paths: &[&str]| verdict(kind, paths, 23, stderr);
-    assert_eq!(failed(&verdict_of(StepKind::Subtrees, &["d", "e"])), ["d/u", "d", "e"]);
-    assert_eq!(failed(&verdict_of(StepKind::Walk, &[])), ["d/u", "."]);
+    for (kind, paths) in [(StepKind::Subtrees, &["d", "e"][..]), (StepKind::Walk, &[])] {
+        for code in [0, 23, 24] {
+            let verdict = verdict(kind, paths, code, stderr);
+            assert_eq!(failed(&verdict), ["d/u"]);
+            assert!(verdict.is_rest_unproved, "{code}");
+        }
+    }
+    let unnamed = "IO error encountered -- skipping file deletion\n";
+    assert_eq!(failed(&verdict(StepKind::Subtrees, &["d", "e"], 23, unnamed)), ["d", "e"]);
+    assert_eq!(failed(&verdict(StepKind::Walk, &[], 23, unnamed)), ["."]);
+}
+
+#[test]
+fn names_in_messages_are_suspects_and_the_exit_code_is_the_proof() {
+    let is_unproved =
+        |code| verdict(StepKind::Written, &["d/a", "d/b"], code, OPEN).is_rest_unproved;
+    assert!(is_unproved(23));
+    assert!(!is_unproved(0) && !is_unproved(24));
+}
+
+#[test]
+fn hard_case_31_a_file_that_a_mirror_can_not_take_is_a_suspect() {
+    let stderr = "rsync: [receiver] write failed on \"/sub/d/a\": File too large (27)\n\
+        rsync error: error in file IO (code 11) at receiver.c(394) [receiver=3.5.0]\n\
+        rsync: [sender] write error: Broken pipe (32)\n";
+    for (kind, paths) in [(StepKind::Written, &["d/a", "d/b"][..]), (StepKind::Walk, &[])] {
+        let verdict = verdict(kind, paths, 11, stderr);
+        assert_eq!(failed(&verdict), ["d/a"]);
+        assert!(verdict.is_rest_unproved && verdict.broke_off);
+    }
+}
+
+#[test]
+fn hard_case_32_a_failure_on_attributes_alone_is_told_apart() {
+    let times =
+        "rsync: [generator] failed to set times on \"/sub/d\": Operation not permitted (1)\n";
+    let verdict_of = |stderr: &str| verdict(StepKind::Written, &["d/a", "d/b"], 23, stderr);
+    let verdict = verdict_of(times);
+    assert_eq!(failed(&verdict), ["d"]);
+    assert_eq!(verdict.on_attributes, [("d".into(), Attributes::TIMES)].into());
+    assert_eq!(verdict.outcome.unproved()[0].need, Need::ATTRIBUTES);
+    let mkdir =
+        "rsync: [generator] recv_generator: mkdir \"/sub/d\" failed: Permission denied (13)\n";
+    let both = verdict_of(&format!("{times}{mkdir}"));
+    assert!(both.on_attributes.is_empty() && both.outcome.unproved()[0].need.wants_contents());
+    let owner =
+        "rsync: [receiver] chown \"/sub/d/.a.Xy12Zz\" failed: Operation not permitted (1)\n";
+    let file = verdict_of(owner);
+    assert_eq!(file.on_attributes, [("d/a".into(), Attributes::OWNER)].into());
+}
+
+#[test]
+fn hard_case_32_a_directory_that_can_not_be_dated_is_there_at_first_contact() {
+    let said =
+        "rsync: [generator] failed to set times on \"/sub/.\": Operation not permitted (1)\n";
+    assert_eq!(verdict(StepKind::FirstContact, &[], 23, said).outcome, Outcome::Done);
 }
 
 #[test]
@@ -191,19 +280,6 @@ fn what_rrsync_does_not_understand_is_done_without_fine_times() {
 fn hard_case_12_what_vanished_meanwhile_is_done() {
     let stderr = "file has vanished: \"/src/d/a\"\nrsync warning: some files vanished (code 24)\n";
     assert_eq!(verdict(StepKind::Walk, &[], 24, stderr).outcome, Outcome::Done);
-}
-
-#[test]
-fn skipped_deletions_hide_nothing_else_that_failed() {
-    let stderr = "IO error encountered -- skipping file deletion\n\
-        rsync: [sender] opendir \"/src/d/a\" failed: Permission denied (13)\n\
-        rsync: something odd happened\n";
-    let many = verdict(StepKind::Subtrees, &["d", "e"], 23, stderr);
-    assert!(matches!(many.outcome, Outcome::Unattributed(_)), "{many:?}");
-    let Outcome::Partly(owed) = verdict(StepKind::Walk, &[], 23, stderr).outcome else {
-        panic!("all of it is owed")
-    };
-    assert!(owed.iter().any(|it| it.path.is_root() && it.need == Need::TREE), "{owed:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Assignment, Ledger, Work};
-use crate::data::batch::{Compare, Depth};
+use crate::data::batch::{Batch, Compare, Depth};
 use crate::data::change::{AssignmentId, Epoch, Lane, Move};
 use crate::data::ids::MirrorId;
 use crate::data::limits::MOVES_MAX;
@@ -299,6 +299,19 @@ impl Ledger {
             is_named || it.to.ancestors().any(is_within)
         });
         renames
+    }
+
+    /// The directories above what a batch brings whose attributes alone are a failed obligation.
+    pub fn unkept_directories(&self, id: &MirrorId, batch: &Batch) -> Vec<RelPath> {
+        let Some(mirror) = self.mirrors.get(id) else { return Vec::new() };
+        let is_unkept = |it: &Obligation| {
+            matches!(it.cause, Cause::Failed { .. }) && it.need == Need::ATTRIBUTES
+        };
+        let present = batch.present.iter().chain(&batch.subtrees).map(|it| &it.path);
+        let paths = present.chain(&batch.missing).chain(batch.extras.keys());
+        let above: BTreeSet<RelPath> = paths.flat_map(RelPath::ancestors).collect();
+        let is_unkept = |path: &RelPath| mirror.backlog.at(path).any(|(_, it)| is_unkept(it));
+        above.into_iter().filter(is_unkept).collect()
     }
 
     /// Whether exact renames can be trusted on this mirror: no obligation and no other writer touches either name.
