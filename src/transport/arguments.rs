@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::transport::options::option_arguments;
 use crate::transport::{Job, fold};
+use mirrorball_core::data::attributes::Attributes;
 use mirrorball_core::data::name::is_plain;
 use mirrorball_core::data::outcome::Capability;
 use mirrorball_core::data::path::RelPath;
@@ -61,7 +62,7 @@ pub fn arguments(host: &HostPlan, job: &Job, rsh: Option<&str>) -> Vec<OsString>
     if !step.opened.is_empty() {
         add("--no-implied-dirs");
     }
-    step.omitted.options_without().for_each(&mut add);
+    omitted(step.omitted).for_each(&mut add);
     if let HostKind::Rsyncd { port, password_file, .. } = &host.kind {
         add(&format!("--contimeout={}", host.timeout.as_secs().max(1)));
         // Without it Nagle's algorithm and delayed acknowledgements add steps of 40 ms.
@@ -231,6 +232,17 @@ fn taken_from(renamed: &Renamed) -> Vec<OsString> {
 fn inside(before: &str, path: &RelPath, after: &str) -> OsString {
     let after = if path.is_root() { "" } else { after };
     OsString::from_vec([before.as_bytes(), path.as_bytes(), after.as_bytes()].concat())
+}
+
+/// The options of a run that leaves these attributes as they are.
+fn omitted(attributes: Attributes) -> impl Iterator<Item = &'static str> {
+    let options = [
+        (Attributes::OWNER, "--no-owner"),
+        (Attributes::OWNER, "--no-group"),
+        (Attributes::TIMES, "--no-times"),
+        (Attributes::PERMISSIONS, "--no-perms"),
+    ];
+    options.into_iter().filter(move |(it, _)| attributes.contains(*it)).map(|(_, option)| option)
 }
 
 fn deletions(step: &Step) -> Vec<String> {

@@ -232,6 +232,10 @@ impl Lister {
             }
             return;
         }
+        // Extras directly in something are asked for of directories alone.
+        if options.names_extras && *with_contents && !source.is_directory(path) {
+            return;
+        }
         if !path.is_root() && !self.names_top && options.implied_dirs {
             // Named as `./path`: the top comes along, without its contents.
             self.names_top = true;

@@ -15,7 +15,6 @@ use mirrorball::config;
 use mirrorball::transport::rsync::RsyncTransport;
 use mirrorball::transport::{Job, Transport};
 use mirrorball::watch::source;
-use mirrorball_core::data::attributes::Attributes;
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::outcome::Outcome;
 use mirrorball_core::data::path::RelPath;
@@ -133,6 +132,9 @@ impl Case {
         }
         let step = step(kind, random, &source);
         let rules = if one_in(random, 3) { rules(random) } else { Vec::new() };
+        // Without a target directory the end depends on how many entries are listed.
+        let opened = if mirror.exists() { opened(random, &step) } else { Vec::new() };
+        let step = Step { opened, ..step };
         Self { source, mirror, step, rules }
     }
 }
@@ -194,19 +196,17 @@ fn step(kind: StepKind, random: &mut Random, source: &Fs) -> Step {
     };
     let held = if one_in(random, 5) { vec![path(random)] } else { Vec::new() };
     let delete_first = one_in(random, 4);
-    let paths: Vec<RelPath> = paths.into_iter().collect();
-    let may_narrow = renamed.is_none() && !paths.is_empty();
-    let (mut opened, mut omitted) = (Vec::new(), Attributes::empty());
-    if may_narrow && one_in(random, 4) {
-        // One of them, or one above it.
-        let listed = &paths[random.below(paths.len())];
-        let above = listed.ancestors().chain([listed.clone()]);
-        opened = above.filter(|_| one_in(random, 2)).collect();
-    } else if may_narrow && one_in(random, 4) {
-        omitted = Attributes::from_bits_truncate(random.below(8) as u8);
+    let step = Step { held, is_shallow, deletions, ..Step::new(kind, paths.into_iter().collect()) };
+    Step { delete_first, renamed, ..step }
+}
+
+/// Directories that a list leaves alone: above a listed name, or listed themselves.
+fn opened(random: &mut Random, step: &Step) -> Vec<RelPath> {
+    if step.renamed.is_some() || step.paths.is_empty() || !one_in(random, 6) {
+        return Vec::new();
     }
-    let step = Step { paths, held, is_shallow, deletions, ..Step::new(kind, Vec::new()) };
-    Step { opened, omitted, delete_first, renamed, ..step }
+    let listed = &step.paths[random.below(step.paths.len())];
+    listed.ancestors().chain([listed.clone()]).filter(|_| one_in(random, 2)).collect()
 }
 
 fn rename(random: &mut Random, source: &Fs) -> Renamed {

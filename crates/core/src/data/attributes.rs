@@ -14,17 +14,6 @@ bitflags::bitflags! {
 }
 
 impl Attributes {
-    /// rsync's options for a run that leaves these attributes as they are.
-    pub fn options_without(self) -> impl Iterator<Item = &'static str> {
-        let options = [
-            (Self::OWNER, "--no-owner"),
-            (Self::OWNER, "--no-group"),
-            (Self::TIMES, "--no-times"),
-            (Self::PERMISSIONS, "--no-perms"),
-        ];
-        options.into_iter().filter(move |(it, _)| self.contains(*it)).map(|(_, option)| option)
-    }
-
     /// The attributes that a message of rsync says it could not set; none if it is about anything else.
     pub fn in_message(line: &str) -> Self {
         let is_call = |call: &str| line.contains(&format!("] {call} \""));

@@ -220,6 +220,7 @@ pub struct Extra {
 }
 
 /// How an assignment ended, as the root and the host are told.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssignmentEnd {
     /// How it ended.

@@ -65,8 +65,8 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
         Exit::Code(code) => said.judge_failure(step, code),
     };
     // Exit code 0 or 24 proves the rest, unless deletions were skipped.
-    let is_known = !said.deletions_skipped && !(said.is_cut && step.deletions != Deletions::None);
-    let is_proof = matches!(end.exit, Exit::Code(0 | 24)) && is_known;
+    let is_unsure = said.deletions_skipped || (said.is_cut && step.deletions != Deletions::None);
+    let is_proof = matches!(end.exit, Exit::Code(0 | 24)) && !is_unsure;
     // What is in the way of a replacement is what that is about.
     let has_suspects = match step.kind {
         StepKind::Replace => !said.failed.is_empty(),
@@ -101,6 +101,7 @@ fn again(blame: Blame, why: String) -> Outcome {
 }
 
 /// What rsync said, line by line.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Default)]
 struct RsyncMessages {
     failed: Vec<Unproved>,

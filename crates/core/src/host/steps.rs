@@ -270,12 +270,11 @@ mod tests {
         let batch = Batch { present, missing: vec!["d/gone".into()], unkept, ..Batch::default() };
         let steps = plan(&batch, DeleteMode::Always, TERMS);
         let shown = steps.iter().map(|it| (it.kind, it.paths.clone(), it.opened.clone()));
-        use StepKind::{Missing, Written};
         let names = |names: &[&str]| names.iter().map(|it| (*it).into()).collect::<Vec<RelPath>>();
         let expected = [
-            (Written, names(&["x"]), vec![]),
-            (Written, names(&["d/e", "d/e/f"]), names(&["d"])),
-            (Missing, names(&["d/gone"]), names(&["d"])),
+            (StepKind::Written, names(&["x"]), vec![]),
+            (StepKind::Written, names(&["d/e", "d/e/f"]), names(&["d"])),
+            (StepKind::Missing, names(&["d/gone"]), names(&["d"])),
         ];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
         // Its own attributes are tried as any others are.
