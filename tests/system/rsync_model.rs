@@ -376,8 +376,10 @@ impl Ended {
         let verdict = judge(step, end);
         let outcome = match &verdict.outcome {
             Outcome::Partly(failed) => {
+                // A temporary name may be meant as such; nobody knows its end beforehand.
+                let failed = failed.iter().filter(|it| !is_temporary(it.path.name()));
                 let failed: BTreeSet<String> =
-                    failed.iter().map(|it| format!("{} {:?}", it.path, it.need)).collect();
+                    failed.map(|it| format!("{} {:?}", it.path, it.need)).collect();
                 format!("Partly {failed:?}")
             }
             other => {
