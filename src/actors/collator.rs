@@ -29,6 +29,7 @@ use crate::actors::message::{
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
+use crate::watch::volumes::Volumes;
 use crate::watch::{mounts, source};
 use mirrorball_core::data::change::{Epoch, Lane};
 use mirrorball_core::data::ids::{HostId, MirrorId};
@@ -57,6 +58,7 @@ pub struct CollatorActor {
     hosts: BTreeMap<HostId, HostLink>,
     watcher: Option<WatcherLink>,
     source: Option<SourceDir>,
+    volumes: Arc<Volumes>,
     guard: Guard,
     /// What the next run will know of the Root.
     remembered: Remembered,
@@ -97,7 +99,14 @@ impl CollatorActor {
     /// A collator that knows nothing: each Mirror owes a Walk.
     ///
     /// `is_first`: no other collator of this run came before it, so that it may go on where the last run ended.
-    pub fn new(root: &RootPlan, filter: Arc<Filter>, kit: &Kit, life: u64, is_first: bool) -> Self {
+    pub fn new(
+        root: &RootPlan,
+        filter: Arc<Filter>,
+        volumes: Arc<Volumes>,
+        kit: &Kit,
+        life: u64,
+        is_first: bool,
+    ) -> Self {
         let waits = Waits {
             settle: root.settle,
             max_age: root.max_age,
@@ -147,6 +156,7 @@ impl CollatorActor {
             hosts: BTreeMap::new(),
             watcher: None,
             source: None,
+            volumes,
             guard: Guard::new(&remembered),
             remembered,
             directories: 0,
@@ -225,7 +235,7 @@ impl Shell for CollatorActor {
                 }
             }
             Effect::Make(mirror, assignment) => self.make(ctx, mirror, assignment),
-            Effect::Measure => self.measure(ctx),
+            Effect::Measure(apart) => self.measure(ctx, apart),
             Effect::Nothing(mirror, lane) => self.answer(mirror, lane, None),
             Effect::Withdraw(mirror, assignment) => {
                 if let Some(host) = self.hosts.get(&mirror.host) {

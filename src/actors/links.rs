@@ -4,8 +4,8 @@ use actix::Recipient;
 
 use crate::actors::message::{
     ActorGone, BatchReady, Begun, Changed, Degraded, Drained, Ended, Explore, Fence, HostReported,
-    LetGo, Reached, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told, VolumeSeen,
-    WatchAnew, WatchLost, Watching, Withdraw, WorkWaits,
+    LeaveVolume, LetGo, Reached, RootReported, RunEnded, Seal, SourceGone, TakeBatch, Told,
+    VolumeSeen, WatchAnew, WatchLost, Watching, Withdraw, WorkWaits,
 };
 
 /// From a collator to a host's transfer actor.
@@ -19,6 +19,8 @@ pub struct HostLink {
     pub let_go: Recipient<LetGo>,
     /// Delete nothing more for an assignment.
     pub withdraw: Recipient<Withdraw>,
+    /// End what would look at this volume.
+    pub leave_volume: Recipient<LeaveVolume>,
 }
 
 /// From a transfer actor to a Root's collator.

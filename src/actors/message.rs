@@ -134,6 +134,17 @@ pub struct Withdraw {
     pub assignment: AssignmentId,
 }
 
+/// Collator to its hosts: this volume does not answer, so end the runs that look at it. Lost with the host's actor, whose
+/// runs end with it.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct LeaveVolume {
+    /// Below which Root.
+    pub root: RootId,
+    /// Where it is mounted.
+    pub volume: RelPath,
+}
+
 /// Anybody to watcher: which Epoch holds everything that changed before now, also what is still in the
 /// kernel's queue? The error says why that can't be told.
 #[derive(Message, Debug)]

@@ -27,6 +27,7 @@ use crate::actors::send::tell_actor;
 use crate::actors::slots::Slots;
 use crate::actors::transfer::TransferActor;
 use crate::actors::watcher::WatcherActor;
+use crate::watch::volumes::Volumes;
 use mirrorball_core::data::change::Epoch;
 use mirrorball_core::data::ids::{HostId, MirrorId, RootId};
 use mirrorball_core::data::limits::DRAIN_WAIT;
@@ -45,6 +46,8 @@ pub struct OverseerActor {
     log: Logger,
     board: Addr<BoardActor>,
     filters: BTreeMap<RootId, Arc<Filter>>,
+    /// They outlive the actors of their roots, so that a volume that does not answer keeps one thread.
+    volumes: BTreeMap<RootId, Arc<Volumes>>,
     rules: BTreeMap<RootId, PathBuf>,
     /// Those that live: what died is in `restarts` until it is started again.
     roots: BTreeMap<RootId, RootActors>,
@@ -115,6 +118,7 @@ pub fn start(
             log,
             board: to_board,
             filters,
+            volumes: BTreeMap::new(),
             rules,
             roots: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -168,9 +172,14 @@ impl OverseerActor {
         let (root, filter) = (self.kit.plan.roots[id].clone(), self.filters[id].clone());
         let kit = self.kit.clone();
         let is_first = self.begun.insert(id.clone());
+        let volumes = self.volumes.entry(id.clone());
+        let volumes = volumes.or_insert_with(|| Arc::new(Volumes::new(&root.source))).clone();
         let collator = {
             let (root, filter, kit) = (root.clone(), filter.clone(), kit.clone());
-            Supervisor::start(move |_| CollatorActor::new(&root, filter, &kit, life, is_first))
+            let volumes = volumes.clone();
+            Supervisor::start(move |_| {
+                CollatorActor::new(&root, filter, volumes, &kit, life, is_first)
+            })
         };
         for (host, actor) in &self.hosts {
             let link = TransferActor::link(&actor.transfer);
@@ -180,7 +189,7 @@ impl OverseerActor {
         }
         let link = CollatorActor::link(&collator);
         let watcher =
-            Supervisor::start(move |_| WatcherActor::new(&root, filter, &kit, link, life));
+            Supervisor::start(move |_| WatcherActor::new(&root, filter, volumes, &kit, link, life));
         let link = WatcherLink {
             explore: watcher.clone().recipient(),
             let_go: watcher.clone().recipient(),

@@ -17,8 +17,9 @@ use crate::actors::kit::Kit;
 use crate::actors::links::{HostLink, RootLink};
 use crate::actors::memory::HostMemory;
 use crate::actors::message::{
-    BatchReady, Drain, Drained, Ended, HostReported, Leave, LetGo, MeetRoot, NewPlan, Pause, Ping,
-    Progressed, Reached, RunEnded, TakeBatch, TakeTarget, Verify, Who, Withdraw, Work, WorkWaits,
+    BatchReady, Drain, Drained, Ended, HostReported, Leave, LeaveVolume, LetGo, MeetRoot, NewPlan,
+    Pause, Ping, Progressed, Reached, RunEnded, TakeBatch, TakeTarget, Verify, Who, Withdraw, Work,
+    WorkWaits,
 };
 use crate::actors::notice::DeathNotice;
 use crate::actors::send::tell;
@@ -121,6 +122,7 @@ impl TransferActor {
             batch_ready: address.clone().recipient(),
             let_go: address.clone().recipient(),
             withdraw: address.clone().recipient(),
+            leave_volume: address.clone().recipient(),
         }
     }
 
@@ -422,6 +424,27 @@ impl Handler<Withdraw> for TransferActor {
             // With what waits for it ends the process.
             running.step.take().map(|step| ctx.cancel_future(step));
             self.end(ctx, id, end);
+        }
+    }
+}
+
+impl Handler<LeaveVolume> for TransferActor {
+    type Result = ();
+    fn handle(&mut self, message: LeaveVolume, ctx: &mut Self::Context) {
+        let LeaveVolume { root, volume } = message;
+        let meets = |running: &Running| {
+            let push = &running.rule.push;
+            push.mirror.root == root && push.batch.meets(&volume)
+        };
+        let running = self.live.running.iter().filter(|(_, running)| meets(running));
+        let ids: Vec<PushId> = running.map(|(id, _)| *id).collect();
+        for id in ids {
+            // With what waits for it ends the process.
+            let step = self.live.running.get(&id).and_then(|running| running.step);
+            step.map(|step| ctx.cancel_future(step));
+            let why = format!("The file system at {volume} does not answer");
+            let outcome = Outcome::Again { blame: Blame::Mirror, why, cut_off: true };
+            self.end(ctx, id, AssignmentEnd::new(outcome));
         }
     }
 }

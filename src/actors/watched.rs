@@ -27,6 +27,8 @@ pub struct Watch {
     pub table: WatchTable,
     /// The Root.
     pub source: SourceDir,
+    /// Where volumes begin whose servers may stop answering: nothing in them is looked at on the actors' thread.
+    pub distant: BTreeSet<RelPath>,
     /// The watch on the directory of flush cookies; none for want of watches.
     pub cookie_wd: Option<i32>,
     /// The last read took as many events as it may: more have been read than were handled.
@@ -92,14 +94,14 @@ impl Watch {
     /// A name went away; should it be back already, it is not taken for one that nobody has seen.
     pub fn vanished(&mut self, path: RelPath, is_directory: bool) {
         let subtree = if is_directory { Kinds::SUBTREE } else { Kinds::empty() };
-        let is_back = Looker::new(&self.source).inspect(&path).is_some();
+        let is_back = self.inspect(&path).is_some();
         let kinds = if is_back { Kinds::CONTENT } else { Kinds::WENT };
         self.change(Change::new(path, kinds | subtree));
     }
 
     /// A name that is not a directory came. One that is being written to is held back until closed.
     pub fn created(&mut self, path: RelPath) {
-        let inspection = Looker::new(&self.source).inspect(&path);
+        let inspection = self.inspect(&path);
         let being_written = inspection.is_none_or(|i| i.is_regular && i.names == 1);
         let open = if being_written { Kinds::OPEN } else { Kinds::empty() };
         self.note_inspected(&path, inspection);
@@ -108,7 +110,13 @@ impl Watch {
 
     /// A file that came may have other names here.
     pub fn note_names(&mut self, path: &RelPath) {
-        self.note_inspected(path, Looker::new(&self.source).inspect(path));
+        self.note_inspected(path, self.inspect(path));
+    }
+
+    /// What is at a path now; none, too, where looking might not return.
+    fn inspect(&self, path: &RelPath) -> Option<Inspection> {
+        let is_distant = |it: &RelPath| it == path || path.is_below(it);
+        (!self.distant.iter().any(is_distant)).then(|| Looker::new(&self.source).inspect(path))?
     }
 
     fn note_inspected(&mut self, path: &RelPath, inspection: Option<Inspection>) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use rustix::io::Errno;
 use slog::{Logger, info, o, warn};
 use tokio::sync::oneshot;
 
@@ -26,6 +27,7 @@ use crate::actors::watched::{LinkSearch, Watch};
 use crate::actors::watcher::rescan::Rescans;
 use crate::watch::explore::{self, Listing, Opened};
 use crate::watch::inotify::{self, WatchError};
+use crate::watch::volumes::{Unresponsive, Volumes};
 use crate::watch::{scan, source};
 use mirrorball_core::backoff::{Backoff, seed_of};
 use mirrorball_core::data::change::{Change, Kinds};
@@ -52,6 +54,7 @@ const RETRY: RetryPlan =
 pub struct WatcherActor {
     root: RootPlan,
     filter: Arc<Filter>,
+    mounted: Arc<Volumes>,
     kit: Kit,
     log: Logger,
     collator: CollatorLink,
@@ -99,6 +102,7 @@ impl WatcherActor {
     pub fn new(
         root: &RootPlan,
         filter: Arc<Filter>,
+        mounted: Arc<Volumes>,
         kit: &Kit,
         collator: CollatorLink,
         life: u64,
@@ -108,6 +112,7 @@ impl WatcherActor {
         Self {
             root: root.clone(),
             filter,
+            mounted,
             kit: kit.clone(),
             log,
             collator,
@@ -162,20 +167,21 @@ impl WatcherActor {
 
     /// A single pass watches nothing. How much it may delete depends on how much is here.
     fn count(&self, source: SourceDir, ctx: &mut Context<Self>) {
-        let (filter, counted) = (self.filter.clone(), source.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let excludes = |path: &RelPath, is_dir| filter.excludes_entry(path, is_dir);
+        let (filter, counted, mounted) =
+            (self.filter.clone(), source.clone(), self.mounted.clone());
+        let count = move |unresponsive: &Unresponsive| {
+            let excludes = |path: &RelPath, is_dir| {
+                filter.excludes_entry(path, is_dir) || unresponsive.covers(path)
+            };
             scan::counts(&counted, &RelPath::root(), excludes)
-        });
-        ctx.spawn(task.into_actor(self).map(move |counted, act, ctx| {
-            let counted = counted.map_err(|error| error.to_string());
-            match counted.and_then(|counted| counted.map_err(|error| error.to_string())) {
-                Ok(counted) => {
-                    act.entries.set(counted, &[]);
-                    act.tell_watching(source, 0, None);
-                }
-                Err(why) => act.fail(ctx, format!("Cannot count the source's entries: {why}")),
+        };
+        let counted = mounted.look(count);
+        ctx.spawn(counted.into_actor(self).map(move |counted, act, ctx| match counted {
+            Ok(counted) => {
+                act.entries.set(counted, act.mounted.unresponsive().paths());
+                act.tell_watching(source, 0, None);
             }
+            Err(why) => act.fail(ctx, format!("Cannot count the source's entries: {why}")),
         }));
     }
 
@@ -187,6 +193,7 @@ impl WatcherActor {
             probe: None,
             table,
             source,
+            distant: BTreeSet::new(),
             cookie_wd: None,
             reads_ahead: false,
             to_open: VecDeque::new(),
@@ -240,10 +247,9 @@ impl WatcherActor {
         watch.probe = None;
         let source = watch.source.clone();
         let snapshot = watch.snapshot.take();
-        // Of volumes that no incarnation of this daemon's has seen, nothing is known here.
-        let unmounted: Vec<RelPath> =
-            self.volumes.difference(&self.live.volumes).cloned().collect();
-        self.entries.set(watch.listed.take().unwrap_or_default(), &unmounted);
+        let listed = watch.listed.take().unwrap_or_default();
+        let absent = self.absent();
+        self.entries.set(listed, &absent);
         self.once_told(ctx, |act| act.entries.settled());
         info!(self.log, "Watching"; "directories" => directories,
             "source" => %Escaped(self.root.source.as_os_str().as_bytes()));
@@ -274,6 +280,12 @@ impl WatcherActor {
         self.live.rescans.forget(path)
     }
 
+    /// Where volumes can't be counted now. Of those that no incarnation of this daemon's has seen, nothing is known here.
+    fn absent(&self) -> Vec<RelPath> {
+        let unmounted = self.volumes.difference(&self.live.volumes).cloned();
+        unmounted.chain(self.mounted.unresponsive().paths().iter().cloned()).collect()
+    }
+
     fn see_volume(&mut self, path: RelPath, volume: Volume) {
         self.volumes.insert(path.clone());
         self.live.volumes.insert(path.clone());
@@ -289,15 +301,23 @@ impl WatcherActor {
             let count = watch.to_open.len().min(self.chunk);
             let chunk: Vec<Opening> = watch.to_open.drain(..count).collect();
             watch.tasks += 1;
-            let source = watch.source.clone();
-            let task = tokio::task::spawn_blocking(move || {
-                let open = |opening: Opening| {
-                    let opened = explore::open(&source, &opening.path);
-                    (opening, opened)
+            let (source, mounted) = (watch.source.clone(), self.mounted.clone());
+            let open = move |unresponsive: &Unresponsive| {
+                let open = |opening: &Opening| {
+                    let path = &opening.path;
+                    // It is explored when it answers.
+                    let is_covered = unresponsive.covers(path);
+                    let opened = if is_covered {
+                        Err(Errno::TIMEDOUT)
+                    } else {
+                        explore::open(&source, path)
+                    };
+                    (opening.clone(), opened)
                 };
-                chunk.into_iter().map(open).collect::<Vec<_>>()
-            });
-            ctx.spawn(task.into_actor(self).map(|opened, act, ctx| match opened {
+                Ok(chunk.iter().map(open).collect::<Vec<_>>())
+            };
+            let opened = mounted.look(open);
+            ctx.spawn(opened.into_actor(self).map(|opened, act, ctx| match opened {
                 Ok(opened) => act.handle_opened(opened, ctx),
                 Err(error) => act.fail(ctx, format!("Opening directories failed: {error}")),
             }));
@@ -306,7 +326,7 @@ impl WatcherActor {
 
     fn handle_opened(
         &mut self,
-        opened: Vec<(Opening, Result<Opened, rustix::io::Errno>)>,
+        opened: Vec<(Opening, Result<Opened, Errno>)>,
         ctx: &mut Context<Self>,
     ) {
         let mut to_list = Vec::new();
@@ -331,6 +351,10 @@ impl WatcherActor {
             if is_silent {
                 watch.table.handle_failed(&opening, OpenFailure::Silent);
                 continue;
+            }
+            let is_known = |it: &RelPath| *it == opening.path || opening.path.is_below(it);
+            if !opened.raises_events && !watch.distant.iter().any(is_known) {
+                watch.distant.insert(opening.path.clone());
             }
             let Some(watches) = watch.watches.as_mut() else { return };
             match watches.watch(opened.fd.as_fd()) {
@@ -357,17 +381,25 @@ impl WatcherActor {
             return self.watch_anew(ctx);
         }
         let wants_facts = self.live.watch.as_ref().is_some_and(|watch| watch.snapshot.is_some());
-        let filter = self.filter.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let list = |(opening, node, fd): (Opening, NodeId, OwnedFd)| {
+        let (filter, mounted) = (self.filter.clone(), self.mounted.clone());
+        let list = move |unresponsive: &Unresponsive| {
+            let list = |(opening, node, fd): &(Opening, NodeId, OwnedFd)| {
                 let counts = |name: &[u8], is_directory| {
-                    !filter.excludes_entry(&opening.path.join(name), is_directory)
+                    let path = opening.path.join(name);
+                    !filter.excludes_entry(&path, is_directory) && !unresponsive.covers(&path)
                 };
-                (opening.job, node, explore::list(fd, wants_facts, counts))
+                let is_covered = unresponsive.covers(&opening.path);
+                let listing = if is_covered {
+                    Err(Errno::TIMEDOUT)
+                } else {
+                    explore::list(fd, wants_facts, counts)
+                };
+                (opening.job, *node, listing)
             };
-            to_list.into_iter().map(list).collect::<Vec<_>>()
-        });
-        ctx.spawn(task.into_actor(self).map(|listed, act, ctx| match listed {
+            Ok(to_list.iter().map(list).collect::<Vec<_>>())
+        };
+        let listed = mounted.look(list);
+        ctx.spawn(listed.into_actor(self).map(|listed, act, ctx| match listed {
             Ok(listed) => act.handle_listed(listed, ctx),
             Err(error) => act.fail(ctx, format!("Listing directories failed: {error}")),
         }));
@@ -376,7 +408,7 @@ impl WatcherActor {
 
     fn handle_listed(
         &mut self,
-        listed: Vec<(JobId, NodeId, Result<Listing, rustix::io::Errno>)>,
+        listed: Vec<(JobId, NodeId, Result<Listing, Errno>)>,
         ctx: &mut Context<Self>,
     ) {
         if let Some(watch) = self.live.watch.as_mut() {
@@ -427,8 +459,7 @@ impl WatcherActor {
 
     /// A directory could not be looked into, for a reason that is not its own. Where descriptors are
     /// short, the next try asks for fewer at once.
-    fn unopened(&mut self, what: &str, path: &RelPath, error: rustix::io::Errno) -> String {
-        use rustix::io::Errno;
+    fn unopened(&mut self, what: &str, path: &RelPath, error: Errno) -> String {
         let mut why = format!("Cannot {what} the directory {path}: {error}");
         if matches!(error, Errno::MFILE | Errno::NFILE) {
             self.chunk = (self.chunk / 2).max(1);
@@ -454,10 +485,13 @@ impl WatcherActor {
 }
 
 /// What is to be thought of an open that failed; none if it says nothing about the directory.
-fn failure_of(error: rustix::io::Errno) -> Option<OpenFailure> {
-    use rustix::io::Errno;
+fn failure_of(error: Errno) -> Option<OpenFailure> {
     match error {
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => Some(OpenFailure::NotThere),
+        // The server of a volume is not there; the collator says when it is.
+        Errno::TIMEDOUT | Errno::NOTCONN | Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::STALE => {
+            Some(OpenFailure::NotThere)
+        }
         Errno::ACCESS | Errno::PERM => Some(OpenFailure::Denied),
         _ => None,
     }

@@ -52,7 +52,9 @@ fn count_directories(root: &RootPlan) -> u64 {
     while let Some(path) = todo.pop() {
         count += 1;
         let Ok(opened) = explore::open(&dir, &path) else { continue };
-        let Ok(listing) = explore::list(&opened.fd, false, |_, _| false) else { continue };
+        let Ok(listing) = explore::list(&opened.fd, false, |_, is_directory| is_directory) else {
+            continue;
+        };
         let below = listing.directories.iter().map(|name| path.join(name));
         todo.extend(below.filter(|path| !filter.excludes_entry(path, true)));
     }

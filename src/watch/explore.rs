@@ -67,12 +67,13 @@ pub struct Listing {
 
 /// The directories directly in a directory below a Root. Errors are those of opening and reading it.
 pub fn subdirectories(root: &SourceDir, path: &RelPath) -> Result<Vec<RelPath>, Errno> {
-    let listing = list(&open(root, path)?.fd, false, |_, _| false)?;
+    let listing = list(&open(root, path)?.fd, false, |_, is_directory| is_directory)?;
     Ok(listing.directories.iter().map(|name| path.join(name)).collect())
 }
 
 /// Lists a directory that is watched already, so that what comes later raises an event. Facts are only
-/// gathered where they are wanted. `counts` says of a name, and of whether it is a directory's, whether it is counted.
+/// gathered where they are wanted. `counts` says of a name, and of whether it is a directory's, whether it is counted;
+/// one that is not is left out, and not looked at.
 pub fn list(
     directory: impl AsFd,
     wants_facts: bool,
@@ -91,8 +92,15 @@ pub fn list(
         if name == b"." || name == b".." {
             continue;
         }
-        if entry.file_type() == FileType::Directory && !wants_facts {
-            listing.entries += u64::from(counts(name, true));
+        let is_directory = entry.file_type() == FileType::Directory;
+        let is_unknown = entry.file_type() == FileType::Unknown;
+        // A name that does not count may be that of a volume which does not answer.
+        let may_count = counts(name, is_directory) || (is_unknown && counts(name, true));
+        if !may_count {
+            continue;
+        }
+        if is_directory && !wants_facts {
+            listing.entries += 1;
             listing.directories.push(name.into());
         } else {
             names.push(name.to_vec());

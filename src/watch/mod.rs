@@ -9,3 +9,4 @@ pub mod mounts;
 pub mod presence;
 pub mod scan;
 pub mod source;
+pub mod volumes;

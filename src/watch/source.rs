@@ -67,9 +67,14 @@ pub fn top(
 
 /// The file system of the directory at a path below a Root; none if there is no directory.
 pub fn volume_at(root: impl AsFd, path: &RelPath) -> Option<Volume> {
-    let fd = open_directory(root, path).ok()?;
-    let (device, file_system) = (fstat(&fd).ok()?.st_dev, fstatvfs(&fd).ok()?.f_fsid);
-    Some(Volume { device, file_system })
+    look_at_volume(root, path).ok()
+}
+
+/// The same, with the reason why there is none.
+pub fn look_at_volume(root: impl AsFd, path: &RelPath) -> Result<Volume, Errno> {
+    let fd = open_directory(root, path)?;
+    let (device, file_system) = (fstat(&fd)?.st_dev, fstatvfs(&fd)?.f_fsid);
+    Ok(Volume { device, file_system })
 }
 
 /// Device and inode.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::change::{Change, Kinds, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::moment::Moment;
@@ -144,7 +145,7 @@ fn look(assignment: &Assignment) -> Made {
         bytes: &[],
         lost: &assignment.lost,
         found_extra: &BTreeMap::new(),
-        unmounted: &[],
+        absent: &AbsentVolumes::default(),
     };
     batch::make(assignment.to, looked, &Filter::new(&[]).expect("no rule is wrong"), Vec::new())
 }

@@ -24,6 +24,7 @@ mod everyday;
 mod fanotify;
 mod faults;
 mod filter;
+mod hanging;
 mod hooks;
 mod large;
 mod least_rights;

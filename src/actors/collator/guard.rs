@@ -7,10 +7,12 @@ use actix::prelude::*;
 use slog::{error, info, warn};
 
 use super::CollatorActor;
-use crate::actors::message::{Explore, LetGo, WatchAnew};
+use crate::actors::message::{Explore, LeaveVolume, LetGo, WatchAnew};
 use crate::actors::send::tell;
 use crate::actors::shell::Shell;
+use crate::watch::volumes::Unresponsive;
 use crate::watch::{mounts, source};
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::limits::{GUARD_IDLE_INTERVAL, GUARD_INTERVAL};
 use mirrorball_core::data::name::Escaped;
 use mirrorball_core::data::path::RelPath;
@@ -29,14 +31,32 @@ impl CollatorActor {
                     tell(&watcher.watch_anew, WatchAnew);
                 }
             }
-            Judgement::Same(held) => {
+            Judgement::Same(absent) => {
+                let before = self.core.absent();
+                let is_back = |path: &&RelPath| !absent.paths().any(|it| it == *path);
                 if let Some(watcher) = &self.watcher {
-                    for path in self.core.unmounted().iter().filter(|path| !held.contains(path)) {
+                    for path in before.paths().filter(is_back) {
                         tell(&watcher.explore, Explore { path: path.clone() });
                     }
                 }
-                self.turn(ctx, |core, now| core.handle_unmounted(now, held));
+                for volume in &absent.unresponsive {
+                    if !before.unresponsive.contains(volume) {
+                        warn!(self.log, "A file system below the root does not answer; it is left alone";
+                            "path" => %volume);
+                    }
+                    self.leave_volume(volume);
+                }
+                self.turn(ctx, |core, now| core.handle_absent(now, absent));
             }
+        }
+    }
+
+    /// A volume does not answer: runs that look at it would not end. Said again and again, because a batch that was made
+    /// before may start later.
+    fn leave_volume(&self, volume: &RelPath) {
+        for host in self.hosts.values() {
+            let (root, volume) = (self.root.id.clone(), volume.clone());
+            tell(&host.leave_volume, LeaveVolume { root, volume });
         }
     }
 
@@ -68,7 +88,7 @@ impl CollatorActor {
 
     /// A person takes the source for what it is now, and the volumes below it too. The error says why that can't be.
     pub(super) fn approve_source(&mut self, ctx: &mut Context<Self>) -> Result<(), String> {
-        let unmounted = self.core.unmounted().to_vec();
+        let AbsentVolumes { unmounted, unresponsive } = self.core.absent();
         let root = &self.root.id;
         let watcher =
             self.watcher.as_ref().ok_or_else(|| format!("The root {root} has no watcher now"))?;
@@ -90,7 +110,8 @@ impl CollatorActor {
             for path in unmounted {
                 tell(&watcher.explore, Explore { path });
             }
-            self.turn(ctx, |core, now| core.handle_unmounted(now, Vec::new()));
+            let absent = AbsentVolumes { unmounted: Vec::new(), unresponsive };
+            self.turn(ctx, |core, now| core.handle_absent(now, absent));
         }
         self.remember_root();
         Ok(())
@@ -112,7 +133,7 @@ impl CollatorActor {
     /// Looks at the source again and again: a parent that is renamed, or a file system mounted over
     /// it, raises no event. More often while it is not what it was.
     pub(super) fn guard_source(&mut self, ctx: &mut Context<Self>) {
-        let troubled = self.core.halted().is_some() || !self.core.unmounted().is_empty();
+        let troubled = self.core.halted().is_some() || !self.core.absent().is_empty();
         let pause = if troubled { GUARD_INTERVAL } else { GUARD_IDLE_INTERVAL };
         self.live.look.map(|look| ctx.cancel_future(look));
         self.live.look = Some(ctx.run_later(pause, |act, ctx| {
@@ -124,24 +145,41 @@ impl CollatorActor {
     pub(super) fn look_again(&mut self, ctx: &mut Context<Self>) {
         let (root, guard) = (self.root.clone(), self.guard.clone());
         let filter = self.filter.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let volumes = self.volumes.clone();
+        let look = move |unresponsive: &Unresponsive| {
             let mounted = mounts::below(&root.source).unwrap_or_default();
             let opened = source::open(&root.source).ok();
             let volume = |path: RelPath| {
                 let volume = source::volume_at(opened.as_ref()?, &path)?;
                 Some((path, volume))
             };
-            let mounted = mounted.into_iter().filter(|path| !filter.excludes(path, true));
+            let is_visible =
+                |path: &RelPath| !filter.excludes(path, true) && !unresponsive.covers(path);
+            let mounted = mounted.into_iter().filter(is_visible);
             let mounted: BTreeMap<RelPath, Volume> = mounted.filter_map(volume).collect();
-            (guard.judge(&sight(&root, &guard)), mounted)
-        });
-        ctx.spawn(task.into_actor(self).map(|looked, act, ctx| {
-            if let Ok((judgement, mounted)) = looked {
+            Ok((guard.judge(&sight(&root, &guard, unresponsive)), mounted))
+        };
+        let looked = async move {
+            volumes.probe().await?;
+            volumes.look(look).await
+        };
+        ctx.spawn(looked.into_actor(self).map(|looked, act, ctx| {
+            if let Ok((judgement, mounted)) = looked
+                && act.is_current(&judgement)
+            {
                 act.judge(ctx, judgement);
                 act.explore_mounts(mounted);
             }
             act.guard_source(ctx);
         }));
+    }
+
+    /// Whether the same volumes answer as when this was found.
+    pub(super) fn is_current(&self, judgement: &Judgement) -> bool {
+        match judgement {
+            Judgement::Same(absent) => absent.unresponsive == self.volumes.unresponsive().paths(),
+            Judgement::Gone(_) => true,
+        }
     }
 
     /// A file system that was mounted below the Root raised no event there.
@@ -162,7 +200,7 @@ impl CollatorActor {
 }
 
 /// Looks by the path, so that nothing has to be kept open for it.
-pub(super) fn sight(root: &RootPlan, guard: &Guard) -> Sighting {
+pub(super) fn sight(root: &RootPlan, guard: &Guard, unresponsive: &Unresponsive) -> Sighting {
     let opened = source::open(&root.source).ok();
     let opened = opened.as_ref();
     let device =
@@ -172,6 +210,7 @@ pub(super) fn sight(root: &RootPlan, guard: &Guard) -> Sighting {
         root: opened.map(SourceDir::identity),
         lasting: opened.filter(|_| !guard.knows_root()).and_then(|s| source::lasting(s).ok()),
         is_marked: root.marker.as_ref().is_none_or(is_marked),
-        volumes: guard.volumes().map(device).collect(),
+        volumes: guard.volumes().filter(|path| !unresponsive.covers(path)).map(device).collect(),
+        unresponsive: unresponsive.paths().to_vec(),
     }
 }

@@ -12,6 +12,7 @@ use crate::actors::message::Fence;
 use crate::actors::shell::Shell;
 use crate::actors::store::{Loaded, Place, Store};
 use crate::watch::scan;
+use crate::watch::volumes::Unresponsive;
 use mirrorball_core::data::change::Change;
 use mirrorball_core::data::limits::CHECKPOINT_RETRY;
 use mirrorball_core::data::path::RelPath;
@@ -222,22 +223,26 @@ impl CollatorActor {
     fn scan_anew(&mut self, ctx: &mut Context<Self>) {
         let (Some(source), Some(keeper)) = (self.source.clone(), &self.keeper) else { return };
         let (filter, losses) = (self.filter.clone(), keeper.losses);
-        let task = tokio::task::spawn_blocking(move || {
-            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
+        let volumes = self.volumes.clone();
+        let look = move |unresponsive: &Unresponsive| {
+            let excludes = |path: &RelPath, is_directory| {
+                filter.excludes(path, is_directory) || unresponsive.covers(path)
+            };
             let scan = scan::scan(&source, &RelPath::root(), excludes)?;
-            Ok::<_, rustix::io::Errno>(Snapshot::new(scan.own, scan.directories))
-        });
-        ctx.spawn(task.into_actor(self).map(move |scanned, act, ctx| {
+            Ok(Snapshot::new(scan.own, scan.directories))
+        };
+        let scanned = volumes.look(look);
+        ctx.spawn(scanned.into_actor(self).map(move |scanned, act, ctx| {
             let Some(keeper) = &mut act.keeper else { return };
             if keeper.losses != losses {
                 return;
             }
             match scanned {
-                Ok(Ok(snapshot)) => {
+                Ok(snapshot) => {
                     keeper.scanned = Some(Arc::new(snapshot));
                     act.turn(ctx, |core, _| core.handle_scanned(false));
                 }
-                Ok(Err(_)) | Err(_) => {
+                Err(_) => {
                     ctx.run_later(CHECKPOINT_RETRY, |act, ctx| {
                         act.turn(ctx, |core, _| core.handle_not_scanned());
                     });

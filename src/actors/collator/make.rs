@@ -1,5 +1,6 @@
 //! Making batches: what the log hands out is looked at on the disk.
 
+use std::io;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -11,7 +12,9 @@ use super::renames;
 use crate::actors::message;
 use crate::actors::shell::Shell;
 use crate::watch::presence::{Found, Looker};
+use crate::watch::volumes::Unresponsive;
 use crate::watch::{explore, scan, source};
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::batch::Dirty;
 use mirrorball_core::data::change::{AssignmentId, Lane};
 use mirrorball_core::data::ids::MirrorId;
@@ -51,37 +54,40 @@ impl CollatorActor {
         let (root, filter) = (self.root.clone(), self.filter.clone());
         let guard = self.guard.clone();
         let entries = self.core.entries();
-        let task = tokio::task::spawn_blocking(move || {
-            let judgement = guard.judge(&sight(&root, &guard));
-            let unmounted = match &judgement {
-                Judgement::Same(unmounted) => unmounted.as_slice(),
-                Judgement::Gone(_) => &[],
+        let assigned_without = self.core.absent().unresponsive;
+        let made = self.volumes.clone().look(move |unresponsive| {
+            let judgement = guard.judge(&sight(&root, &guard, unresponsive));
+            let absent = match &judgement {
+                Judgement::Same(absent) => absent.clone(),
+                Judgement::Gone(_) => AbsentVolumes::default(),
             };
             let most = if assignment.is_suspicious { usize::MAX } else { WITNESSES_MAX };
             let top = source::top(&source, |path, is_dir| filter.excludes(path, is_dir), most);
             let mut made = match &assignment.work {
                 Work::Compare(compare) => {
                     let mut compare = compare.clone();
-                    if let Part::Subdirectories(_) = &compare.part {
+                    if let Part::Subdirectories(_) = &compare.part
+                        && absent.around(&compare.path).is_none()
+                    {
                         let listed = explore::subdirectories(&source, &compare.path).ok();
                         let is_mirrored = |path: &RelPath| !filter.excludes(path, true);
                         compare.set_listed(listed.map(|all| all.into_iter().filter(is_mirrored)));
                     }
-                    batch::make_compare(assignment.to, compare, unmounted)
+                    batch::make_compare(assignment.to, compare, &absent)
                 }
                 Work::Push(dirty) => {
-                    let (found, bytes): (Vec<_>, Vec<_>) = look(&source, dirty).unzip();
-                    let renames = renames::look(&source, &assignment.renames, &filter, unmounted);
+                    let (found, bytes): (Vec<_>, Vec<_>) = look(&source, dirty, &absent).unzip();
+                    let renames = renames::look(&source, &assignment.renames, &filter, &absent);
                     let looked = Looked {
                         entries: dirty,
                         found: &found,
                         bytes: if assignment.may_leave_large { &bytes } else { &[] },
                         lost: &assignment.lost,
                         found_extra: &assignment.found_extra,
-                        unmounted,
+                        absent: &absent,
                     };
                     let mut made = batch::make(assignment.to, looked, &filter, renames);
-                    Arc::make_mut(&mut made.batch).witness = witness(&source, &top, dirty);
+                    Arc::make_mut(&mut made.batch).witness = witness(&source, &top, dirty, &absent);
                     made
                 }
             };
@@ -89,13 +95,14 @@ impl CollatorActor {
             batch.full = !top.is_empty();
             batch.entries = entries;
             batch.entries_expected = if assignment.is_suspicious { top.len() as u64 } else { 0 };
-            (judgement, Arc::new(made), source)
+            Ok((judgement, Arc::new(made), source.clone()))
         });
-        ctx.spawn(task.into_actor(self).map(move |made, act, ctx| match made {
+        ctx.spawn(made.into_actor(self).map(move |made, act, ctx| match made {
             Ok((judgement, made, source)) => {
                 let waiting = making.map(|number| act.shared.handle_made(number, &made));
                 let askers = std::iter::once((mirror, id)).chain(waiting.into_iter().flatten());
-                act.handle_made(ctx, lane, askers.collect(), &judgement, &made, &source);
+                let judged = (&*assigned_without, &judgement);
+                act.handle_made(ctx, lane, askers.collect(), judged, &made, &source);
             }
             Err(error) => {
                 error!(act.log, "Making a batch failed"; "why" => %error);
@@ -105,19 +112,23 @@ impl CollatorActor {
         }));
     }
 
-    /// Counts the source, away from this thread, and cuts it into pieces.
-    pub(super) fn measure(&mut self, ctx: &mut Context<Self>) {
-        let (source, filter) = (self.source.clone(), self.filter.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
-            let source = source.ok_or_else(|| "the source is not open".to_string())?;
-            let counts = scan::counts(&source, &RelPath::root(), excludes);
-            Ok(piece::cut(counts.map_err(|error| error.to_string())?, PIECE_ENTRIES))
-        });
-        ctx.spawn(task.into_actor(self).map(|pieces, act, ctx| {
-            let pieces = pieces.unwrap_or_else(|error| Err(error.to_string()));
-            let pieces = pieces.unwrap_or_else(|why: String| {
-                warn!(act.log, "The source could not be counted; it is compared in one run"; "why" => why);
+    /// Counts the source, away from this thread, and cuts it into pieces, with these volumes apart.
+    pub(super) fn measure(&mut self, ctx: &mut Context<Self>, apart: Vec<RelPath>) {
+        let (source, filter, volumes) =
+            (self.source.clone(), self.filter.clone(), self.volumes.clone());
+        let pieces = async move {
+            let source = source.ok_or_else(|| io::Error::other("the source is not open"))?;
+            let count = move |unresponsive: &Unresponsive| {
+                let excludes = |path: &RelPath, is_directory| {
+                    filter.excludes(path, is_directory) || unresponsive.covers(path)
+                };
+                scan::counts(&source, &RelPath::root(), excludes)
+            };
+            Ok::<_, io::Error>(piece::cut(volumes.look(count).await?, PIECE_ENTRIES, &apart))
+        };
+        ctx.spawn(pieces.into_actor(self).map(|pieces, act, ctx| {
+            let pieces = pieces.unwrap_or_else(|error| {
+                warn!(act.log, "The source could not be counted; it is compared in one run"; "why" => %error);
                 Vec::new()
             });
             debug!(act.log, "The source is compared in pieces"; "pieces" => pieces.len());
@@ -130,12 +141,20 @@ impl CollatorActor {
         ctx: &mut Context<Self>,
         lane: Lane,
         askers: Vec<Asker>,
-        judgement: &Judgement,
+        (assigned_without, judgement): (&[RelPath], &Judgement),
         made: &Made,
         source: &SourceDir,
     ) {
-        self.judge(ctx, judgement.clone());
-        let is_held = matches!(judgement, Judgement::Same(_)) && !source.is_given_up();
+        let is_current = self.is_current(judgement);
+        if is_current {
+            self.judge(ctx, judgement.clone());
+        }
+        let is_held = match judgement {
+            // Around a volume that does not answer, comparisons are cut into pieces first.
+            Judgement::Same(absent) => is_current && absent.unresponsive == *assigned_without,
+            Judgement::Gone(_) => false,
+        };
+        let is_held = is_held && !source.is_given_up();
         for (mirror, id) in askers {
             if is_held {
                 self.hand_out(ctx, mirror, lane, id, made, source.clone());
@@ -194,8 +213,16 @@ impl CollatorActor {
 }
 
 /// A directory, or else a small file, of which nobody has told anything.
-fn witness(source: &SourceDir, top: &[(RelPath, bool)], dirty: &[Dirty]) -> Option<RelPath> {
-    let is_quiet = |path: &RelPath| dirty.binary_search_by(|(p, _)| p.cmp(path)).is_err();
+fn witness(
+    source: &SourceDir,
+    top: &[(RelPath, bool)],
+    dirty: &[Dirty],
+    absent: &AbsentVolumes,
+) -> Option<RelPath> {
+    let is_quiet = |path: &RelPath| {
+        let is_dirty = dirty.binary_search_by(|(p, _)| p.cmp(path)).is_ok();
+        !is_dirty && absent.around(path).is_none()
+    };
     let mut looker = Looker::new(source);
     let mut is_small = |path: &RelPath| {
         looker.inspect(path).is_some_and(|it| it.is_regular && it.size <= WITNESS_BYTES_MAX)
@@ -205,12 +232,21 @@ fn witness(source: &SourceDir, top: &[(RelPath, bool)], dirty: &[Dirty]) -> Opti
     any.map(|(path, _)| path.clone())
 }
 
-/// What is at each path, and how many bytes.
-fn look(source: &SourceDir, entries: &[Dirty]) -> impl Iterator<Item = (Presence, u64)> {
+/// What is at each path, and how many bytes. What lies in an absent volume is left out of the batch whatever is said here.
+fn look(
+    source: &SourceDir,
+    entries: &[Dirty],
+    absent: &AbsentVolumes,
+) -> impl Iterator<Item = (Presence, u64)> {
     let mut looker = Looker::new(source);
-    entries.iter().map(move |(path, _)| match looker.look(path) {
-        Found::Present { is_directory, size } => (Presence::Present { is_directory }, size),
-        Found::Missing(topmost) => (Presence::Missing { topmost }, 0),
-        Found::Below(blocker) => (Presence::Below { blocker }, 0),
+    entries.iter().map(move |(path, _)| {
+        if absent.around(path).is_some() {
+            return (Presence::Present { is_directory: false }, 0);
+        }
+        match looker.look(path) {
+            Found::Present { is_directory, size } => (Presence::Present { is_directory }, size),
+            Found::Missing(topmost) => (Presence::Missing { topmost }, 0),
+            Found::Below(blocker) => (Presence::Below { blocker }, 0),
+        }
     })
 }

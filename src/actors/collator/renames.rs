@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::watch::presence::Looker;
 use crate::watch::scan;
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::change::Move;
 use mirrorball_core::data::limits::{RENAME_BYTES_MIN, RENAMES_PER_PUSH_MAX};
@@ -18,9 +19,9 @@ pub(super) fn look(
     source: &SourceDir,
     moves: &[Move],
     filter: &Filter,
-    held: &[RelPath],
+    absent: &AbsentVolumes,
 ) -> Vec<Rename> {
-    let is_held = |path: &RelPath| held.iter().any(|held| path.is_related(held));
+    let is_held = |path: &RelPath| absent.paths().any(|volume| path.is_related(volume));
     let mut looker = Looker::new(source);
     let mut found: Vec<Rename> = Vec::new();
     // By the directories that held and hold them, and whether their names are others.

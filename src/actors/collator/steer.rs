@@ -7,6 +7,7 @@ use crate::actors::memory::Memory;
 use crate::actors::message::{Explain, Leave, NewPlan, Ping, StuckPaths, Walk};
 use crate::actors::shell::Shell;
 use crate::watch::presence::{Found, Looker};
+use crate::watch::volumes::Unresponsive;
 use mirrorball_core::data::explanation::{DecidingRule, Explanation, MirrorExplanation};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::name::Escaped;
@@ -79,10 +80,16 @@ impl Handler<Explain> for CollatorActor {
             let why = format!("The root {} is not watched now", self.root.id);
             return Box::pin(async move { Err(why) }.into_actor(self));
         };
-        let looked_at = path.clone();
-        let look = tokio::task::spawn_blocking(move || Looker::new(&source).look(&looked_at));
-        Box::pin(look.into_actor(self).map(move |found, act, _| {
+        let (looked_at, volumes) = (path.clone(), self.volumes.clone());
+        let look = move |unresponsive: &Unresponsive| {
+            let is_covered = unresponsive.covers(&looked_at);
+            Ok((!is_covered).then(|| Looker::new(&source).look(&looked_at)))
+        };
+        let found = volumes.look(look);
+        Box::pin(found.into_actor(self).map(move |found, act, _| {
             let found = found.map_err(|error| error.to_string())?;
+            let found =
+                found.ok_or_else(|| format!("The file system of {path} does not answer"))?;
             Ok(act.explain(&path, &found))
         }))
     }

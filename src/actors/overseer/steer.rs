@@ -75,6 +75,7 @@ impl OverseerActor {
         }
         for id in changes.roots.stopped.iter().chain(&changes.roots.changed) {
             self.forget_death(Who::Root(id.clone()));
+            self.volumes.remove(id);
             if let Some(actors) = self.roots.remove(id) {
                 tell_actor(&actors.watcher, Leave);
                 tell_actor(&actors.collator, Leave);

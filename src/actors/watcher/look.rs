@@ -6,6 +6,7 @@ use slog::debug;
 
 use super::WatcherActor;
 use crate::actors::shell::Shell;
+use crate::watch::volumes::Unresponsive;
 use crate::watch::{explore, mounts, scan};
 use mirrorball_core::data::limits::EARLY_WALK_MAX;
 use mirrorball_core::data::path::RelPath;
@@ -22,27 +23,27 @@ enum Found {
 }
 
 impl WatcherActor {
-    /// Does this work, and then that with what was found. What an earlier incarnation found says nothing.
+    /// Does this work, and then that with what was found. What an earlier incarnation found says nothing. The work leaves
+    /// out the volumes that it is told.
     pub(super) fn look<T: Send + 'static>(
         &self,
         ctx: &mut Context<Self>,
-        work: impl FnOnce(&SourceDir, &Filter) -> Result<T, Errno> + Send + 'static,
+        work: impl Fn(&SourceDir, &Filter, &Unresponsive) -> Result<T, Errno> + Send + Sync + 'static,
         then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
     ) {
         let Some(source) = self.live.watch.as_ref().map(|watch| watch.source.clone()) else {
             return;
         };
-        let (filter, life) = (self.filter.clone(), self.next_life);
-        let task = tokio::task::spawn_blocking(move || work(&source, &filter));
-        ctx.spawn(task.into_actor(self).map(move |found, act, ctx| {
+        let (filter, life, mounted) = (self.filter.clone(), self.next_life, self.mounted.clone());
+        let look = move |unresponsive: &Unresponsive| work(&source, &filter, unresponsive);
+        let found = mounted.look(look);
+        ctx.spawn(found.into_actor(self).map(move |found, act, ctx| {
             if act.next_life != life {
                 return;
             }
-            let failed = "Looking through the source failed";
             match found {
-                Ok(Ok(found)) => then(act, found, ctx),
-                Ok(Err(error)) => act.fail(ctx, format!("{failed}: {error}")),
-                Err(error) => act.fail(ctx, format!("{failed}: {error}")),
+                Ok(found) => then(act, found, ctx),
+                Err(error) => act.fail(ctx, format!("Looking through the source failed: {error}")),
             }
         }));
     }
@@ -83,9 +84,9 @@ impl WatcherActor {
         let wanted = std::mem::take(&mut watch.search.wanted);
         watch.search.running = Some(wanted.clone());
         debug!(self.log, "Looking for other names of linked files"; "files" => wanted.len());
-        let look = move |source: &SourceDir, filter: &Filter| {
+        let look = move |source: &SourceDir, filter: &Filter, unresponsive: &Unresponsive| {
             scan::names(source, &wanted, |path: &RelPath, is_directory| {
-                filter.excludes_entry(path, is_directory)
+                filter.excludes_entry(path, is_directory) || unresponsive.covers(path)
             })
         };
         self.look(ctx, look, |act, found, ctx| {
@@ -106,15 +107,18 @@ impl WatcherActor {
         debug!(self.log, "Counting entries"; "units" => units.len());
         self.live.is_counting = true;
         let free = self.root.free_to_delete.clone();
-        let look = move |source: &SourceDir, filter: &Filter| {
-            let excludes = |path: &RelPath, is_dir| filter.excludes_entry(path, is_dir);
+        let look = move |source: &SourceDir, filter: &Filter, unresponsive: &Unresponsive| {
+            let excludes = |path: &RelPath, is_dir| {
+                filter.excludes_entry(path, is_dir) || unresponsive.covers(path)
+            };
             if units.contains(&Unit::Rest) {
                 return scan::counts(source, &RelPath::root(), excludes).map(Found::Tree);
             }
             let leaves_out = |path: &RelPath, is_dir| excludes(path, is_dir) || free.contains(path);
-            let count =
-                |unit| scan::count(source, &unit, leaves_out).map(|entries| (unit, entries));
-            units.into_iter().map(count).collect::<Result<_, _>>().map(Found::Units)
+            let count = |unit: &Unit| {
+                scan::count(source, unit, leaves_out).map(|entries| (unit.clone(), entries))
+            };
+            units.iter().map(count).collect::<Result<_, _>>().map(Found::Units)
         };
         self.look(ctx, look, |act, found, ctx| {
             act.once_told(ctx, |act| {
@@ -125,20 +129,18 @@ impl WatcherActor {
     }
 
     fn take_counts(&mut self, found: Found) {
-        let unmounted: Vec<RelPath> =
-            self.volumes.difference(&self.live.volumes).cloned().collect();
+        let absent = self.absent();
         match found {
             Found::Tree(counts) => {
-                self.entries.set(counts, &unmounted);
+                self.entries.set(counts, &absent);
                 self.entries.settled();
             }
             Found::Units(units) => {
                 for (unit, entries) in units {
-                    // What lies on a volume that is not mounted counts as it was last.
+                    // What lies on a volume that can't be counted counts as it was last.
                     let holds =
                         |path| matches!(&unit, Unit::Directory(top) if top.is_related(path));
-                    let least =
-                        if unmounted.iter().any(holds) { self.entries.now(&unit) } else { 0 };
+                    let least = if absent.iter().any(holds) { self.entries.now(&unit) } else { 0 };
                     self.entries.counted(unit, entries.max(least));
                 }
             }

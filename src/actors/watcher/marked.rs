@@ -11,6 +11,7 @@ use crate::actors::shell::Shell;
 use crate::actors::watched::Watch;
 use crate::watch::fanotify::{self, MarkSet};
 use crate::watch::scan::{Scan, scan};
+use crate::watch::volumes::Unresponsive;
 use crate::watch::{explore, mounts};
 use mirrorball_core::data::change::{Change, Kinds};
 use mirrorball_core::data::event::TreeEvent;
@@ -77,8 +78,10 @@ impl WatcherActor {
         let Some(marks) = watch.marks.clone() else { return };
         watch.scans += 1;
         let (root, from) = (self.root.source.clone(), path.clone());
-        let look = move |source: &SourceDir, filter: &Filter| {
-            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
+        let look = move |source: &SourceDir, filter: &Filter, unresponsive: &Unresponsive| {
+            let excludes = |path: &RelPath, is_directory| {
+                filter.excludes(path, is_directory) || unresponsive.covers(path)
+            };
             let mounted = mounts::below(&root).unwrap_or_default();
             let mounted = mounted.into_iter().filter(|path| !excludes(path, true));
             let (volumes, silent) = mark(source, &marks, &from, mounted);

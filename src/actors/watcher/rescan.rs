@@ -14,6 +14,7 @@ use crate::actors::send::tell;
 use crate::actors::shell::Shell;
 use crate::watch::inotify::watches_max;
 use crate::watch::scan::scan;
+use crate::watch::volumes::Unresponsive;
 use mirrorball_core::data::change::{Change, Kinds};
 use mirrorball_core::data::limits::RESCAN_INTERVAL;
 use mirrorball_core::data::path::RelPath;
@@ -143,12 +144,14 @@ impl WatcherActor {
         let (asked, paths) =
             (std::mem::take(&mut rescans.asked), rescans.found.keys().cloned().collect());
         self.scan(ctx, paths, move |act, found, ctx| {
-            for (path, snapshot) in found {
+            let unresponsive = act.mounted.unresponsive();
+            for (path, mut snapshot) in found {
                 let (Some(old), Some(watch)) =
                     (act.live.rescans.found.get_mut(&path), act.live.watch.as_mut())
                 else {
                     continue;
                 };
+                snapshot.take_over(old, unresponsive.paths());
                 let changes = snapshot.changes_since(old);
                 for change in &changes {
                     note_names(&mut act.entries, change, old, &snapshot);
@@ -176,14 +179,16 @@ impl WatcherActor {
             return;
         }
         self.live.rescans.is_scanning = true;
-        let look = move |source: &SourceDir, filter: &Filter| {
-            let excludes = |path: &RelPath, is_directory| filter.excludes(path, is_directory);
-            let scanned = |path: RelPath| {
-                let scan = scan(source, &path, excludes)?;
-                let own = scan.own.filter(|_| path.is_root());
-                Ok((path, Snapshot::new(own, scan.directories)))
+        let look = move |source: &SourceDir, filter: &Filter, unresponsive: &Unresponsive| {
+            let excludes = |path: &RelPath, is_directory| {
+                filter.excludes(path, is_directory) || unresponsive.covers(path)
             };
-            paths.into_iter().map(scanned).collect()
+            let scanned = |path: &RelPath| {
+                let scan = scan(source, path, excludes)?;
+                let own = scan.own.filter(|_| path.is_root());
+                Ok((path.clone(), Snapshot::new(own, scan.directories)))
+            };
+            paths.iter().filter(|path| !unresponsive.covers(path)).map(scanned).collect()
         };
         self.look(ctx, look, |act, found, ctx| {
             act.live.rescans.is_scanning = false;

@@ -16,7 +16,7 @@ const SLOW: Lane = Lane::Slow;
 /// Three directories of ten entries each.
 fn three() -> Vec<piece::Piece> {
     let counts = [("", 3), ("a", 10), ("b", 10), ("c", 10)];
-    piece::cut(counts.map(|(path, own)| (path.into(), own)), 10)
+    piece::cut(counts.map(|(path, own)| (path.into(), own)), 10, &[])
 }
 
 /// A mirror that was filled and is in doubt.
@@ -82,7 +82,7 @@ fn a_first_contact_is_one_run_unless_it_breaks_off() {
     let cuts = |lab: &Lab| {
         let assigned = lab.assignment(SLOW);
         let Work::Compare(compare) = &assigned.work else { panic!("it sends") };
-        lab.ledger.is_to_be_cut(lab.id(), compare, 33)
+        lab.ledger.is_to_be_cut(lab.id(), compare, 33, false)
     };
     lab = lab.take_slow();
     assert!(!cuts(&lab));

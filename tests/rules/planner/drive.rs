@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::change::{AssignmentId, Epoch, Lane};
 use mirrorball_core::data::ids::MirrorId;
 use mirrorball_core::data::limits::LARGE_FILE_MIN;
@@ -50,8 +51,9 @@ impl Pushed {
 }
 
 fn make(case: &Case) -> Made {
+    let absent = AbsentVolumes { unmounted: case.unmounted.clone(), ..AbsentVolumes::default() };
     let mut made = match &case.compares {
-        Some(compare) => batch::make_compare(Epoch(1), compare.clone(), &case.unmounted),
+        Some(compare) => batch::make_compare(Epoch(1), compare.clone(), &absent),
         None => {
             let found: Vec<Presence> =
                 case.dirty.iter().map(|(path, _)| case.presence(path)).collect();
@@ -66,7 +68,7 @@ fn make(case: &Case) -> Made {
                 bytes: &bytes,
                 lost: &case.lost,
                 found_extra: &case.found_extra,
-                unmounted: &case.unmounted,
+                absent: &absent,
             };
             let mut made = batch::make(Epoch(1), looked, case.filter, case.renames.clone());
             Arc::make_mut(&mut made.batch).witness = case.witness.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mirrorball_core::data::absent_volumes::AbsentVolumes;
 use mirrorball_core::data::batch::Rename;
 use mirrorball_core::data::change::{Change, Kinds, Move};
 use mirrorball_core::data::path::RelPath;
@@ -108,9 +109,10 @@ impl Source {
     }
 
     /// Where volumes are not mounted.
-    pub fn unmounted(&self) -> Vec<RelPath> {
+    pub fn absent(&self) -> AbsentVolumes {
         let volume = self.volume.iter().filter(|volume| !volume.is_mounted());
-        volume.map(|volume| volume.place().clone()).collect()
+        let unmounted = volume.map(|volume| volume.place().clone()).collect();
+        AbsentVolumes { unmounted, ..AbsentVolumes::default() }
     }
 
     /// What is on volumes that are not mounted.

@@ -310,7 +310,8 @@ impl World {
             Event::Measured(life) if life == self.collator_life => {
                 // Now and then the source can't be counted.
                 let counts = (!self.random.one_in(8)).then(|| self.source.counts());
-                let pieces = counts.map(|it| piece::cut(it, PIECE_ENTRIES)).unwrap_or_default();
+                let pieces =
+                    counts.map(|it| piece::cut(it, PIECE_ENTRIES, &[])).unwrap_or_default();
                 self.collator.handle_measured(now, pieces);
             }
             Event::Written(life) if life == self.collator_life => {
@@ -433,7 +434,7 @@ impl World {
 
     fn carry_out(&mut self, effect: collator::Effect) {
         match effect {
-            collator::Effect::Measure => self.later(30, Event::Measured(self.collator_life)),
+            collator::Effect::Measure(_) => self.later(30, Event::Measured(self.collator_life)),
             collator::Effect::Nudge(mirror, lane) => {
                 let host = index(&mirror);
                 let life = self.hosts[host].life;
@@ -563,7 +564,7 @@ impl World {
             self.answer(mirror.clone(), lane, None);
             return self.collator.handle_not_made(now, &mirror, assigned);
         }
-        let unmounted = self.source.unmounted();
+        let absent = self.source.absent();
         let mut made = match work {
             Work::Compare(compare) => {
                 let mut compare = compare.clone();
@@ -572,7 +573,7 @@ impl World {
                 compare.set_listed(may_list.then(|| {
                     self.source.subdirectories(&compare.path.clone()).collect::<Vec<_>>()
                 }));
-                batch::make_compare(to, compare, &unmounted)
+                batch::make_compare(to, compare, &absent)
             }
             Work::Push(entries) => {
                 let found: Vec<_> = entries.iter().map(|(p, _)| self.source.presence(p)).collect();
@@ -588,7 +589,7 @@ impl World {
                     bytes: if assignment.may_leave_large { &bytes } else { &[] },
                     lost: &assignment.lost,
                     found_extra: &assignment.found_extra,
-                    unmounted: &unmounted,
+                    absent: &absent,
                 };
                 batch::make(to, looked, &self.filter, renames)
             }
@@ -770,13 +771,13 @@ impl World {
 
     /// The mounted file systems are looked at.
     fn judge_volumes(&mut self) {
-        let unmounted = self.source.unmounted();
-        let is_back = |path: &&RelPath| !unmounted.contains(path);
-        let back: Vec<Told> =
-            self.collator.unmounted().iter().filter(is_back).cloned().map(Told::Came).collect();
+        let absent = self.source.absent();
+        let is_back = |path: &&RelPath| !absent.unmounted.contains(path);
+        let before = self.collator.absent();
+        let back: Vec<Told> = before.paths().filter(is_back).cloned().map(Told::Came).collect();
         self.queue.extend(back);
         self.later(10, Event::Read);
-        self.collator.handle_unmounted(self.now, unmounted);
+        self.collator.handle_absent(self.now, absent);
     }
 
     /// Events were lost, or watching begins.
@@ -1023,7 +1024,7 @@ impl World {
         self.is_healed = true;
         self.is_gone = false;
         self.hide(None);
-        if !self.source.unmounted().is_empty() {
+        if !self.source.absent().is_empty() {
             self.mount_or_unmount();
         }
         for host in 0..HOSTS {
@@ -1084,7 +1085,7 @@ impl World {
     fn check(&self) {
         let told = self.queue.is_empty()
             && self.exploring == 0
-            && self.collator.unmounted() == self.source.unmounted();
+            && self.collator.absent() == self.source.absent();
         let report = self.collator.report();
         for (id, standing, settled) in &report.mirrors {
             let host = index(id);

@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+pub mod hanging;
 pub mod servers;
 pub mod tree;
 pub mod volume;

@@ -192,6 +192,21 @@ impl Batch {
         self.compares.as_ref().is_some_and(|it| it.path.is_root() && it.part == Part::All)
     }
 
+    /// Whether a run of this batch may look at this volume, which was not absent when the batch was made: a run for an
+    /// entry in it, or one that lists a directory around it.
+    pub fn meets(&self, volume: &RelPath) -> bool {
+        if self.held.contains(volume) {
+            return false;
+        }
+        let is_in = |it: &Present| it.path == *volume || it.path.is_below(volume);
+        let lists_root = volume.parent().is_some_and(|parent| parent.is_root());
+        self.compares.as_ref().is_some_and(|it| it.holds(volume))
+            || self.present.iter().any(|it| is_in(it) || (lists_root && it.path.is_root()))
+            || self.subtrees.iter().any(|it| it.path.is_related(volume))
+            || self.renames.iter().any(|it| it.to.is_related(volume))
+            || self.leftovers.iter().any(|it| volume.parent().as_ref() == Some(it))
+    }
+
     /// Number of paths named.
     pub fn len(&self) -> usize {
         self.present.len() + self.subtrees.len() + self.missing.len() + self.extras.len()

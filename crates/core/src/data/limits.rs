@@ -164,6 +164,21 @@ pub const GUARD_IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries of a Root whose Walk leaves one place under `walks_max` to smaller ones.
 pub const LARGE_WALK_ENTRIES_MIN: u64 = 100_000;
 
+/// After so long a look at a source has the volumes in it probed. Looks that take longer are walks through whole trees,
+/// which a probe does not slow down.
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A volume that has not answered for so long is left out. A disk that must spin up first takes about as long, and is
+/// then back at the next look.
+pub const PROBE_WAIT: Duration = Duration::from_secs(5);
+
+/// Threads that probe volumes of one root at once. Volumes that don't answer keep one each.
+pub const PROBE_THREADS_MAX: usize = 64;
+
+/// Threads that look at one root at once: so many stay behind when a volume stops answering. Few looks go through the
+/// whole tree, so that a short one finds a place.
+pub const LOOKS_MAX: usize = 32;
+
 /// A run that has moved no byte for this long lends its place under `pushes_max` and `walks_max`.
 pub const STALL_AFTER: Duration = Duration::from_secs(2);
 

@@ -1,5 +1,6 @@
 //! Plain data that every part may use.
 
+pub mod absent_volumes;
 pub mod attributes;
 pub mod awaiting;
 pub mod batch;

@@ -50,12 +50,19 @@ pub struct Piece {
 /// many entries are directly in it. No name is in none of them, whatever comes and goes meanwhile: only the sizes
 /// follow the counts. The entries directly in one directory are never parted. Of a tree that would give more than
 /// [`PIECES_MAX`], the pieces are larger.
-pub fn cut(counts: impl IntoIterator<Item = (RelPath, u64)>, most: u64) -> Vec<Piece> {
+///
+/// What is around each path of `apart` is cut whatever its size, so that no piece but one holds it: the directories
+/// above it are pieces without it.
+pub fn cut(
+    counts: impl IntoIterator<Item = (RelPath, u64)>,
+    most: u64,
+    apart: &[RelPath],
+) -> Vec<Piece> {
     let tree = Tree::new(counts);
     let mut most = most.max(1);
     loop {
         let mut pieces = Vec::new();
-        tree.cut(&RelPath::root(), most, &mut pieces);
+        tree.cut(&RelPath::root(), most, apart, &mut pieces);
         if pieces.len() <= PIECES_MAX {
             return pieces;
         }
@@ -94,10 +101,12 @@ impl Tree {
         Self(tree)
     }
 
-    fn cut(&self, path: &RelPath, most: u64, pieces: &mut Vec<Piece>) {
+    fn cut(&self, path: &RelPath, most: u64, apart: &[RelPath], pieces: &mut Vec<Piece>) {
         let directory = &self.0[path];
         let piece = |part, entries| Piece { directory: path.clone(), part, entries };
-        if directory.entries <= most || directory.subdirectories.is_empty() {
+        let is_around = |path: &RelPath| apart.iter().any(|it| it.is_below(path));
+        let is_small = directory.entries <= most || directory.subdirectories.is_empty();
+        if is_small && !is_around(path) {
             return pieces.push(piece(Part::All, directory.entries));
         }
         let range = |from: &Option<Arc<[u8]>>, to: Option<Arc<[u8]>>| {
@@ -107,9 +116,9 @@ impl Tree {
         for child in &directory.subdirectories {
             let name: Arc<[u8]> = child.name().into();
             let size = self.0[child].entries;
-            if size > most {
+            if size > most || is_around(child) {
                 pieces.push(piece(range(&from, Some(name.clone())), entries));
-                self.cut(child, most, pieces);
+                self.cut(child, most, apart, pieces);
                 // The next name that there can be.
                 from = Some([&*name, &[0]].concat().into());
                 entries = 0;
@@ -152,8 +161,8 @@ mod tests {
     #[test]
     fn a_small_tree_is_one_piece() {
         let tree = counts(&[("", 2), ("a", 3), ("b", 4)]);
-        assert_eq!(shown(&cut(tree, 9)), ["./** 9"]);
-        assert_eq!(shown(&cut([], 9)), ["./** 0"]);
+        assert_eq!(shown(&cut(tree, 9, &[])), ["./** 9"]);
+        assert_eq!(shown(&cut([], 9, &[])), ["./** 0"]);
     }
 
     #[test]
@@ -168,7 +177,7 @@ mod tests {
             ("c", 1),
             ("d", 1),
         ]);
-        let pieces = cut(tree, 5);
+        let pieces = cut(tree, 5, &[]);
         assert_eq!(
             shown(&pieces),
             ["./[..b) 2", "b/[..y) 4", "b/[y..) 4", "b/* 2", "./[b+..) 5", "./* 7"]
@@ -178,7 +187,7 @@ mod tests {
     #[test]
     fn no_name_is_in_none_of_the_pieces() {
         let tree = counts(&[("", 3), ("b", 9), ("d", 9), ("f", 1)]);
-        let pieces = cut(tree, 5);
+        let pieces = cut(tree, 5, &[]);
         for name in ["a", "b", "b+", "c", "d", "dd", "e", "f", "z"] {
             let path = RelPath::root().join(name.as_bytes());
             let holds = |it: &&Piece| match &it.part {
@@ -193,10 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn the_directories_around_a_path_are_cut_whatever_their_size() {
+        let tree = counts(&[("", 3), ("a", 1), ("up", 2), ("up/b", 1), ("z", 1)]);
+        assert_eq!(
+            shown(&cut(tree, 100, &["up/vol".into()])),
+            ["./[..up) 1", "up/[..) 1", "up/* 2", "./[up+..) 1", "./* 3"]
+        );
+    }
+
+    #[test]
     fn a_tree_of_too_many_pieces_has_larger_ones() {
         let children = 2 * PIECES_MAX;
         let below = (0..children).map(|it| (RelPath::from(format!("{it:06}").as_str()), 10));
-        let pieces = cut(below.chain([(RelPath::root(), children as u64)]), 10);
+        let pieces = cut(below.chain([(RelPath::root(), children as u64)]), 10, &[]);
         assert!(pieces.len() <= PIECES_MAX && pieces.len() > PIECES_MAX / 4, "{}", pieces.len());
     }
 }

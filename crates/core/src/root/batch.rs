@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::data::absent_volumes::AbsentVolumes;
 use crate::data::batch::{Batch, Compare, Depth, Dirty, Present, Rename};
 use crate::data::change::Epoch;
 use crate::data::limits::{LARGE_FILE_MIN, LARGE_FILES_MAX};
 use crate::data::need::Need;
 use crate::data::path::RelPath;
+use crate::data::piece::Part;
 use crate::root::ledger::{LeftOut, LeftOutWhy};
 use crate::source::filter::Filter;
 
@@ -53,8 +55,8 @@ pub struct Looked<'a> {
     pub lost: &'a BTreeMap<RelPath, u64>,
     /// How many entries a run found at some of them that are on the mirror alone.
     pub found_extra: &'a BTreeMap<RelPath, u64>,
-    /// Directories whose volume is not mounted: nothing at or below them is sent or deleted.
-    pub unmounted: &'a [RelPath],
+    /// Nothing at or below these directories is sent or deleted.
+    pub absent: &'a AbsentVolumes,
 }
 
 /// Makes the batch of a push. `renames` are what exists, and may be on the mirror under other names.
@@ -114,16 +116,23 @@ impl<'a> Maker<'a> {
 
     /// Each entry goes where it belongs by what was found.
     fn sort_entries(&mut self, filter: &Filter) {
-        let Looked { entries, found, bytes, unmounted, .. } = self.looked;
+        let Looked { entries, found, bytes, absent, .. } = self.looked;
         let large = large(entries, bytes, &self.settled);
         for ((path, need), found) in entries.iter().zip(found) {
-            if let Some(volume) = unmounted.iter().find(|it| *it == path || path.is_below(it)) {
+            if let Some(volume) = absent.around(path) {
                 self.leave_out(path, *need, LeftOutWhy::Unmounted(volume.clone()));
                 continue;
             }
             let is_directory = *found == (Presence::Present { is_directory: true });
             if need.contains(Need::LEFTOVERS) && is_directory && !filter.excludes(path, true) {
-                self.leftovers.insert(path.clone());
+                // That lists the directory.
+                match absent.listed_in(path) {
+                    Some(volume) => {
+                        let why = LeftOutWhy::Unmounted(volume.clone());
+                        self.leave_out(path, Need::LEFTOVERS, why);
+                    }
+                    None => drop(self.leftovers.insert(path.clone())),
+                }
             }
             let need = *need - Need::LEFTOVERS;
             if large.binary_search_by(|(known, _)| known.cmp(path)).is_ok() {
@@ -176,7 +185,8 @@ impl<'a> Maker<'a> {
     /// What holds a volume that is not mounted can only be deleted together with it, and what is around one is compared
     /// without it.
     fn leave_out_volumes(&mut self) {
-        for volume in self.looked.unmounted {
+        let absent = self.looked.absent;
+        for volume in absent.paths() {
             let above: Vec<RelPath> =
                 self.missing.iter().filter(|path| volume.is_below(path)).cloned().collect();
             for path in above {
@@ -186,9 +196,20 @@ impl<'a> Maker<'a> {
             }
             if let Some(content) = volume.ancestors().find_map(|it| self.subtrees.get(&it).copied())
             {
-                let need = if content { Need::TREE | Need::CONTENTS } else { Need::TREE };
-                self.leave_out(volume, need, LeftOutWhy::Unmounted(volume.clone()));
+                self.leave_out(volume, tree(content), LeftOutWhy::Unmounted(volume.clone()));
             }
+        }
+        let met = |(path, content): (&RelPath, &bool)| {
+            Some((path.clone(), tree(*content), absent.met_in(path)?.clone()))
+        };
+        let root = self.present.get_key_value(&RelPath::root()).and_then(|(root, content)| {
+            Some((root.clone(), sent(*content), absent.listed_in(root)?.clone()))
+        });
+        let hidden: Vec<_> = self.subtrees.iter().filter_map(met).chain(root).collect();
+        for (path, need, volume) in hidden {
+            self.subtrees.remove(&path);
+            self.present.remove(&path);
+            self.leave_out(&path, need, LeftOutWhy::Unmounted(volume));
         }
     }
 
@@ -215,7 +236,6 @@ impl<'a> Maker<'a> {
 
     /// What no run of this batch proves is owed.
     fn conserve(&mut self) {
-        let sent = |content: bool| if content { Need::ANEW } else { Need::EQUAL };
         for (path, need) in std::mem::take(&mut self.needs) {
             let tree = |it: RelPath| self.subtrees.get(&it).map(|all| sent(*all) | Need::TREE);
             let trees = path.ancestors().chain([path.clone()]).filter_map(tree);
@@ -301,11 +321,21 @@ impl<'a> Maker<'a> {
             in_the_way,
             extras,
             obstacles,
-            held: self.looked.unmounted.to_vec(),
+            held: self.looked.absent.paths().cloned().collect(),
             ..Batch::default()
         };
         Made { batch: Arc::new(batch), left_out: self.left_out }
     }
+}
+
+/// What a run over a directory proves, with or without contents.
+fn tree(content: bool) -> Need {
+    if content { Need::TREE | Need::CONTENTS } else { Need::TREE }
+}
+
+/// What a run over an entry proves, with or without contents.
+fn sent(content: bool) -> Need {
+    if content { Need::ANEW } else { Need::EQUAL }
 }
 
 /// Large files that were written to, as many as may be; but for what a rename brings.
@@ -319,19 +349,35 @@ fn large(entries: &[Dirty], bytes: &[u64], renamed: &BTreeSet<RelPath>) -> Vec<D
 }
 
 /// The batch of a comparison.
-pub fn make_compare(to: Epoch, compare: Compare, unmounted: &[RelPath]) -> Made {
-    let need = match compare.depth {
-        Depth::Times => Need::TREE,
-        Depth::Contents => Need::TREE | Need::CONTENTS,
-    };
-    let left_out = unmounted.iter().filter(|volume| compare.holds(volume)).map(|volume| LeftOut {
-        path: volume.clone(),
+pub fn make_compare(to: Epoch, mut compare: Compare, absent: &AbsentVolumes) -> Made {
+    let need = tree(compare.depth == Depth::Contents);
+    let leave_out = |path: &RelPath, volume: &RelPath| LeftOut {
+        path: path.clone(),
         need,
         lost: 0,
         why: LeftOutWhy::Unmounted(volume.clone()),
+    };
+    let held = absent.paths().cloned().collect();
+    let met = match &compare.part {
+        Part::All => absent.met_in(&compare.path),
+        Part::Own => absent.listed_in(&compare.path),
+        Part::Subdirectories(_) => None,
+    };
+    if let Some(volume) = met {
+        let left_out = vec![leave_out(&compare.path, volume)];
+        return Made { batch: Arc::new(Batch { to, held, ..Batch::default() }), left_out };
+    }
+    let mut left_out: Vec<LeftOut> = absent
+        .paths()
+        .filter(|volume| compare.holds(volume))
+        .map(|volume| leave_out(volume, volume))
+        .collect();
+    compare.subdirectories.retain(|directory| {
+        let met = absent.met_in(directory);
+        let around = met.filter(|volume| *volume != directory);
+        left_out.extend(around.map(|volume| leave_out(directory, volume)));
+        met.is_none()
     });
-    let left_out = left_out.collect();
-    let held = unmounted.to_vec();
     let batch = Batch { to, compares: Some(compare), held, ..Batch::default() };
     Made { batch: Arc::new(batch), left_out }
 }
@@ -355,6 +401,7 @@ fn fold(subtrees: &mut BTreeMap<RelPath, bool>, settled: &BTreeSet<RelPath>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::piece::NameRange;
     use crate::data::plan::Rule;
 
     const DIR: Presence = Presence::Present { is_directory: true };
@@ -377,7 +424,15 @@ mod tests {
     }
 
     fn made(entries: &[(&str, Need, Presence)], unmounted: &[&str], renames: Vec<Rename>) -> Made {
-        let unmounted: Vec<RelPath> = unmounted.iter().map(|h| (*h).into()).collect();
+        let unmounted = unmounted.iter().map(|h| (*h).into()).collect();
+        made_with(entries, &AbsentVolumes { unmounted, ..AbsentVolumes::default() }, renames)
+    }
+
+    fn made_with(
+        entries: &[(&str, Need, Presence)],
+        absent: &AbsentVolumes,
+        renames: Vec<Rename>,
+    ) -> Made {
         let entries: BTreeMap<RelPath, (Need, Presence)> = entries
             .iter()
             .map(|(path, need, found)| ((*path).into(), (*need, found.clone())))
@@ -391,7 +446,7 @@ mod tests {
             bytes: &[],
             lost: &BTreeMap::new(),
             found_extra: &BTreeMap::new(),
-            unmounted: &unmounted,
+            absent,
         };
         make(Epoch(1), looked, &filter, renames)
     }
@@ -446,6 +501,54 @@ mod tests {
         let owed: Vec<String> = made.left_out.iter().map(|it| it.path.to_string()).collect();
         assert_eq!(owed, ["vol/x", "up", "d/vol"]);
         assert_eq!(made.batch.len(), 1);
+    }
+
+    fn unresponsive(volume: &str) -> AbsentVolumes {
+        AbsentVolumes { unresponsive: vec![volume.into()], ..AbsentVolumes::default() }
+    }
+
+    fn left_out(made: &Made) -> Vec<String> {
+        made.left_out.iter().map(|it| it.path.to_string()).collect()
+    }
+
+    #[test]
+    fn hard_case_77_no_run_lists_a_directory_around_a_volume_that_does_not_answer() {
+        let entries = [
+            ("", A, DIR),
+            ("up", A, DIR),
+            ("up/f", C, FILE),
+            ("up/vol/x", C, FILE),
+            ("d", S, DIR),
+            ("up/b", Need::LEFTOVERS, DIR),
+        ];
+        let below = made_with(&entries, &unresponsive("up/vol"), Vec::new());
+        assert_eq!(left_out(&below), ["up/vol/x"]);
+        assert_eq!((below.batch.present.len(), below.batch.leftovers.len()), (3, 1));
+        let direct = made_with(&entries, &unresponsive("vol"), Vec::new());
+        assert_eq!(left_out(&direct), ["."], "listing the root itself would hang");
+        let entries = [("up", S, DIR), ("up/a", Need::LEFTOVERS, DIR), ("other", S, DIR)];
+        let around = made_with(&entries, &unresponsive("up/a/vol"), Vec::new());
+        assert_eq!(left_out(&around), ["up/a", "up/a/vol", "up"]);
+        assert_eq!(around.batch.subtrees.len(), 1);
+    }
+
+    #[test]
+    fn hard_case_77_a_comparison_leaves_out_what_lists_a_volume_that_does_not_answer() {
+        let absent = unresponsive("up/a/vol");
+        let compare =
+            |path: &str, part| Compare { part, ..Compare::whole(path.into(), Depth::Times, false) };
+        let made = |compare| make_compare(Epoch(1), compare, &absent);
+        let whole = made(compare("", Part::All));
+        assert!(whole.batch.is_empty());
+        assert_eq!(left_out(&whole), ["."]);
+        assert!(made(compare("up/a", Part::Own)).batch.is_empty());
+        assert!(!made(compare("up", Part::Own)).batch.is_empty());
+        let mut subdirectories = compare("", Part::Subdirectories(NameRange::default()));
+        subdirectories.set_listed(Some(["up", "other"].map(RelPath::from)));
+        let made = made(subdirectories);
+        assert_eq!(left_out(&made), ["up/a/vol", "up"]);
+        let compare = made.batch.compares.as_ref().unwrap();
+        assert_eq!(compare.subdirectories, [RelPath::from("other")]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::data::absent_volumes::AbsentVolumes;
 use crate::data::batch::Batch;
 use crate::data::change::{AssignmentId, Change, Epoch, Kinds, Lane};
 use crate::data::ids::{HostId, MirrorId};
@@ -59,8 +60,8 @@ pub struct Collator {
     exploring: Option<Moment>,
     /// Why some changes are found only now and then.
     degraded: Option<String>,
-    /// Directories whose volume is not mounted, since when.
-    unmounted: Option<(Moment, Vec<RelPath>)>,
+    /// Volumes that are not there or do not answer, since when.
+    absent: Option<(Moment, AbsentVolumes)>,
     /// Until when what became due was told.
     timed: Moment,
     pieces: Pieces,
@@ -90,9 +91,9 @@ pub enum Effect {
     Nudge(MirrorId, Lane),
     /// Look at what this assignment names on the disk, and hand the result to the mirror.
     Make(MirrorId, Assignment),
-    /// Count what is directly in each directory of the root, cut it into pieces, and answer with
+    /// Count what is directly in each directory of the root, cut it into pieces, with these paths apart, and answer with
     /// [`Collator::handle_measured`].
-    Measure,
+    Measure(Vec<RelPath>),
     /// Tell this mirror's host that there is nothing in this lane.
     Nothing(MirrorId, Lane),
     /// Tell this mirror's host that this assignment may not delete any more: see [`RunningPush::withdraw`].
@@ -142,7 +143,7 @@ impl Collator {
             early: BTreeSet::new(),
             exploring: None,
             degraded: None,
-            unmounted: None,
+            absent: None,
             timed: now,
             pieces: Pieces::default(),
             drift: BTreeMap::new(),
@@ -197,15 +198,20 @@ impl Collator {
         self.effects.push_back(Effect::Report);
     }
 
-    /// These nested volumes are not mounted now; what lies there is left alone on every Mirror.
-    pub fn handle_unmounted(&mut self, now: Moment, directories: Vec<RelPath>) {
-        let (since, before) = self.unmounted.take().unwrap_or((now, Vec::new()));
-        for path in before.into_iter().filter(|path| !directories.contains(path)) {
+    /// These nested volumes are not there now, or do not answer; what lies there is left alone on every Mirror.
+    pub fn handle_absent(&mut self, now: Moment, absent: AbsentVolumes) {
+        let (since, before) = self.absent.take().unwrap_or((now, AbsentVolumes::default()));
+        let paths: Vec<RelPath> = absent.paths().cloned().collect();
+        for path in before.paths().filter(|path| !paths.contains(path)) {
             // What is there now was left alone so far.
-            self.open.insert(now, Change::new(path, Kinds::SUBTREE | Kinds::CONTENT));
+            self.open.insert(now, Change::new(path.clone(), Kinds::SUBTREE | Kinds::CONTENT));
         }
-        self.ledger.set_unmounted(&directories);
-        self.unmounted = (!directories.is_empty()).then_some((since, directories));
+        self.ledger.set_unmounted(&paths);
+        let is_more_visible = absent.unresponsive.len() < before.unresponsive.len();
+        self.absent = (!absent.is_empty()).then_some((since, absent));
+        if is_more_visible {
+            self.nudge_all(now);
+        }
         self.effects.push_back(Effect::Report);
     }
 
@@ -244,9 +250,16 @@ impl Collator {
         }
     }
 
-    /// The nested volumes that were said to be not mounted.
-    pub fn unmounted(&self) -> &[RelPath] {
-        self.unmounted.as_ref().map_or(&[], |(_, directories)| directories)
+    /// The nested volumes that were said to be not there, or not to answer.
+    pub fn absent(&self) -> AbsentVolumes {
+        self.absent.as_ref().map(|(_, absent)| absent.clone()).unwrap_or_default()
+    }
+
+    /// Whether a mirror whose directory may have to be made waits for a volume: making it lists the root.
+    fn waits_for_volume(&self, id: &MirrorId) -> bool {
+        let is_hidden = |(_, it): &(_, AbsentVolumes)| it.listed_in(&RelPath::root()).is_some();
+        self.ledger.target(id) == TargetState::Unknown
+            && self.absent.as_ref().is_some_and(is_hidden)
     }
 
     /// A host has a new actor: it knows of no work, and what its predecessor had is void.
@@ -261,7 +274,7 @@ impl Collator {
 
     /// A mirror's host asks for work. The answer is an effect, [`Effect::Make`] or [`Effect::Nothing`].
     pub fn handle_take(&mut self, now: Moment, id: &MirrorId, lane: Lane) {
-        let ready = self.hands_out();
+        let ready = self.hands_out() && !self.waits_for_volume(id);
         // Where something went is known: its old name is not deleted before that is of use.
         if ready && (self.open.has_moves() || is_due(self.open.seal_at(), now)) {
             self.seal(now);

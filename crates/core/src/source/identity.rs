@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::absent_volumes::AbsentVolumes;
 use crate::data::name::unescape;
 use crate::data::path::RelPath;
 use crate::data::source_dir::{Identity, Lasting, Volume};
@@ -40,15 +41,17 @@ pub struct Sighting {
     pub lasting: Option<Lasting>,
     /// Whether the marker is in it, where one is demanded.
     pub is_marked: bool,
-    /// What was found at each of [`Guard::volumes`], none where there is no directory.
+    /// What was found at each of [`Guard::volumes`] that answer, none where there is no directory.
     pub volumes: Vec<(RelPath, Option<Volume>)>,
+    /// The volumes that do not answer, known or not.
+    pub unresponsive: Vec<RelPath>,
 }
 
 /// What follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// It is who it was; nothing at or below these directories may be touched on mirrors.
-    Same(Vec<RelPath>),
+    Same(AbsentVolumes),
     /// It is not: nothing may leave it.
     Gone(String),
 }
@@ -130,7 +133,9 @@ impl Guard {
         let Some(known) = self.root else {
             let is_back = |(known, found): (Lasting, Lasting)| known.is_same(found);
             return match self.lasting.zip(sighting.lasting) {
-                Some(both) if is_back(both) && sighting.is_marked => Judgement::Same(Vec::new()),
+                Some(both) if is_back(both) && sighting.is_marked => {
+                    Judgement::Same(AbsentVolumes::default())
+                }
                 _ => Judgement::Gone(ANOTHER.into()),
             };
         };
@@ -160,7 +165,8 @@ impl Guard {
             .iter()
             .filter(|(path, found)| !is_there(path, *found))
             .map(|(path, _)| path.clone());
-        Judgement::Same(unmounted.collect())
+        let unmounted = unmounted.collect();
+        Judgement::Same(AbsentVolumes { unmounted, unresponsive: sighting.unresponsive.clone() })
     }
 }
 
@@ -186,12 +192,18 @@ mod tests {
             lasting: None,
             is_marked: true,
             volumes: vec![("vol".into(), volume.map(on))],
+            unresponsive: Vec::new(),
         })
+    }
+
+    fn unmounted(volumes: &[&str]) -> Judgement {
+        let unmounted = volumes.iter().map(|it| (*it).into()).collect();
+        Judgement::Same(AbsentVolumes { unmounted, ..AbsentVolumes::default() })
     }
 
     #[test]
     fn hard_case_8_a_root_that_is_not_who_it_was_sends_nothing() {
-        assert_eq!(judge(Some(ROOT), Some(7)), Judgement::Same(vec![]));
+        assert_eq!(judge(Some(ROOT), Some(7)), unmounted(&[]));
         let others =
             [None, Some(Identity { inode: 3, ..ROOT }), Some(Identity { device: 9, ..ROOT })];
         for other in others {
@@ -201,14 +213,20 @@ mod tests {
 
     #[test]
     fn hard_case_8_a_volume_that_is_not_mounted_is_held() {
-        assert_eq!(judge(Some(ROOT), Some(1)), Judgement::Same(vec!["vol".into()]));
-        assert_eq!(judge(Some(ROOT), None), Judgement::Same(vec!["vol".into()]));
+        assert_eq!(judge(Some(ROOT), Some(1)), unmounted(&["vol"]));
+        assert_eq!(judge(Some(ROOT), None), unmounted(&["vol"]));
         let mut guard = Guard::default();
         guard.handle_volume("vol".into(), Volume { device: 7, file_system: 1 });
         assert!(guard.handle_watching(ROOT, None));
         let volumes = vec![("vol".into(), Some(Volume { device: 7, file_system: 2 }))];
-        let sighting = Sighting { root: Some(ROOT), lasting: None, is_marked: true, volumes };
-        let held = Judgement::Same(vec!["vol".into()]);
+        let sighting = Sighting {
+            root: Some(ROOT),
+            lasting: None,
+            is_marked: true,
+            volumes,
+            unresponsive: Vec::new(),
+        };
+        let held = unmounted(&["vol"]);
         assert_eq!(guard.judge(&sighting), held, "numbers are used again");
     }
 
@@ -237,11 +255,16 @@ mod tests {
         assert!(taken(known, born(Some(5), 2, 9)), "devices are numbered anew");
         let remembered = Remembered { root: Some(known), volumes: Vec::new() };
         let judge = |lasting| {
-            let sighting =
-                Sighting { root: Some(ROOT), lasting, is_marked: true, volumes: Vec::new() };
+            let sighting = Sighting {
+                root: Some(ROOT),
+                lasting,
+                is_marked: true,
+                volumes: Vec::new(),
+                unresponsive: Vec::new(),
+            };
             Guard::new(&remembered).judge(&sighting)
         };
-        assert_eq!(judge(Some(known)), Judgement::Same(vec![]), "it is back");
+        assert_eq!(judge(Some(known)), unmounted(&[]), "it is back");
         assert!(matches!(judge(Some(born(Some(6), 2, 1))), Judgement::Gone(_)));
         assert!(!taken(known, born(Some(6), 2, 1)) && !taken(known, born(Some(5), 3, 1)));
         let unborn = born(None, 2, 1);
@@ -257,12 +280,18 @@ mod tests {
         assert!(guard.handle_watching(ROOT, Some(born(None, 2, 1))));
         let judge = |guard: &Guard, device| {
             let volumes = vec![("vol".into(), Some(on(device)))];
-            guard.judge(&Sighting { root: Some(ROOT), lasting: None, is_marked: true, volumes })
+            guard.judge(&Sighting {
+                root: Some(ROOT),
+                lasting: None,
+                is_marked: true,
+                volumes,
+                unresponsive: Vec::new(),
+            })
         };
-        assert_eq!(judge(&guard, ROOT.device), Judgement::Same(vec!["vol".into()]));
-        assert_eq!(judge(&guard, 9), Judgement::Same(vec![]));
+        assert_eq!(judge(&guard, ROOT.device), unmounted(&["vol"]));
+        assert_eq!(judge(&guard, 9), unmounted(&[]));
         guard.handle_volume("vol".into(), on(9));
-        assert_eq!(judge(&guard, 8), Judgement::Same(vec!["vol".into()]), "another one");
+        assert_eq!(judge(&guard, 8), unmounted(&["vol"]), "another one");
         guard.forget_volumes(&["vol".into()]);
         assert_eq!(guard.volumes().count(), 0);
     }

@@ -49,6 +49,25 @@ impl Snapshot {
         self.directories.extend(others.map(|(path, listing)| (path.clone(), listing.clone())));
     }
 
+    /// Takes over what an older scan of the same tree found at and below these paths, which this one left out.
+    pub fn take_over(&mut self, old: &Self, paths: &[RelPath]) {
+        for path in paths {
+            let is_inside = |it: &RelPath| it == path || it.is_below(path);
+            let below = old.directories.range(path..).filter(|(it, _)| is_inside(it));
+            self.directories.extend(below.map(|(it, listing)| (it.clone(), listing.clone())));
+            let Some(parent) = path.parent() else { continue };
+            let facts = old.directories.get(&parent).and_then(|listing| {
+                listing.entries().find(|(name, _)| *name == path.name()).map(|(_, facts)| facts)
+            });
+            if let (Some(listing), Some(facts)) = (self.directories.get_mut(&parent), facts) {
+                let own = (path.name().to_vec(), facts);
+                let others = listing.entries().filter(|(name, _)| *name != path.name());
+                let others = others.map(|(name, facts)| (name.to_vec(), facts));
+                *listing = Listing::new(others.chain([own]).collect());
+            }
+        }
+    }
+
     /// The same after the directory `from`, that lies above all of it, was renamed to `to`.
     #[must_use]
     pub fn rebased(self, from: &RelPath, to: &RelPath) -> Self {
@@ -262,6 +281,21 @@ mod tests {
             ("", &[("d", DIR, 2, 5), ("f", FILE, 3, 5), ("g", FILE, 4, 5)]),
             ("d", &[("x", FILE, 5, 5)]),
         ])
+    }
+
+    #[test]
+    fn hard_case_77_what_a_scan_left_out_is_as_it_was() {
+        let inside: &[Entry] = &[("f", FILE, 4, 1)];
+        let old = snapshot(&[
+            ("", &[("a", FILE, 2, 1), ("volume", DIR, 3, 1)]),
+            ("volume", &[("d", DIR, 5, 1)]),
+            ("volume/d", inside),
+        ]);
+        let mut new = snapshot(&[("", &[("a", FILE, 2, 9), ("z", FILE, 6, 1)])]);
+        new.take_over(&old, &["volume".into()]);
+        let all = Kinds::CAME | Kinds::CONTENT;
+        let expected = [("a".into(), Kinds::CONTENT | Kinds::ATTRS), ("z".into(), all)];
+        assert_eq!(changes(&old, &new), expected);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Collator {
     /// Whether the Mirrors were sent what the Root holds: nothing is left as it is for want of a volume.
     pub(super) fn may_record(&self) -> bool {
         matches!(self.phase, Phase::Watching)
-            && self.unmounted.is_none()
+            && self.absent.is_none()
             && self.exploring.is_none()
             && self.open.is_empty()
     }

@@ -7,6 +7,7 @@ use crate::data::ids::MirrorId;
 use crate::data::limits::{DIFFERENCES_MAX, PIECES_AGE_MAX};
 use crate::data::moment::Moment;
 use crate::data::outcome::AssignmentEnd;
+use crate::data::path::RelPath;
 use crate::data::piece::Piece;
 use crate::data::step::Differences;
 use crate::root::ledger::{Assignment, Work};
@@ -14,42 +15,56 @@ use crate::root::ledger::{Assignment, Work};
 /// The last cut of the source, and the mirrors that wait for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    last: Option<(Moment, Vec<Piece>)>,
+    last: Option<Cut>,
     waiting: Vec<(MirrorId, Assignment)>,
 }
 
+#[derive(Debug)]
+struct Cut {
+    at: Moment,
+    /// The volumes that did not answer.
+    apart: Vec<RelPath>,
+    pieces: Vec<Piece>,
+}
+
 impl Collator {
+    /// The volumes that lie in no piece: a run that meets one does not end.
+    fn apart(&self) -> &[RelPath] {
+        self.absent.as_ref().map_or(&[], |(_, absent)| &absent.unresponsive)
+    }
+
+    fn last_cut(&self, now: Moment) -> Option<&[Piece]> {
+        let last = self.pieces.last.as_ref();
+        let last = last.filter(|it| now < it.at + PIECES_AGE_MAX && it.apart == self.apart());
+        last.map(|it| &*it.pieces)
+    }
+
     /// Whether the comparison of an assignment must be cut into pieces first.
     pub(super) fn cuts(&self, now: Moment, id: &MirrorId, assignment: &Assignment) -> bool {
         let Work::Compare(compare) = &assignment.work else { return false };
-        let fresh = self.pieces.last.as_ref().filter(|(at, _)| now < *at + PIECES_AGE_MAX);
-        self.ledger.is_to_be_cut(id, compare, self.entries())
-            && fresh.is_none_or(|(_, pieces)| pieces.len() > 1)
+        self.ledger.is_to_be_cut(id, compare, self.entries(), !self.apart().is_empty())
+            && self.last_cut(now).is_none_or(|pieces| pieces.len() > 1)
     }
 
     /// Cuts the comparison of an assignment that has not begun, and hands out the first piece.
     pub(super) fn cut(&mut self, now: Moment, id: &MirrorId, assignment: Assignment) {
-        match &self.pieces.last {
-            Some((at, pieces)) if now < *at + PIECES_AGE_MAX => {
-                if matches!(&assignment.work, Work::Compare(it) if it.depth == Depth::Contents) {
-                    self.drift.remove(id);
-                }
-                self.ledger.cut(now, id, assignment.id, pieces);
-                self.handle_take(now, id, Lane::Slow);
+        let Some(pieces) = self.last_cut(now).map(<[Piece]>::to_vec) else {
+            if self.pieces.waiting.is_empty() {
+                self.effects.push_back(Effect::Measure(self.apart().to_vec()));
             }
-            _ => {
-                if self.pieces.waiting.is_empty() {
-                    self.effects.push_back(Effect::Measure);
-                }
-                self.pieces.waiting.push((id.clone(), assignment));
-            }
+            return self.pieces.waiting.push((id.clone(), assignment));
+        };
+        if matches!(&assignment.work, Work::Compare(it) if it.depth == Depth::Contents) {
+            self.drift.remove(id);
         }
+        self.ledger.cut(now, id, assignment.id, &pieces);
+        self.handle_take(now, id, Lane::Slow);
     }
 
     /// The source was counted and cut into these pieces. An empty list means that it could not be counted; it is then
     /// compared in one run.
     pub fn handle_measured(&mut self, now: Moment, pieces: Vec<Piece>) {
-        self.pieces.last = Some((now, pieces));
+        self.pieces.last = Some(Cut { at: now, apart: self.apart().to_vec(), pieces });
         for (id, assignment) in std::mem::take(&mut self.pieces.waiting) {
             let lane = self.ledger.mirror(&id).and_then(|it| it.lane_of(assignment.id));
             if lane.is_none() {

@@ -13,13 +13,20 @@ use crate::root::backlog::{Cause, Obligation, ObligationId};
 use crate::root::mirror::Mirror;
 
 impl Ledger {
-    /// Whether a comparison of this mirror is to be cut into pieces: one of the whole root, if that holds enough entries.
-    /// First contact is one run, unless that broke off.
-    pub fn is_to_be_cut(&self, id: &MirrorId, compare: &Compare, entries: u64) -> bool {
+    /// Whether a comparison of this mirror is to be cut into pieces: one of the whole root, if that holds enough entries,
+    /// or if some of it must be left out (`is_holed`). Otherwise first contact is one run, unless that broke off.
+    pub fn is_to_be_cut(
+        &self,
+        id: &MirrorId,
+        compare: &Compare,
+        entries: u64,
+        is_holed: bool,
+    ) -> bool {
         let Some(mirror) = self.mirrors.get(id) else { return false };
         let is_whole = compare.path.is_root() && compare.part == Part::All;
         let may = mirror.target == TargetState::Filled || mirror.has_broken_off;
-        is_whole && may && mirror.terms.piece_entries.is_some_and(|most| entries > most)
+        let is_large = |most| may && entries > most;
+        is_whole && mirror.terms.piece_entries.is_some_and(|most| is_holed || is_large(most))
     }
 
     /// Replaces the comparison that an assignment names, and that has not begun, by pieces. The new pieces cover the
