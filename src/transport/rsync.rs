@@ -26,7 +26,7 @@ use mirrorball_core::data::limits::{EVENT_PAUSE, FOLD_CHILDREN_MIN};
 use mirrorball_core::data::path::RelPath;
 use mirrorball_core::data::plan::{HookPlan, HostKind, HostPlan, MirrorPlan};
 use mirrorball_core::data::source_dir::{Identity, SourceDir};
-use mirrorball_core::data::step::{Differences, Exit, Step, StepEnd, StepKind};
+use mirrorball_core::data::step::{Exit, Step, StepEnd, StepKind};
 
 /// The way to one host over the system's rsync and ssh.
 pub struct RsyncTransport {

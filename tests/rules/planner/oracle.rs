@@ -307,7 +307,8 @@ impl Oracle<'_> {
             Outcome::Halt(_)
             | Outcome::Full(_)
             | Outcome::Incapable(..)
-            | Outcome::Again { .. } => Ok(()),
+            | Outcome::Again { .. }
+            | Outcome::Withdrawn { .. } => Ok(()),
         }
     }
 

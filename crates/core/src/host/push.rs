@@ -17,6 +17,7 @@ use crate::host::narrow::{Narrowed, Suspects, dated, narrow};
 use crate::host::rsync_output::{Verdict, retry_need};
 
 /// One assignment under way and its remaining steps.
+#[expect(clippy::struct_excessive_bools, reason = "facts that don't depend on each other")]
 #[derive(Debug)]
 pub struct RunningPush {
     /// What it is about.
