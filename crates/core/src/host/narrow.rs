@@ -143,6 +143,11 @@ impl<'a> Narrowing<'a> {
         if is_recursive {
             held.extend(self.failed.iter().filter(|it| self.is_inside(it)).cloned());
         }
+        if step.kind == StepKind::Leftovers {
+            // It looks at everything directly in its directories.
+            let suspects = self.failed.iter().chain(self.unkept.keys());
+            held.extend(suspects.filter(|it| self.is_inside(it)).cloned());
+        }
         let mut held_in_rest = held.clone();
         if is_recursive {
             held_in_rest.extend(tops.iter().filter(|it| !self.paths.contains(it)).cloned());
@@ -298,6 +303,17 @@ mod tests {
         let Narrowed { steps, left_out } = narrowed(&step, &[("a/x", WHOLE)]);
         assert_eq!(steps, [counted(StepKind::Missing, &["b"])]);
         assert_eq!(left_out, ["a".into()].into());
+    }
+
+    #[test]
+    fn a_look_for_leftovers_leaves_out_what_fails_beside_them() {
+        let step = Step {
+            deletions: Deletions::All,
+            ..Step::new(StepKind::Leftovers, paths(&["a", "b"]))
+        };
+        let Narrowed { steps, left_out } = narrowed(&step, &[("b/c", TIMES)]);
+        assert_eq!(steps, [Step { held: paths(&["b/c"]), ..step.clone() }]);
+        assert!(left_out.is_empty());
     }
 
     #[test]
