@@ -86,7 +86,7 @@ struct Counted {
 
 impl Counted {
     fn is_empty(self) -> bool {
-        self.now == 0 && !self.is_unknown
+        self.now == 0 && self.doubtful == 0 && !self.is_unknown
     }
 
     /// A count found so many. It says nothing if too much changed meanwhile.
@@ -245,11 +245,18 @@ impl EntryCount {
             Size::File | Size::Unknown => None,
         };
         if let Some(entries) = entries {
+            // The whole unit moves with what may be in it besides.
+            let is_whole = source == Unit::Directory(from.clone()) && self.is_known(&source);
+            let whole = self.units.get_mut(&source).filter(|_| is_whole);
+            let doubtful = whole.map_or(0, |it| std::mem::take(&mut it.doubtful));
             let size = i64::try_from(entries).unwrap_or(i64::MAX);
             self.shift(source.clone(), -size);
             self.shift(target.clone(), size);
             self.subtract(source, entries);
-            self.change(target, |it| it.now += entries);
+            self.change(target, |it| {
+                it.now += entries;
+                it.doubtful += doubtful;
+            });
         } else {
             if self.is_scanned && self.moving.len() < UNITS_MAX {
                 let held = (self.now(&source), self.now(&target));
@@ -372,7 +379,7 @@ impl EntryCount {
             let is_moving = self.moving.keys().any(|(from, to)| *from == unit || *to == unit);
             let is_told = self.is_known(&unit) && !is_moving;
             let now = is_told.then(|| self.now(&unit));
-            let is_over = |it: &Counted| it.is_empty() && it.doubtful == 0 && !it.is_counting;
+            let is_over = |it: &Counted| it.is_empty() && !it.is_counting;
             if !self.is_scanning && self.units.get(&unit).is_some_and(is_over) {
                 self.units.remove(&unit);
             }

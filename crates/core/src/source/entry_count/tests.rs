@@ -175,6 +175,18 @@ fn renames_between_units_move_entries_and_marks() {
 }
 
 #[test]
+fn a_directory_that_is_renamed_takes_with_it_what_is_doubtful_in_it() {
+    let mut count = scanned(&[("", 2), ("a", 9), ("b", 1)]);
+    for number in 0..9 {
+        let (from, to) = (path(&format!("b/{number}.tmp")), path(&format!("b/{number}")));
+        count.came(&from, false);
+        count.moved(&from, &to, Size::File);
+    }
+    count.moved(&path("b"), &path("a/b"), Size::Unknown);
+    assert_eq!(count.needs_count(), [unit("a")], "nine names may be new");
+}
+
+#[test]
 fn files_replaced_by_renames_do_not_raise_the_count() {
     let mut count = scanned(&[("", 1), ("a", 99)]);
     for _ in 0..5 {
