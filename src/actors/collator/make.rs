@@ -155,6 +155,10 @@ impl CollatorActor {
             Judgement::Gone(_) => false,
         };
         let is_held = is_held && !source.is_given_up();
+        if !is_held {
+            // Whoever asks for the same next gets a new look.
+            self.forget_shared(ctx);
+        }
         for (mirror, id) in askers {
             if is_held {
                 self.hand_out(ctx, mirror, lane, id, made, source.clone());
