@@ -293,7 +293,7 @@ impl<'a> Look<'a> {
         }
         let path = RelPath::parse(inside.as_os_str().as_bytes()).ok();
         // What is not below this mount is seen through another, if at all.
-        Ok(path.filter(|path| path == mount || path.is_below(mount)))
+        Ok(path.filter(|path| path.is_at_or_below(mount)))
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Volumes {
     looks: Semaphore,
 }
 
-/// What is known of one volume.
+/// The state of one volume.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     /// The probe that is meant: an earlier one says nothing.
@@ -44,7 +44,7 @@ pub struct Unresponsive(Vec<RelPath>);
 impl Unresponsive {
     /// Whether a path is or lies in such a volume.
     pub fn covers(&self, path: &RelPath) -> bool {
-        self.0.iter().any(|volume| volume == path || path.is_below(volume))
+        self.0.iter().any(|volume| path.is_at_or_below(volume))
     }
 
     /// Where they are mounted, sorted.
@@ -189,7 +189,7 @@ fn on_thread<T: Send + 'static>(
 ) -> io::Result<oneshot::Receiver<T>> {
     let (told, result) = oneshot::channel();
     thread::Builder::new().name(name.into()).spawn(move || {
-        // Whoever asked may not wait any more.
+        // Nobody may wait for it any more.
         drop(told.send(run()));
     })?;
     Ok(result)

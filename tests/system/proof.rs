@@ -1,4 +1,4 @@
-//! What fails is told apart from what does not, and the rest is proved by a run without it.
+//! Paths that fail are told apart from all others, which are proved by a run without them.
 
 use std::fs;
 use std::io::Write;
@@ -98,7 +98,7 @@ fn hard_case_32_a_directory_of_somebody_else_is_filled_and_not_called_in_sync() 
     }
     let reason = fails_alone(&daemon, "web", "d");
     assert!(reason.contains("failed to set times"), "{reason}");
-    // What comes into it later is delivered, and what goes from it.
+    // Later changes in it are delivered.
     write("d/a", "again");
     fs::remove_file(source.join("d/e/b")).unwrap();
     daemon.wait_for_mirror("web", "what came later", |_| {

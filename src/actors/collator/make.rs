@@ -156,7 +156,7 @@ impl CollatorActor {
         };
         let is_held = is_held && !source.is_given_up();
         if !is_held {
-            // Whoever asks for the same next gets a new look.
+            // The next one that asks for the same gets a new look.
             self.forget_shared(ctx);
         }
         for (mirror, id) in askers {
@@ -236,7 +236,7 @@ fn witness(
     any.map(|(path, _)| path.clone())
 }
 
-/// What is at each path, and how many bytes. What lies in an absent volume is left out of the batch whatever is said here.
+/// The entry at each path, and its bytes. Paths in an absent volume are left out of the batch whatever is said here.
 fn look(
     source: &SourceDir,
     entries: &[Dirty],

@@ -139,7 +139,7 @@ fn mark(
     mounted: impl Iterator<Item = RelPath>,
 ) -> (Vec<(RelPath, Volume)>, Vec<RelPath>) {
     let (mut volumes, mut silent) = (Vec::new(), Vec::new());
-    let is_inside = |path: &RelPath| path == from || path.is_below(from);
+    let is_inside = |path: &RelPath| path.is_at_or_below(from);
     for path in mounted.filter(is_inside) {
         // What can't be opened can't be sent either, and rsync says so.
         let Ok(opened) = explore::open(source, &path) else { continue };

@@ -301,7 +301,7 @@ impl Oracle<'_> {
                     None => Ok(()),
                 }
             }
-            // What a directory is missing for is sent next time.
+            // An entry whose directory is missing is sent next time.
             Outcome::Unattributed(_) if !renames.is_empty() => Ok(()),
             Outcome::Unattributed(why) => Err(format!("nothing is claimed: {why}")),
             Outcome::Halt(_)
@@ -466,7 +466,7 @@ impl Oracle<'_> {
             let has_failed = self.pushed.steps[..index]
                 .iter()
                 .any(|it| it.outcome.unproved().iter().any(|it| it.path.is_related(&to)));
-            // What a directory is in the way of comes with the other deletions.
+            // An entry with a directory in its way comes with the other deletions.
             let is_late = !is_file(before) && !before.is_directory(&to);
             let is_excused = has_failed || self.owes(&to, Need::EQUAL);
             if is_brought && is_file(&self.case.source) && is_late && !is_excused {

@@ -25,12 +25,12 @@ impl AbsentVolumes {
 
     /// The volume that a path is, or lies in.
     pub fn around(&self, path: &RelPath) -> Option<&RelPath> {
-        self.paths().find(|volume| *volume == path || path.is_below(volume))
+        self.paths().find(|volume| path.is_at_or_below(volume))
     }
 
     /// The first volume that does not answer and that rsync meets when it goes through this directory.
     pub fn met_in(&self, directory: &RelPath) -> Option<&RelPath> {
-        self.unresponsive.iter().find(|volume| *volume == directory || volume.is_below(directory))
+        self.unresponsive.iter().find(|volume| volume.is_at_or_below(directory))
     }
 
     /// The first volume that does not answer and that rsync meets when it lists this directory alone.

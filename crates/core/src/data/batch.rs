@@ -123,7 +123,7 @@ impl Compare {
     /// Whether a path is compared.
     pub fn holds(&self, path: &RelPath) -> bool {
         match &self.part {
-            Part::All => *path == self.path || path.is_below(&self.path),
+            Part::All => path.is_at_or_below(&self.path),
             Part::Own => *path == self.path || path.parent().as_ref() == Some(&self.path),
             Part::Subdirectories(range) => {
                 let top = path
@@ -198,7 +198,7 @@ impl Batch {
         if self.held.contains(volume) {
             return false;
         }
-        let is_in = |it: &Present| it.path == *volume || it.path.is_below(volume);
+        let is_in = |it: &Present| it.path.is_at_or_below(volume);
         let lists_root = volume.parent().is_some_and(|parent| parent.is_root());
         self.compares.as_ref().is_some_and(|it| it.holds(volume))
             || self.present.iter().any(|it| is_in(it) || (lists_root && it.path.is_root()))

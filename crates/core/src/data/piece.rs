@@ -51,8 +51,8 @@ pub struct Piece {
 /// follow the counts. The entries directly in one directory are never parted. Of a tree that would give more than
 /// [`PIECES_MAX`], the pieces are larger.
 ///
-/// What is around each path of `apart` is cut whatever its size, so that no piece but one holds it: the directories
-/// above it are pieces without it.
+/// The directories above each path of `apart` are cut whatever their size, so that no piece but one holds
+/// it: they are pieces without it.
 pub fn cut(
     counts: impl IntoIterator<Item = (RelPath, u64)>,
     most: u64,

@@ -141,7 +141,7 @@ impl RunningPush {
             let most = lost.saturating_add(self.renamed);
             let (deletions, kind) = match step.kind {
                 kind if kind.deletes_listed() && count <= most => {
-                    // What was renamed is counted once.
+                    // Renamed entries are counted once.
                     self.renamed -= count.saturating_sub(lost);
                     (Deletions::AtMost(lost.max(count)), kind)
                 }
@@ -259,7 +259,7 @@ impl RunningPush {
         let failed = unproved.iter().map(|it| (it.path.clone(), attributes(&it.path)));
         let in_the_way = verdict.obstructed.iter().map(|it| (it.clone(), Attributes::empty()));
         let suspects: Suspects = failed.chain(in_the_way).collect();
-        // What the first run deleted counts.
+        // The deletions of the first run count.
         let deletions = match step.deletions {
             Deletions::AtMost(most) if most > 0 => {
                 self.granted.extend(step.paths.iter().cloned());
@@ -288,7 +288,7 @@ impl RunningPush {
             None => step.paths.iter().cloned().collect(),
         };
         self.unproved.extend(unproved.iter().cloned());
-        // What a directory is in the way of comes by a replacement.
+        // An entry with a directory in its way comes by a replacement.
         let is_replaced =
             |path: &RelPath| step.kind != StepKind::Replace && self.obstructed.contains(path);
         let left_out = left_out.into_iter().filter(|path| !is_replaced(path));

@@ -67,7 +67,7 @@ pub fn judge(step: &Step, end: &StepEnd) -> Verdict {
     // Exit code 0 or 24 proves the rest, unless deletions were skipped.
     let is_unsure = said.deletions_skipped || (said.is_cut && step.deletions != Deletions::None);
     let is_proof = matches!(end.exit, Exit::Code(0 | 24)) && !is_unsure;
-    // What is in the way of a replacement is what that is about.
+    // A replacement is about the directory in its way, which is no failure.
     let has_suspects = match step.kind {
         StepKind::Replace => !said.failed.is_empty(),
         _ => said.has_suspects(),

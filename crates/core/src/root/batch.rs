@@ -62,7 +62,7 @@ pub struct Looked<'a> {
 /// Makes the batch of a push. `renames` are what exists, and may be on the mirror under other names.
 pub fn make(to: Epoch, looked: Looked<'_>, filter: &Filter, mut renames: Vec<Rename>) -> Made {
     debug_assert_eq!(looked.entries.len(), looked.found.len());
-    // What has to be sent into a new file is not taken from elsewhere.
+    // A content that has to be sent into a new file is not taken from elsewhere.
     let anew: Vec<&RelPath> = looked
         .entries
         .iter()

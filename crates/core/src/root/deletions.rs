@@ -126,7 +126,7 @@ impl Entries {
         self.mark() - self.now
     }
 
-    /// What bears on the deletions in the unit: whether it is unknown, or lost something, and how much it held if it holds
+    /// All that bears on the deletions in the unit: whether it is unknown, or lost something, and how much it held if it holds
     /// nothing now.
     fn bearing(&self) -> (bool, bool, u64) {
         (self.is_unknown, self.loss() > 0, if self.now == 0 { self.loss() } else { 0 })
@@ -262,7 +262,7 @@ impl DeletionAccount {
     /// starts, on every mirror.
     pub fn may_delete(&self, path: &RelPath, epoch: Epoch) -> Permission {
         let free = &self.terms.free_to_delete;
-        if free.iter().any(|free| path == free || path.is_below(free)) || !self.path_waits(path) {
+        if free.iter().any(|free| path.is_at_or_below(free)) || !self.path_waits(path) {
             Permission::Free
         } else if self.approvals.covers(path, epoch) {
             Permission::Approved

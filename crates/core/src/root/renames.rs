@@ -30,7 +30,7 @@ impl Renames {
     /// It is not known any more what changed in this directory.
     pub fn doubt_below(&mut self, directory: &RelPath) {
         for (_, it) in &mut self.seen {
-            let is_inside = |name: &RelPath| name == directory || name.is_below(directory);
+            let is_inside = |name: &RelPath| name.is_at_or_below(directory);
             it.is_exact &= !is_inside(&it.from) && !is_inside(&it.to);
         }
     }
@@ -60,8 +60,7 @@ impl Renames {
 }
 
 fn compose(composed: &mut Vec<Move>, next: &Move) {
-    let is_inside =
-        |path: &RelPath, directory: &RelPath| path == directory || path.is_below(directory);
+    let is_inside = |path: &RelPath, directory: &RelPath| path.is_at_or_below(directory);
     // What was there is replaced.
     composed.retain(|known| !is_inside(&known.to, &next.to));
     let origin = match composed.iter().find(|known| known.to == next.from) {

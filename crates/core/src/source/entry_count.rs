@@ -317,7 +317,7 @@ impl EntryCount {
         }
         for (unit, mut found) in units {
             let holds = |path: &RelPath| match &unit {
-                Unit::Directory(top) => path == top || path.is_below(top),
+                Unit::Directory(top) => path.is_at_or_below(top),
                 Unit::Rest => true,
                 Unit::Files => false,
             };
@@ -416,7 +416,7 @@ impl EntryCount {
     }
 
     fn is_free(&self, path: &RelPath) -> bool {
-        self.free_to_delete.iter().any(|free| path == free || path.is_below(free))
+        self.free_to_delete.iter().any(|free| path.is_at_or_below(free))
     }
 
     fn is_above_free(&self, path: &RelPath) -> bool {

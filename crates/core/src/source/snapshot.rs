@@ -90,7 +90,7 @@ impl Snapshot {
 
     /// Entries below this directory.
     pub fn len_below(&self, directory: &RelPath) -> u64 {
-        let is_in = |path: &RelPath| path == directory || path.is_below(directory);
+        let is_in = |path: &RelPath| path.is_at_or_below(directory);
         self.directories
             .range(directory..)
             .filter(|(path, _)| is_in(path))

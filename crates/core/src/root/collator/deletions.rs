@@ -358,11 +358,11 @@ impl Collator {
     }
 }
 
-/// What was found when the waiting deletions of a mirror were judged last: they are many, and judged often.
+/// The result of the last judgement of a mirror's waiting deletions: they are many, and judged often.
 #[derive(Debug)]
 pub(super) struct Judged {
     basis: Basis,
-    /// What those on the mirror alone would take out of its account.
+    /// The entries that names on the mirror alone would take out of its account.
     extras_price: u64,
     /// Whether that fitted.
     extras_fit: bool,

@@ -249,7 +249,7 @@ fn level(collator: &mut Collator, ms: u64, entries: u64) {
     collator.handle_levels(at(ms), vec![UnitChange { unit, now: Some(entries), moved: 0 }]);
 }
 
-/// What is handed out of an assignment that names lost files.
+/// The batch that is handed out of an assignment that names lost files.
 fn handed_out(collator: &mut Collator, ms: u64, assignment: &Assignment) -> Option<Arc<Batch>> {
     let Work::Push(entries) = &assignment.work else { panic!("it is a push") };
     let is_file = |path: &&RelPath| path.parent().is_some_and(|it| !it.is_root());
@@ -306,7 +306,7 @@ fn an_approval_is_forgotten_when_all_mirrors_hold_everything() {
     assert!(collator.account.has_approvals());
     collator.handle_ended(at(100), &mirror(), assignment.id, &end(Outcome::Done));
     assert!(settled(&collator));
-    // What was pushed just now may be lost with the host, and is deleted again then.
+    // The host may lose a deletion of just now, which is then made again.
     collator.handle_changed(at(3_600_000), change("x"), false);
     collator.handle_timeout(at(3_600_060));
     let assignment = take(&mut collator, 3_600_060, Lane::Fresh).expect("a file changed");

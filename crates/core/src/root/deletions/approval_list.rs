@@ -222,7 +222,7 @@ impl Waiting {
 }
 
 fn is_within(path: &RelPath, directory: &RelPath) -> bool {
-    path == directory || path.is_below(directory)
+    path.is_at_or_below(directory)
 }
 
 /// Under which path too many names become one entry.

@@ -472,7 +472,7 @@ impl Model {
             return Permission::Free;
         }
         let covers = |(approved, until): &&(RelPath, Epoch)| {
-            let is_within = path == approved || path.is_below(approved);
+            let is_within = path.is_at_or_below(approved);
             let is_void =
                 |(changed, newer): &(RelPath, Epoch)| newer > until && changed.is_related(path);
             is_within && epoch <= *until && !self.changes.iter().any(is_void)
